@@ -1,0 +1,11 @@
+"""dragnoise: watch and steer drag editing with diffusion models, one iteration at a time."""
+
+from dragnoise.config import DragConfig
+from dragnoise.geometry import Drag
+from dragnoise.history import Snapshot
+from dragnoise.model import Model, load_model
+from dragnoise.session import DragSession
+
+__version__ = "0.1.0"
+
+__all__ = ["Drag", "DragConfig", "DragSession", "Model", "Snapshot", "load_model"]

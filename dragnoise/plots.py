@@ -1,0 +1,323 @@
+"""matplotlib pictures of a session or of its snapshots: `plot_loss(session).figure` as a cell's last line.
+
+Every function draws on the `ax` it is given, over what is there, and returns it; without one it
+makes a figure that pyplot does not know, so nothing is shown twice and nothing has to be closed.
+Functions of several panels take an array with one Axes each, in reading order, or a single Axes,
+which is turned off and divided among them; they return the array.
+
+A session also shows where its anchors are now, after the last update, which may cost one forward of
+the model; a list of snapshots costs nothing, and may be drawn while another thread runs the session.
+Drags have one colour each and are numbered as in `session.drags`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.patheffects import Normal, withStroke
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from dragnoise import geometry
+from dragnoise.geometry import Frame, Picture
+from dragnoise.history import Snapshot
+from dragnoise.session import DragSession
+
+COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#2498a8", "#6b6f76")
+"""One colour per drag, used again from the ninth on."""
+
+Panels = Axes | Sequence[Axes] | np.ndarray
+"""What several panels may be drawn on: one Axes to divide, or one for each."""
+
+INK, GREY, HAIR = "#333840", "#7b828c", "#e4e7eb"
+DOTS: dict[str, Any] = {"marker": "o", "ms": 3}
+
+
+# ------------------------------------------------------------------------------ over iterations
+
+
+def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = None) -> Axes:
+    """The loss that each update was computed from (Eq. 3), from iteration 1 on.
+
+    Where a mask contributes, its two parts are drawn too: the alignment loss (Eq. 1) and the masking
+    loss (Eq. 2) times lambda; they add up to the loss.  Raises ValueError before the first update.
+    """
+    snapshots = [s for s in _snapshots(source) if not math.isnan(s.loss)]
+    if not snapshots:
+        raise ValueError("there is no loss before the first update; call session.step() or session.run() first.")
+    ax = _axes(ax)
+    iterations = [s.iteration for s in snapshots]
+    loss, alignment = np.array([[s.loss, s.alignment_loss] for s in snapshots]).T
+    if any(s.mask_loss for s in snapshots):
+        ax.plot(iterations, alignment, color=COLOURS[0], lw=1.2, label="alignment", **DOTS)
+        ax.plot(iterations, loss - alignment, color=COLOURS[1], lw=1.2, label="λ · masking", **DOTS)
+    ax.plot(iterations, loss, color=INK, lw=1.8, label="loss", **DOTS)
+    return _calm(ax, "iteration", "loss")
+
+
+def plot_anchor_motion(
+    source: DragSession | Sequence[Snapshot], *, tolerance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """How far each anchor is from its objective, in image pixels, at the beginning of each iteration.
+
+    tolerance: in image pixels, marked by a dashed line; default `config.tolerance` of a session, and
+        none for a list.
+
+    A session's dotted ends lead to where the anchors are now.  Raises ValueError when there are no snapshots.
+    """
+    snapshots = _snapshots(source)
+    iterations = [s.iteration for s in snapshots]
+    distances = np.stack([s.distances for s in snapshots])  # (n, m)
+    now = None
+    if isinstance(source, DragSession):
+        if tolerance is None:
+            model, config = source.model, source.config
+            frame = Frame.of(source.image.size, config, native=model.native, multiple=model.factor)
+            tolerance = config.tolerance * float(np.mean(np.divide(frame.given, frame.grid)))
+        if iterations[-1] > 0:
+            now = np.linalg.norm(np.array([d.objective for d in source.drags]) - source.anchors, axis=-1)
+    ax = _axes(ax)
+    for i, distance in enumerate(distances.T):
+        colour = COLOURS[i % len(COLOURS)]
+        ax.plot(iterations, distance, color=colour, lw=1.8, label=f"drag {i}", **DOTS)
+        if now is not None:
+            x, y = [iterations[-1], iterations[-1] + 1], [distance[-1], now[i]]
+            ax.plot(x, y, color=colour, lw=1.4, ls=":", marker="o", markevery=[1], ms=5, mfc="white")
+    if tolerance is not None:
+        ax.axhline(tolerance, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
+        place = ax.get_yaxis_transform()  # x in parts of the axes, y in pixels
+        ax.text(0.01, tolerance, "arrived", color=GREY, fontsize="small", va="bottom", transform=place)
+    _calm(ax, "iteration", "distance to objective (px)")
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+# ------------------------------------------------------------------------------- on the picture
+
+
+def plot_trajectory(
+    source: DragSession | Sequence[Snapshot], *, image: Picture | None = None, drags: Any = None, ax: Axes | None = None
+) -> Axes:
+    """The picture with the path of every anchor over the iterations, in image pixels.
+
+    A ring is where an anchor started, a dot where it is, a star its objective; the thin arrow is the
+    drag that was asked for.  A session with drags but no iterations yet shows just those.
+
+    image: what to draw on; default the session's picture, whose size it must have.  Snapshots have
+        no picture, so a list of them needs it.
+    drags: as `session.drags` takes them; without, a list of snapshots shows no objectives.
+
+    Raises ValueError when there are no drags or snapshots, the picture is missing or of another
+    size, or the drags are not as many as the anchors.
+    """
+    if isinstance(source, DragSession):
+        if not source.drags:
+            raise ValueError("there are no drags to plot; set session.drags first.")
+        picture = source.image if image is None else geometry.as_picture(image)
+        if picture.size != source.image.size:
+            raise ValueError(f"image has size {picture.size}, not {source.image.size} as the session's picture has.")
+        paths = np.stack([*(s.anchors for s in source.history), source.anchors])  # (n, m, 2)
+        drags = source.drags if drags is None else drags
+    else:
+        paths = np.stack([s.anchors for s in _snapshots(source)])
+        if image is None:
+            raise ValueError("snapshots hold no picture; give image=, or a session instead of the snapshots.")
+        picture = geometry.as_picture(image)
+    pairs = () if drags is None else geometry.as_drags(drags, picture.size)
+    if drags is not None and len(pairs) != paths.shape[1]:
+        raise ValueError(f"there are {len(pairs)} drags for {paths.shape[1]} anchors; give those of the snapshots.")
+    ax = _axes(ax, 5.0, 5.0 * min(max(picture.height / picture.width, 0.4), 1.6))
+    ax.imshow(np.asarray(picture))
+    ax.autoscale(False)
+    for i in range(paths.shape[1]):
+        _draw_drag(ax, i, paths[:, i], pairs[i].objective if pairs else None)
+    ax.tick_params(colors=GREY, labelsize="small", length=2.5)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _draw_drag(ax: Axes, index: int, path: np.ndarray, objective: tuple[float, float] | None) -> None:
+    """One anchor's path (n, 2), white round everything so that it shows on dark pictures too."""
+    colour, start, away = COLOURS[index % len(COLOURS)], path[0], np.array([0.0, 1.0])
+    if objective is not None:
+        arrow: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 12, "shrinkA": 6, "shrinkB": 7}
+        ax.add_patch(FancyArrowPatch(start, objective, color=colour, lw=1, path_effects=_halo(3), zorder=3, **arrow))
+        ax.plot(*objective, marker="*", ms=17, mfc="white", mec=colour, mew=1.5, path_effects=_halo(3.6), zorder=4)
+        step = np.subtract(start, objective) * (1, -1)  # on the screen y goes up
+        away = step / max(float(np.hypot(*step)), 1e-9)  # keeps the number off the arrow
+    ax.plot(*start, marker="o", ms=11, mfc="none", mec=colour, mew=2, path_effects=_halo(4.5), zorder=5)
+    ax.plot(*path.T, color=colour, lw=2.2, label=f"drag {index}", path_effects=_halo(4.6), zorder=6)
+    ax.plot(*path[-1], marker="o", ms=6.5, mfc=colour, mec="white", mew=1.2, zorder=7)
+    text: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "path_effects": _halo(3), "zorder": 8}
+    ax.annotate(str(index), start, tuple(14 * away), textcoords="offset points", color=colour, **text)
+
+
+# --------------------------------------------------------------------------- what the model sees
+
+
+def plot_bottleneck(source: DragSession | Sequence[Snapshot], *, ax: Panels | None = None) -> np.ndarray:
+    """The bottleneck of the first and the last snapshot, and their difference, in six panels.
+
+    Upper row: the norm over channels at every place, before and after on one scale, and the norm of
+    the difference; the range is written below.  Lower row: the first three principal components as
+    red, green and blue, found on both together so that colours compare; in their difference grey
+    means no change.
+
+    ax: six Axes in an array, or one to divide.  Returns the array, (2, 3) unless another shape was
+    given.  Raises ValueError without snapshots, or for bottlenecks of two shapes.
+    """
+    snapshots = _snapshots(source)
+    first, last = snapshots[0], snapshots[-1]
+    before, after = first.bottleneck[0].float(), last.bottleneck[0].float()  # (C, h, w)
+    if before.shape != after.shape:
+        raise ValueError(f"bottlenecks of {tuple(before.shape)} and {tuple(after.shape)} have no difference.")
+    colours, share = principal_colours(before, after)
+    change = colours[1] - colours[0]
+    norms = np.stack([x.norm(dim=0).numpy() for x in (before, after, after - before)])
+    limits = [(norms[:2].min(), norms[:2].max())] * 2 + [(0, norms[2].max() or 1)]
+    panels = _panels(ax, 2, 3)
+    upper, lower = panels.ravel()[:3], panels.ravel()[3:]
+    titles = f"iteration {first.iteration}", f"iteration {last.iteration}", "difference"
+    for panel, norm, (low, high), title in zip(upper, norms, limits, titles, strict=True):
+        panel.imshow(norm, cmap="viridis", vmin=low, vmax=high)
+        _label(panel, title, f"{norm.min():.3g} to {norm.max():.3g}" if low else f"up to {norm.max():.3g}")
+    for panel, rgb in zip(lower, [*colours, 0.5 + 0.5 * change / (np.abs(change).max() or 1)], strict=True):
+        panel.imshow(rgb)
+    upper[0].set_ylabel("norm", color=INK)
+    lower[0].set_ylabel("PCA", color=INK)
+    _label(lower[0], "", f"{share:.0%} of variance")
+    return panels
+
+
+def principal_colours(before: Tensor, after: Tensor) -> tuple[np.ndarray, float]:
+    """Two (C, h, w) feature maps -> (2, h, w, 3) in 0..1, and the share of their variance in it.
+
+    One principal component analysis whose samples are the places of both maps; each component is
+    stretched to 0..1 over both, and its sign is that of its strongest channel.
+    """
+    samples = torch.stack([before, after]).double().flatten(2).transpose(1, 2).flatten(0, 1)  # (2 h w, C)
+    samples = samples - samples.mean(0)
+    _, sizes, axes = torch.linalg.svd(samples, full_matrices=False)
+    axes = axes[:3] * axes[:3].gather(1, axes[:3].abs().argmax(1, keepdim=True)).sign()
+    scores = samples @ axes.T
+    scores = scores - scores.amin(0)
+    colours = torch.full((len(samples), 3), 0.5, dtype=torch.float64)  # grey for components there are not
+    colours[:, : len(axes)] = scores / scores.amax(0).clamp(min=1e-12)
+    share = float(sizes[:3].square().sum() / sizes.square().sum().clamp(min=1e-300))
+    return colours.reshape(2, *before.shape[1:], 3).numpy(), share
+
+
+def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: Panels | None = None) -> np.ndarray:
+    """The channels of a latent, a panel each, on one scale: red above 0, blue below, mean ± std under it.
+
+    source: a session, or any latent (1, C, h, w), such as a denoising state's; snapshots hold none.
+    step: of the session's inversion, 0 is the picture's own; default where it has come to.
+    ax: C Axes in an array, or one to divide.  Returns the array, (rows, columns) unless another
+    shape was given.  Raises ValueError for a step that has not been done, TypeError for a source
+    without latents.
+    """
+    if isinstance(source, DragSession):
+        done = source.trajectory or (source.latents,)
+        step = len(done) - 1 if step is None else step
+        if not 0 <= step < len(done):
+            raise ValueError(
+                f"step {step} is not among the done 0..{len(done) - 1}; go through session.invert() first."
+            )
+        source = done[step]
+    elif not isinstance(source, Tensor):
+        raise TypeError(f"give a session or a latent such as session.latents, not {source!r:.80}.")
+    elif source.ndim != 4 or len(source) != 1 or step is not None:
+        raise ValueError(f"give a latent (1, C, h, w) and no step, or a session, not {tuple(source.shape)}, {step=}.")
+    channels = source[0].detach().float().cpu().numpy()  # (C, h, w)
+    limit = np.abs(channels).max() or 1
+    columns = next(n for n in (4, 3, 5, 2, 1) if len(channels) % n == 0)
+    panels = _panels(ax, len(channels) // columns, columns)
+    for i, (panel, channel) in enumerate(zip(panels.flat, channels, strict=True)):
+        panel.imshow(channel, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        _label(panel, f"channel {i}", f"{channel.mean():.2f} ± {channel.std():.2f}")
+    if step is not None:
+        panels.flat[0].set_ylabel(f"step {step}", color=INK)
+    return panels
+
+
+# ----------------------------------------------------------------- what is given and drawn on
+
+
+def _snapshots(source: Any) -> list[Snapshot]:
+    """The snapshots of a session or a list, at least one, all of as many drags."""
+    snapshots = source.history if isinstance(source, DragSession) else source
+    if not isinstance(snapshots, Sequence) or not all(isinstance(s, Snapshot) for s in snapshots):
+        raise TypeError(f"give a session or a list of its snapshots, such as session.history, not {source!r:.80}.")
+    if not snapshots:
+        raise ValueError("there are no snapshots to plot yet; call session.step() or session.run() first.")
+    if len({len(s.anchors) for s in snapshots}) > 1:
+        raise ValueError("the snapshots have different numbers of anchors; give those of one session.")
+    return list(snapshots)
+
+
+class NotebookFigure(Figure):
+    """A Figure that a notebook shows whether or not pyplot has been imported there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def _axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
+    if ax is None:
+        return NotebookFigure(figsize=(width, height), layout="constrained").subplots()
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be a matplotlib Axes, not {type(ax).__name__}; figure.subplots() makes one.")
+    return ax
+
+
+def _panels(ax: Any, rows: int, columns: int) -> np.ndarray:
+    """Axes for rows x columns pictures, without ticks."""
+    if ax is None:
+        figure = NotebookFigure(figsize=(2.1 * columns, 2.35 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False)
+    elif isinstance(ax, Axes):
+        ax.set_axis_off()
+        width, height = 1 / (1.08 * columns - 0.08), 1 / (1.3 * rows - 0.3)
+        corners = [(1.08 * width * c, 1 - height - 1.3 * height * r) for r in range(rows) for c in range(columns)]
+        panels = np.array([ax.inset_axes((*corner, width, height)) for corner in corners]).reshape(rows, columns)
+    else:
+        panels = np.asarray(ax, dtype=object)
+        if panels.size != rows * columns or not all(isinstance(panel, Axes) for panel in panels.flat):
+            raise ValueError(f"ax must be one matplotlib Axes or {rows * columns} of them, not {ax!r:.80}.")
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_color(HAIR)
+    return panels
+
+
+def _calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+    ax.set_xlabel(xlabel, color=INK)
+    ax.set_ylabel(ylabel, color=INK)
+    ax.grid(color=HAIR, lw=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(colors=GREY, labelcolor=INK, length=3)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(ax.get_legend_handles_labels()[1]) > 1:
+        ax.legend(frameon=False, labelcolor=INK, fontsize="small", handlelength=1.4)
+    return ax
+
+
+def _label(panel: Axes, title: str, note: str) -> None:
+    panel.set_title(title, color=INK, fontsize="medium")
+    panel.set_xlabel(note, color=GREY, fontsize="small")
+
+
+def _halo(width: float) -> list[Any]:
+    return [withStroke(linewidth=width, foreground="white", alpha=0.9), Normal()]

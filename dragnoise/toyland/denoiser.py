@@ -1,0 +1,235 @@
+"""Second stage of the recipe: the U-Net and the text encoder, trained so that the bottleneck leads.
+
+Three departures from how Stable Diffusion was trained, so that a network of this size shows what
+DragNoise relies on in a large one, a bottleneck that carries the picture's structure:
+
+* the decoder reads no skip but conv_in's (`networks.cut_skips`),
+* in a quarter of every batch the bottleneck comes from the same picture at a *less noisy* timestep
+  with noise of its own, while the decoder works at the noisier one, and
+* in three eighths the noisy latent is of a picture that differs, wholly or in a place, from the
+  bottleneck's, and the noise asked for is the one that leads to the bottleneck's picture.
+
+The decoder so learns to trust a bottleneck across timesteps and against the latent, which is what
+semantic propagation asks of it.
+
+A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.resnet import ResnetBlock2D
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dragnoise.toyland import networks
+from dragnoise.toyland.checkpoint import Average, Checkpoint
+from dragnoise.toyland.pictures import TRAIN_SEED
+from dragnoise.toyland.scenes import caption, sample_scene
+
+MIN_SNR = 5.0
+PROMPT_DROPOUT = 0.15
+CONFLICT_FROM = 150
+
+
+def train_denoiser(
+    latents: np.ndarray,
+    folder: Path,
+    *,
+    steps: int = 12_000,
+    batch: int = 32,
+    lr: float = 8e-4,
+    bottleneck_noise: float = 0.15,
+    save_every: int = 250,
+    fused: bool = True,
+    stop: int | None = None,
+) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    """Train (or go on training) to `steps` updates on scaled latents, (n, 4, 32, 32).
+
+    The learning rate falls over the last quarter; give more `steps` to go on from a checkpoint, or
+    `stop` to leave early.
+    Returns the averaged weights, frozen.
+    """
+    torch.manual_seed(0)
+    tokenizer = networks.build_tokenizer()
+    text_encoder = networks.build_text_encoder(tokenizer)
+    unet = networks.build_unet().to(memory_format=torch.channels_last)
+    both = torch.nn.ModuleList([unet, text_encoder])
+    optimiser = torch.optim.AdamW(both.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
+    average = Average(both, 0.9985)
+    checkpoint = Checkpoint(folder, "denoiser", model=both, optimiser=optimiser, average=average)
+    start = int(checkpoint.resume().get("step", 0))
+    ids = caption_ids(tokenizer, len(latents))
+    blank = caption_ids(tokenizer, 0)[0]
+    alphas = networks.build_scheduler().alphas_cumprod
+    # At these sizes a fused graph takes three quarters of the time, plain attention beats flash attention.
+    loss_of = torch.compile(denoising_loss) if fused else denoising_loss
+    losses, last = [], time.time()
+    for step in tqdm(range(start, min(steps, stop or steps)), "denoiser", steps, start, mininterval=5):
+        rng, torch_rng = np.random.default_rng(step), torch.Generator().manual_seed(step)
+        torch.manual_seed(step)
+        rows = np.sort(rng.choice(len(latents), batch, replace=False))
+        z0 = torch.from_numpy(latents[rows].astype(np.float32))
+        tokens = torch.where(torch.rand(batch, 1, generator=torch_rng) < PROMPT_DROPOUT, blank, ids[rows])
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / 300) * min(1.0, 4 * (1 - step / steps) + 0.02)
+        sample = training_sample(z0, alphas, torch_rng)
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            text = text_encoder(tokens).last_hidden_state
+            shake = bottleneck_noise * torch.rand(batch, 1, 1, 1, generator=torch_rng)
+            loss = loss_of(unet, text, shake, *sample)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimiser.step()
+        average.update(both)
+        losses.append(loss.detach())
+        if (step + 1) % save_every == 0 or step + 1 in (steps, stop):
+            checkpoint.save(step=step + 1)
+            checkpoint.log(step=step + 1, loss=float(torch.stack(losses).mean()), seconds=time.time() - last)
+            losses, last = [], time.time()
+    average.copy_to(both)
+    both.eval().requires_grad_(False)
+    return unet, text_encoder, tokenizer
+
+
+def load_denoiser(folder: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    """The averaged weights of the checkpoint in `folder`, frozen."""
+    tokenizer = networks.build_tokenizer()
+    unet, text_encoder = networks.build_unet(), networks.build_text_encoder(tokenizer)
+    both = torch.nn.ModuleList([unet, text_encoder])
+    average = Average(both, 0.0)
+    average.load_state_dict(torch.load(folder / "denoiser.pt", weights_only=True)["parts"]["average"])
+    average.copy_to(both)
+    both.eval().requires_grad_(False)
+    return unet, text_encoder, tokenizer
+
+
+def training_sample(z0: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """What a step needs of latents z0 (B, 4, h, w) and alphas (1000,).
+
+    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise that leads from z_t to the
+    lead's picture, and the Min-SNR weights (B,).  The lead is what the bottleneck is made from.  Of
+    eight rows two have a lead of the same picture at 0.1-0.7 of the timestep, with noise of its own;
+    three have a z_t of a picture that is not the lead's, at timesteps from `CONFLICT_FROM` on.
+    """
+    batch = len(z0)
+    same, conflict = batch // 4, batch - batch * 3 // 8
+    t = (torch.rand(batch, generator=rng) * len(alphas)).long()
+    t[conflict:] = CONFLICT_FROM + (torch.rand(batch - conflict, generator=rng) * (len(alphas) - CONFLICT_FROM)).long()
+    lead = t.clone()
+    lead[:same] = (t[:same] * (0.1 + 0.6 * torch.rand(same, generator=rng))).long()
+    lead[conflict:] = (50 + 750 * torch.rand(batch - conflict, generator=rng)).long()
+    noise = torch.randn(z0.shape, generator=rng)
+    own = torch.randn(z0.shape, generator=rng)
+    own[same:conflict] = noise[same:conflict]
+    under = z0.clone()
+    under[conflict:] = conflicting(z0[conflict:], rng)
+    z_t = add_noise(under, noise, alphas[t])
+    a = alphas[t][:, None, None, None]
+    target = noise + (a / (1 - a)).sqrt() * (under - z0)
+    snr = alphas[t] / (1 - alphas[t])
+    weight = snr.clamp(max=MIN_SNR) / snr
+    return z_t, t, add_noise(z0, own, alphas[lead]), lead, target, weight
+
+
+def conflicting(z0: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Latents (B, 4, h, w) in which something is not as in z0.
+
+    In a third of the rows all is another picture's; in the others one rectangle is, or is shifted.
+    """
+    batch, _, h, w = z0.shape
+    rolled = z0.roll(1, 0)
+    result = z0.clone()
+    for i in range(batch):
+        u = torch.rand(7, generator=rng).tolist()
+        if u[0] < 1 / 3:
+            result[i] = rolled[i]
+            continue
+        dy, dx = round((u[1] - 0.5) * h * 0.4), round((u[2] - 0.5) * w * 0.4)
+        source = z0[i].roll((dy, dx), (1, 2)) if u[0] < 0.75 else rolled[i]
+        height, width = round(h * (0.2 + 0.5 * u[3])), round(w * (0.2 + 0.5 * u[4]))
+        top, left = round((h - height) * u[5]), round((w - width) * u[6])
+        box = (slice(None), slice(top, top + height), slice(left, left + width))
+        result[i][box] = source[box]
+    return result
+
+
+def denoising_loss(
+    unet: UNet2DConditionModel,
+    text: torch.Tensor,
+    shake: torch.Tensor,
+    z_t: torch.Tensor,
+    t: torch.Tensor,
+    z_lead: torch.Tensor,
+    lead: torch.Tensor,
+    noise: torch.Tensor,
+    weight: torch.Tensor,
+) -> torch.Tensor:
+    """Min-SNR weighted error of the noise predicted in z_t with the bottleneck of z_lead -> scalar.
+
+    text (B, tokens, width); shake (B, 1, 1, 1) noise put on the bottleneck, in its standard deviations;
+    the rest from `training_sample`.
+    """
+    bottleneck = encode_bottleneck(unet, z_lead, lead, text)
+    spread = shake * bottleneck.detach().float().std()
+    bottleneck = bottleneck + (spread * torch.randn_like(bottleneck, dtype=torch.float32)).to(bottleneck.dtype)
+    predicted = decode_bottleneck(unet, bottleneck, z_t, t, text)
+    return (weight * (predicted.float() - noise).square().mean((1, 2, 3))).mean()
+
+
+def add_noise(z0: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """z_t = sqrt(alpha) z0 + sqrt(1 - alpha) noise, alpha (B,)."""
+    alpha = alpha[:, None, None, None]
+    return (alpha.sqrt() * z0 + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+
+
+def encode_bottleneck(unet: UNet2DConditionModel, z: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    """The mid block's output, without keeping the skips that nobody reads."""
+    time = unet.time_embedding(unet.time_proj(t))
+    x = unet.conv_in(z)
+    for block in unet.down_blocks:
+        x, _ = block(x, time, encoder_hidden_states=text) if hasattr(block, "attentions") else block(x, time)
+    return unet.mid_block(x, time, encoder_hidden_states=text)
+
+
+def decode_bottleneck(
+    unet: UNet2DConditionModel, bottleneck: torch.Tensor, z: torch.Tensor, t: torch.Tensor, text: torch.Tensor
+) -> torch.Tensor:
+    """The noise predicted from a bottleneck and conv_in(z), equal to the U-Net's once its skips are cut."""
+    time, x = unet.time_embedding(unet.time_proj(t)), bottleneck
+    for level, block in enumerate(unet.up_blocks):
+        for i, resnet in enumerate(block.resnets):
+            if level == len(unet.up_blocks) - 1 and i == len(block.resnets) - 1:
+                x = resnet(torch.cat([x, unet.conv_in(z)], 1), time)
+            else:
+                x = _without_skip(resnet, x, time)
+            if hasattr(block, "attentions"):
+                x = block.attentions[i](x, encoder_hidden_states=text, return_dict=False)[0]
+        for upsampler in block.upsamplers or ():
+            x = upsampler(x)
+    return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
+
+
+def _without_skip(resnet: ResnetBlock2D, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+    """A residual block that reads a skip, run as if the skip were not there."""
+    kept = x.shape[1]
+    groups = resnet.norm1.num_groups * kept // resnet.in_channels
+    h = F.group_norm(x, groups, resnet.norm1.weight[:kept], resnet.norm1.bias[:kept], resnet.norm1.eps)
+    h = F.conv2d(F.silu(h), resnet.conv1.weight[:, :kept], resnet.conv1.bias, padding=1)
+    h = h + resnet.time_emb_proj(F.silu(time))[:, :, None, None]
+    h = resnet.conv2(F.silu(resnet.norm2(h)))
+    return h + F.conv2d(x, resnet.conv_shortcut.weight[:, :kept], resnet.conv_shortcut.bias)
+
+
+def caption_ids(tokenizer: CLIPTokenizer, count: int) -> torch.Tensor:
+    """(count + 1, 16) int64: the captions of the training scenes, and last the empty prompt."""
+    captions = [caption(sample_scene(TRAIN_SEED + i)) for i in range(count)]
+    return tokenizer([*captions, ""], padding="max_length", truncation=True, return_tensors="pt").input_ids

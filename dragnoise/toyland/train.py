@@ -1,0 +1,120 @@
+"""The recipe of the embedded model, from nothing to the weights in the package.
+
+    python -m dragnoise.toyland.train                    # every stage, about four hours on two cores
+    python -m dragnoise.toyland.train denoiser --steps 20000
+    python -m dragnoise.toyland.train export             # write dragnoise/toyland/weights
+
+Stages: pictures, autoencoder, latents, judge, denoiser, export.  Each goes on from its last
+checkpoint in the run folder, so a run may be killed at any moment and started again; giving more
+steps trains on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from dragnoise.model import CONFIG_FILE, TOYLAND
+from dragnoise.toyland import networks
+from dragnoise.toyland.autoencoder import encode_all, train_autoencoder
+from dragnoise.toyland.denoiser import load_denoiser, train_denoiser
+from dragnoise.toyland.judge import save_judge, train_judge
+from dragnoise.toyland.pictures import pictures
+from dragnoise.toyland.scenes import caption, sample_scene
+
+STAGES = ("pictures", "autoencoder", "latents", "judge", "denoiser", "export")
+STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 9000}
+
+DEFAULT_CONFIG: dict[str, object] = {"lr": 0.05, "latent_noise": 0.08, "refine_from": 0}
+"""Fields of `DragConfig` recommended for the embedded model; chosen on the suite's tuning scenes."""
+
+SAMPLE_SEED = 90_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)} (default: all)")
+    parser.add_argument("--run", type=Path, default=Path("toyland-run"), help="folder of pictures and checkpoints")
+    parser.add_argument("--pictures", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, help="updates of the trained stage, when only one is asked for")
+    parser.add_argument("--weights", type=Path, default=TOYLAND, help="where export writes")
+    args = parser.parse_args()
+    stages = args.stages or list(STAGES)
+    for stage in stages:
+        if stage not in STAGES:
+            parser.error(f"there is no stage {stage!r}; choose of {', '.join(STAGES)}")
+    steps = STEPS | ({stages[0]: args.steps} if args.steps and len(stages) == 1 else {})
+    for stage in stages:
+        run_stage(stage, args.run, args.pictures, steps, args.weights)
+
+
+def run_stage(stage: str, run: Path, count: int, steps: dict[str, int], weights: Path) -> None:
+    """One stage; reads what earlier stages left in `run`."""
+    if stage == "denoiser":
+        train_denoiser(_latents(run), run, steps=steps[stage])
+    elif stage == "export":
+        export(run, weights)
+    else:
+        scenes = pictures(run, count)
+        if stage == "autoencoder":
+            train_autoencoder(scenes, run, steps=steps[stage]).save_pretrained(str(run / "vae"))
+        elif stage == "latents":
+            np.save(run / "latents.npy", encode_all(_vae(run), scenes))
+        elif stage == "judge":
+            save_judge(train_judge(scenes, run, steps=steps[stage]), run / "judge.safetensors")
+
+
+def export(run: Path, weights: Path) -> None:
+    """Write the averaged weights as a diffusers folder, the judge beside it, and a sheet of samples in `run`."""
+    unet, text_encoder, tokenizer = load_denoiser(run)
+    vae = _vae(run)
+    networks.save_pipeline(weights, vae, tokenizer, text_encoder, unet)
+    (weights / CONFIG_FILE).write_text(json.dumps(DEFAULT_CONFIG, indent=1) + "\n")
+    judge = run / "judge.safetensors"
+    if judge.exists():
+        (weights / judge.name).write_bytes(judge.read_bytes())
+    sample_sheet(vae, unet, text_encoder, tokenizer).save(run / "samples.png")
+
+
+def sample_sheet(
+    vae: AutoencoderTiny, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
+    *, count: int = 24,
+) -> Image.Image:  # fmt: skip
+    """Pictures made from noise and captions, eight in a row."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=networks.build_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    prompts = [caption(sample_scene(SAMPLE_SEED + i)) for i in range(count)]
+    made = pipeline(
+        prompts, num_inference_steps=50, guidance_scale=1.0, generator=torch.Generator().manual_seed(0)
+    ).images
+    page = Image.new("RGB", (8 * 128, -(-count // 8) * 128))
+    for i, picture in enumerate(made):
+        page.paste(picture, (i % 8 * 128, i // 8 * 128))
+    return page
+
+
+def _vae(run: Path) -> AutoencoderTiny:
+    return AutoencoderTiny.from_pretrained(str(run / "vae")).eval().requires_grad_(False)
+
+
+def _latents(run: Path, held_out: int = 500) -> np.ndarray:
+    """Scaled latents of the training pictures, without the last `held_out`."""
+    scale = _vae(run).config.scaling_factor
+    latents = np.load(run / "latents.npy")[:-held_out]
+    for i in range(0, len(latents), 1000):  # in float32, a part at a time
+        latents[i : i + 1000] = latents[i : i + 1000].astype(np.float32) * scale
+    return latents
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The U-Net cut in two at its bottleneck: `encode` once, `decode` as often as you like.
+
+Nothing of diffusers is patched; its own blocks are called in its own order, and the two halves run
+one after the other equal `UNet2DConditionModel.forward`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder leaves for the decoder.
+
+    bottleneck: (B, C, h', w') output of the mid block, the paper's s_t.
+    skips: outputs of the encoder, from conv_in to the lowest level, as the decoder consumes them.
+    time: (B, E) time embedding; text: (B, tokens, width).
+    """
+
+    bottleneck: Tensor
+    skips: tuple[Tensor, ...]
+    time: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoder made of a bottleneck.
+
+    features: output of every up block that ran, (B, C_k, h_k, w_k); the last one is `feature`.
+    noise: (B, C, h, w), the U-Net's prediction (v for a v-prediction model), None unless run to the end.
+    """
+
+    features: tuple[Tensor, ...]
+    noise: Tensor | None
+
+    @property
+    def feature(self) -> Tensor:
+        return self.features[-1]
+
+
+class CutUNet:
+    """A frozen diffusers U-Net in two halves.
+
+    Raises ValueError for a U-Net without a mid block or one that wants other inputs than a latent,
+    a timestep and a text.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        if getattr(unet, "mid_block", None) is None:
+            raise ValueError(
+                f"{type(unet).__name__} has no mid block, so there is no bottleneck to drag; Stable Diffusion "
+                "1.x and 2.x and other UNet2DConditionModel pipelines with a mid block work."
+            )
+        config = unet.config
+        if config.in_channels != config.out_channels:
+            raise ValueError(
+                f"this U-Net takes {config.in_channels} channels and gives {config.out_channels}, as inpainting and "
+                "depth models do; use a text-to-image model, which takes and gives the same latents."
+            )
+        for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
+            if config.get(name) is not None:
+                raise ValueError(
+                    f"this U-Net asks for another condition ({name}={config[name]!r}); Stable Diffusion 1.x and 2.x, "
+                    "which take a text alone, work."
+                )
+        self.unet = unet
+
+    @property
+    def blocks(self) -> int:
+        """How many up blocks the decoder has."""
+        return len(self.unet.up_blocks)
+
+    def encode(self, z: Tensor, t: int | Tensor, text: Tensor) -> Encoded:
+        """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B, tokens, width) -> Encoded."""
+        unet = self.unet
+        if unet.config.center_input_sample:
+            z = 2 * z - 1
+        time = unet.time_embedding(unet.get_time_embed(z, t))
+        if unet.time_embed_act is not None:
+            time = unet.time_embed_act(time)
+        x = unet.conv_in(z)
+        skips = [x]
+        for block in unet.down_blocks:
+            x, more = block(x, time, **_text(block, text))
+            skips += more
+        return Encoded(unet.mid_block(x, time, **_text(unet.mid_block, text)), tuple(skips), time, text)
+
+    def decode(self, bottleneck: Tensor, encoded: Encoded, *, upto: int | None = None) -> Decoded:
+        """Decode a bottleneck with an encoder's skips: up to block `upto`, counted from 0, or to the noise.
+
+        bottleneck has the shape of `encoded.bottleneck`.  Gradients flow to it alone.
+        """
+        unet, x = self.unet, bottleneck
+        skips = list(encoded.skips)
+        features = []
+        for i, block in enumerate(unet.up_blocks):
+            own = tuple(skips[-len(block.resnets) :])
+            del skips[-len(block.resnets) :]
+            # An odd-sized level was halved with rounding up: upsample to what the next skip has.
+            size = skips[-1].shape[2:] if skips and block.upsamplers else None
+            x = block(x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
+            features.append(x)
+            if i == upto:
+                return Decoded(tuple(features), None)
+        if unet.conv_norm_out is not None:
+            x = unet.conv_act(unet.conv_norm_out(x))
+        return Decoded(tuple(features), unet.conv_out(x))
+
+
+def _text(block: torch.nn.Module, text: Tensor) -> dict[str, Tensor]:
+    return {"encoder_hidden_states": text} if getattr(block, "has_cross_attention", False) else {}

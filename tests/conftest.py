@@ -1,0 +1,138 @@
+"""Small pipelines of Stable Diffusion's shapes with random weights, built from scratch; nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from hypothesis import settings
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from dragnoise import Model
+from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer
+
+settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("same-every-time")
+
+TEXT_WIDTH = 24
+
+
+def randomise(module: torch.nn.Module, seed: int) -> None:
+    """Weights that keep the signal's size on its way through, and no bias or norm left at its neutral value."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=rng)
+            if parameter.ndim > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.1 * noise + (0 if name.endswith("bias") else 1))
+
+
+def build_pipeline(
+    vae: AutoencoderKL | AutoencoderTiny, unet: dict[str, Any], scheduler: Any, seed: int
+) -> StableDiffusionPipeline:
+    """A random pipeline around a VAE and the U-Net of these arguments."""
+    tokenizer = build_tokenizer()
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=TOKENS, projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    net = UNet2DConditionModel(sample_size=16, cross_attention_dim=TEXT_WIDTH, norm_num_groups=8, **unet)
+    for i, module in enumerate((vae, text_encoder, net)):
+        randomise(module, seed + i)
+    return StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=net, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def build_kl() -> AutoencoderKL:
+    """Stable Diffusion's kind of autoencoder, f = 8."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, norm_num_groups=4, sample_size=128,
+    )  # fmt: skip
+
+
+FOUR_LEVELS: dict[str, Any] = {
+    "block_out_channels": (32, 64, 64, 64),
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    "layers_per_block": 2,
+}
+
+
+def build_sd15(**unet: Any) -> StableDiffusionPipeline:
+    """Stable Diffusion 1.5's shape and scheduler: four levels, 8 heads everywhere, epsilon."""
+    scheduler = PNDMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+        skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1,
+    )  # fmt: skip
+    return build_pipeline(build_kl(), FOUR_LEVELS | {"attention_head_dim": 8} | unet, scheduler, seed=15)
+
+
+def build_sd21() -> StableDiffusionPipeline:
+    """Stable Diffusion 2.1's shape: linear projections, heads per level, v-prediction."""
+    heads = {"attention_head_dim": [2, 4, 4, 8], "use_linear_projection": True}
+    scheduler = type(build_scheduler()).from_config(build_scheduler().config, prediction_type="v_prediction")
+    return build_pipeline(build_kl(), FOUR_LEVELS | heads, scheduler, seed=21)
+
+
+def build_three_block() -> StableDiffusionPipeline:
+    """Three levels and a tiny autoencoder, f = 4, as the embedded miniature has."""
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8), num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1), upsampling_scaling_factor=2, scaling_factor=0.5,
+    )  # fmt: skip
+    unet = {
+        "block_out_channels": (32, 64, 64),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 4,
+    }
+    return build_pipeline(vae, unet, build_scheduler(), seed=3)
+
+
+@pytest.fixture(scope="session")
+def sd15() -> StableDiffusionPipeline:
+    return build_sd15()
+
+
+@pytest.fixture(scope="session")
+def sd21() -> StableDiffusionPipeline:
+    return build_sd21()
+
+
+@pytest.fixture(scope="session")
+def three_block() -> StableDiffusionPipeline:
+    return build_three_block()
+
+
+@pytest.fixture(params=["sd15", "sd21", "three_block"])
+def pipeline(request: pytest.FixtureRequest) -> StableDiffusionPipeline:
+    """Each of the three in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def model(pipeline: StableDiffusionPipeline) -> Model:
+    """A model of each of the three in turn."""
+    return Model(pipeline)
+
+
+@pytest.fixture(scope="session")
+def small(three_block: StableDiffusionPipeline) -> Model:
+    """The quickest model, for tests that want just any."""
+    return Model(three_block)

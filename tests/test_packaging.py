@@ -1,0 +1,159 @@
+"""pyproject.toml, constraints.txt and environment.yml agree, and the packages stay as lean as they say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest there
+
+ROOT = Path(__file__).parent.parent
+CONDA_TO_PYPI = {"pytorch": "torch"}
+NOT_IN_THE_ENGINE = {"ipywidgets", "ipycanvas", "torchvision"}
+
+
+def read_pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pyproject_requirements() -> list[Requirement]:
+    """Every requirement of the project and of all its extras."""
+    project = read_pyproject()["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def pyproject_bounds() -> dict[str, SpecifierSet]:
+    return {canonicalize_name(r.name): r.specifier for r in pyproject_requirements()}
+
+
+def constraints() -> list[Requirement]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def environment() -> tuple[dict[str, SpecifierSet], list[str]]:
+    """The conda packages with their bounds, under PyPI's names, and the lines of the pip section."""
+    conda: dict[str, SpecifierSet] = {}
+    pip: list[str] = []
+    for entry in yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]:
+        if isinstance(entry, dict):
+            pip += entry["pip"]
+        else:
+            name, _, bound = entry.partition(" ")
+            conda[canonicalize_name(CONDA_TO_PYPI.get(name, name))] = SpecifierSet(bound)
+    return conda, pip
+
+
+def test_a_package_has_one_bound_in_pyproject() -> None:
+    bounds = pyproject_bounds()
+    assert all(r.specifier == bounds[canonicalize_name(r.name)] for r in pyproject_requirements())
+
+
+def test_every_requirement_has_a_lower_bound() -> None:
+    for name, bound in pyproject_bounds().items():
+        assert any(spec.operator == ">=" for spec in bound), f"{name} has no lower bound"
+
+
+def test_constraints_name_the_same_packages_as_pyproject() -> None:
+    assert sorted(canonicalize_name(r.name) for r in constraints()) == sorted(pyproject_bounds())
+
+
+def test_environment_has_the_same_bounds_as_pyproject() -> None:
+    conda, _ = environment()
+    python = conda.pop("python")
+    conda.pop("pip")
+    assert python == SpecifierSet(read_pyproject()["project"]["requires-python"])
+    assert conda == pyproject_bounds()
+
+
+def test_environment_installs_the_project_with_extras_that_exist() -> None:
+    _, pip = environment()
+    (line,) = pip
+    extras = line.removeprefix("-e .[").removesuffix("]").split(",")
+    assert set(extras) <= set(read_pyproject()["project"]["optional-dependencies"])
+
+
+@pytest.mark.parametrize("tested", constraints(), ids=lambda r: r.name)
+def test_tested_version_is_exact_and_within_the_bounds(tested: Requirement) -> None:
+    (pin,) = tested.specifier
+    assert pin.operator == "=="
+    assert "+" not in pin.version, "a local version exists on one index only"
+    name = canonicalize_name(tested.name)
+    assert pyproject_bounds()[name].contains(pin.version)
+    assert environment()[0][name].contains(pin.version)
+
+
+def test_torchvision_is_required_nowhere() -> None:
+    conda, pip = environment()
+    assert "torchvision" not in pyproject_bounds()
+    assert "torchvision" not in {r.name for r in constraints()}
+    assert "torchvision" not in conda
+    assert not any("torchvision" in line for line in pip)
+
+
+def test_wheel_packages_exist() -> None:
+    packages = read_pyproject()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert packages == ["dragnoise", "widgets/dragnoise_widgets"]
+    for package in packages:
+        assert (ROOT / package / "__init__.py").is_file()
+
+
+def imported_packages(source: Path) -> set[str]:
+    """Top-level names of everything a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_no_file_of_the_engine_imports_the_notebook_layer() -> None:
+    for source in sorted((ROOT / "dragnoise").rglob("*.py")):
+        found = imported_packages(source) & {*NOT_IN_THE_ENGINE, "dragnoise_widgets"}
+        assert not found, f"{source.relative_to(ROOT)} imports {', '.join(sorted(found))}"
+
+
+def test_importing_dragnoise_loads_no_widgets_and_no_torchvision() -> None:
+    code = f"import dragnoise, sys; print(*sorted({NOT_IN_THE_ENGINE!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def committed_notebooks() -> dict[str, str]:
+    """Name and text of the notebooks as git has them; as they are on disk where this is no checkout."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=True).stdout.decode("utf-8")
+
+    try:
+        names = [name for name in git("ls-files", "-z", "notebooks/*.ipynb").split("\0") if name]
+        found = {name: git("show", f":./{name}") for name in names}
+    except (OSError, subprocess.CalledProcessError):
+        found = {}
+    return found or {str(path): path.read_text(encoding="utf-8") for path in ROOT.glob("notebooks/*.ipynb")}
+
+
+def test_notebooks_are_committed_without_outputs() -> None:
+    for name, text in committed_notebooks().items():
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+        for number, cell in enumerate(notebook.cells):
+            if cell.cell_type == "code":
+                assert not cell.outputs, f"{name}: cell {number} was committed with its output"
+                assert cell.execution_count is None, f"{name}: cell {number} was committed with its count"

@@ -1,0 +1,1 @@
+"""The notebook layer of dragnoise: canvas, studio, inspector and runner."""
