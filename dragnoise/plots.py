@@ -3,7 +3,8 @@
 Every function draws on the `ax` it is given, over what is there, and returns it; without one it
 makes a figure that pyplot does not know, so nothing is shown twice and nothing has to be closed.
 Functions of several panels take an array with one Axes each, in reading order, or a single Axes,
-which is turned off and divided among them; they return the array.
+which is turned off and divided among them; they return the panels' Axes as a flat array, so that
+`plot_bottleneck(session)[0].figure` shows in a notebook.
 
 A session also shows where its anchors are now, after the last update, which may cost one forward of
 the model; a list of snapshots costs nothing, and may be drawn while another thread runs the session.
@@ -31,7 +32,7 @@ from dragnoise.geometry import Frame, Picture
 from dragnoise.history import Snapshot
 from dragnoise.session import DragSession
 
-COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#2498a8", "#6b6f76")
+COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#28b0a8", "#6b6f76")
 """One colour per drag, used again from the ninth on."""
 
 Panels = Axes | Sequence[Axes] | np.ndarray
@@ -171,8 +172,8 @@ def plot_bottleneck(source: DragSession | Sequence[Snapshot], *, ax: Panels | No
     red, green and blue, found on both together so that colours compare; in their difference grey
     means no change.
 
-    ax: six Axes in an array, or one to divide.  Returns the array, (2, 3) unless another shape was
-    given.  Raises ValueError without snapshots, or for bottlenecks of two shapes.
+    ax: six Axes in an array, or one to divide.  Returns the (6,) array in reading order.  Raises
+    ValueError without snapshots, or for bottlenecks of two shapes.
     """
     snapshots = _snapshots(source)
     first, last = snapshots[0], snapshots[-1]
@@ -184,7 +185,7 @@ def plot_bottleneck(source: DragSession | Sequence[Snapshot], *, ax: Panels | No
     norms = np.stack([x.norm(dim=0).numpy() for x in (before, after, after - before)])
     limits = [(norms[:2].min(), norms[:2].max())] * 2 + [(0, norms[2].max() or 1)]
     panels = _panels(ax, 2, 3)
-    upper, lower = panels.ravel()[:3], panels.ravel()[3:]
+    upper, lower = panels[:3], panels[3:]
     titles = f"iteration {first.iteration}", f"iteration {last.iteration}", "difference"
     for panel, norm, (low, high), title in zip(upper, norms, limits, titles, strict=True):
         panel.imshow(norm, cmap="viridis", vmin=low, vmax=high)
@@ -220,9 +221,8 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
 
     source: a session, or any latent (1, C, h, w), such as a denoising state's; snapshots hold none.
     step: of the session's inversion, 0 is the picture's own; default where it has come to.
-    ax: C Axes in an array, or one to divide.  Returns the array, (rows, columns) unless another
-    shape was given.  Raises ValueError for a step that has not been done, TypeError for a source
-    without latents.
+    ax: C Axes in an array, or one to divide.  Returns the (C,) array.  Raises ValueError for a step
+    that has not been done, TypeError for a source without latents.
     """
     if isinstance(source, DragSession):
         done = source.trajectory or (source.latents,)
@@ -240,11 +240,11 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     limit = np.abs(channels).max() or 1
     columns = next(n for n in (4, 3, 5, 2, 1) if len(channels) % n == 0)
     panels = _panels(ax, len(channels) // columns, columns)
-    for i, (panel, channel) in enumerate(zip(panels.flat, channels, strict=True)):
+    for i, (panel, channel) in enumerate(zip(panels, channels, strict=True)):
         panel.imshow(channel, cmap="RdBu_r", vmin=-limit, vmax=limit)
         _label(panel, f"channel {i}", f"{channel.mean():.2f} ± {channel.std():.2f}")
     if step is not None:
-        panels.flat[0].set_ylabel(f"step {step}", color=INK)
+        panels[0].set_ylabel(f"step {step}", color=INK)
     return panels
 
 
@@ -281,20 +281,20 @@ def _axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
 
 
 def _panels(ax: Any, rows: int, columns: int) -> np.ndarray:
-    """Axes for rows x columns pictures, without ticks."""
+    """(rows * columns,) Axes for pictures, in reading order and without ticks."""
     if ax is None:
         figure = NotebookFigure(figsize=(2.1 * columns, 2.35 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False)
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
     elif isinstance(ax, Axes):
         ax.set_axis_off()
         width, height = 1 / (1.08 * columns - 0.08), 1 / (1.3 * rows - 0.3)
         corners = [(1.08 * width * c, 1 - height - 1.3 * height * r) for r in range(rows) for c in range(columns)]
-        panels = np.array([ax.inset_axes((*corner, width, height)) for corner in corners]).reshape(rows, columns)
+        panels = np.array([ax.inset_axes((*corner, width, height)) for corner in corners])
     else:
-        panels = np.asarray(ax, dtype=object)
-        if panels.size != rows * columns or not all(isinstance(panel, Axes) for panel in panels.flat):
+        panels = np.asarray(ax, dtype=object).ravel()
+        if len(panels) != rows * columns or not all(isinstance(panel, Axes) for panel in panels):
             raise ValueError(f"ax must be one matplotlib Axes or {rows * columns} of them, not {ax!r:.80}.")
-    for panel in panels.flat:
+    for panel in panels:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_color(HAIR)
     return panels

@@ -53,7 +53,7 @@ def train_autoencoder(
     checkpoint = Checkpoint(folder, "autoencoder", model=model, optimiser=optimiser, average=average)
     start = int(checkpoint.resume().get("step", 0))
     train, last = pictures[:-held_out], time.time()
-    for step in tqdm(range(start, min(steps, stop or steps)), "autoencoder", steps, start):
+    for step in tqdm(range(start, min(steps, stop or steps)), "autoencoder", steps, initial=start):
         torch.manual_seed(step)
         rng = np.random.default_rng(step)
         rows = np.sort(rng.choice(len(train), batch, replace=False))

@@ -113,7 +113,7 @@ def train_judge(
     seeds = range(TRAIN_SEED, TRAIN_SEED + len(pictures))
     points, there = landmark_table(seeds)
     count, last = len(pictures) - held_out, time.time()
-    for step in tqdm(range(start, min(steps, stop or steps)), "judge", steps, start, mininterval=5):
+    for step in tqdm(range(start, min(steps, stop or steps)), "judge", steps, initial=start, mininterval=5):
         rng = np.random.default_rng(step)
         rows = np.sort(rng.choice(count, batch, replace=False))
         x = spoil(to_unit(pictures[rows]), torch.Generator().manual_seed(step))

@@ -34,7 +34,7 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer whose every known word is one token; other words fall apart into letters."""
+    """A CLIP tokenizer whose known words are a token or two each; other words fall apart into letters."""
     letters = [chr(c) for c in range(ord("!"), ord("~") + 1)]
     tokens = [*letters, *(letter + "</w>" for letter in letters)]
     merges: list[str] = []
