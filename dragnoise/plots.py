@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -248,6 +248,20 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     return panels
 
 
+def plot_pictures(pictures: Mapping[str, Picture], *, ax: Panels | None = None) -> np.ndarray:
+    """Pictures side by side under their names, {name: path, PIL image or array} -> one Axes each.
+
+    Raises ValueError when there are none.
+    """
+    if not pictures:
+        raise ValueError("there are no pictures to plot; give {name: picture}.")
+    panels = _panels(ax, 1, len(pictures), side=3.2)
+    for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
+        panel.imshow(np.asarray(geometry.as_picture(picture)))
+        _label(panel, name, "")
+    return panels
+
+
 # ----------------------------------------------------------------- what is given and drawn on
 
 
@@ -280,10 +294,10 @@ def _axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
     return ax
 
 
-def _panels(ax: Any, rows: int, columns: int) -> np.ndarray:
+def _panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np.ndarray:
     """(rows * columns,) Axes for pictures, in reading order and without ticks."""
     if ax is None:
-        figure = NotebookFigure(figsize=(2.1 * columns, 2.35 * rows), layout="constrained")
+        figure = NotebookFigure(figsize=(side * columns, (side + 0.25) * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
     elif isinstance(ax, Axes):
         ax.set_axis_off()

@@ -25,6 +25,7 @@ from dragnoise.plots import (
     plot_bottleneck,
     plot_latents,
     plot_loss,
+    plot_pictures,
     plot_trajectory,
     principal_colours,
 )
@@ -379,3 +380,13 @@ def test_colours_are_told_apart() -> None:
     rgb = np.array([to_rgb(colour) for colour in COLOURS])
     gaps = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1) + np.eye(len(rgb))
     assert gaps.min() > 0.2
+
+
+def test_pictures_are_shown_side_by_side_under_their_names() -> None:
+    first, second = np.zeros((8, 9, 3), np.uint8), np.full((4, 4), 200, np.uint8)
+    panels = plot_pictures({"before": first, "after": second})
+    assert [panel.get_title() for panel in panels] == ["before", "after"]
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), first)
+    assert panels[1].images[0].get_array().shape == (4, 4, 3)
+    with pytest.raises(ValueError, match="no pictures"):
+        plot_pictures({})
