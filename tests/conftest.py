@@ -15,7 +15,7 @@ from hypothesis import settings
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from dragnoise import Model
-from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer
+from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer, skip_readers
 
 settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("same-every-time")
@@ -51,6 +51,10 @@ def build_pipeline(
     net = UNet2DConditionModel(sample_size=16, cross_attention_dim=TEXT_WIDTH, norm_num_groups=8, **unet)
     for i, module in enumerate((vae, text_encoder, net)):
         randomise(module, seed + i)
+    with torch.no_grad():
+        for resnet, bottleneck_channels in skip_readers(net):  # what comes up from the bottleneck shall be well seen
+            resnet.norm1.weight[bottleneck_channels:] *= 0.2
+            resnet.conv_shortcut.weight[:, bottleneck_channels:] *= 0.2
     return StableDiffusionPipeline(
         vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=net, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

@@ -144,7 +144,7 @@ def test_masking_holds_what_is_outside_the_mask() -> None:
     s, edited = double(1, 3, 4, 5, seed=1), double(1, 3, 4, 5, seed=2).requires_grad_()
     mask = torch.rand(1, 1, 4, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     expected = sum(
-        abs(float(s[0, c, y, x] - edited[0, c, y, x])) * (1 - float(mask[0, 0, y, x]))
+        abs(float(s[0, c, y, x] - edited.detach()[0, c, y, x])) * (1 - float(mask[0, 0, y, x]))
         for c in range(3) for y in range(4) for x in range(5)
     )  # fmt: skip
     loss = semantics.masking_loss(s, edited, mask)
