@@ -27,6 +27,8 @@ class DragConfig:
 
     Optimisation
         lr: Adam's learning rate, > 0.
+        eps: Adam's epsilon, > 0.  At the usual 1e-8 every element moves at the rate lr, however small
+            its gradient; near the gradients' size, elements that hardly matter hardly move.
         max_iterations: updates at most, >= 1.
         r1, r2: half sides of the windows of Eq. 1 and Eq. 4 in supervision pixels (the picture at
             `supervision_scale` of the working size); integers >= 0 and >= 1.
@@ -56,6 +58,7 @@ class DragConfig:
     refine_from: int = 10
     propagation: Propagation = "replace"
     lr: float = 0.01
+    eps: float = 1e-8
     max_iterations: int = 80
     r1: int = 1
     r2: int = 3
@@ -79,6 +82,7 @@ class DragConfig:
         self._integer("supervision_block", 0)
         self._integer("seed", 0)
         self._number("lr", positive=True)
+        self._number("eps", positive=True)
         self._number("tolerance", positive=True)
         self._number("supervision_scale", positive=True)
         self._number("mask_weight")

@@ -61,14 +61,14 @@ class Frame:
 
     def to_grid(self, points: Tensor) -> Tensor:
         """(m, 2) image pixels -> (m, 2) grid pixels."""
-        given, grid = torch.tensor(self.given), torch.tensor(self.grid)
+        given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
         if self.released:
             return (points / given * grid).round().minimum(grid - 1.0)
         return (points + 0.5) * (grid / given) - 0.5
 
     def to_image(self, points: Tensor) -> Tensor:
         """(m, 2) grid pixels -> (m, 2) image pixels."""
-        given, grid = torch.tensor(self.given), torch.tensor(self.grid)
+        given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
         if self.released:
             return points / grid * given
         return (points + 0.5) * (given / grid) - 0.5
@@ -208,16 +208,20 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise ValueError(f"an array of shape {shape} is no picture; expected (H, W), (H, W, 3) or (H, W, 4).")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
-    elif array.dtype == np.uint8:
-        pass
-    elif np.issubdtype(array.dtype, np.number) and not np.issubdtype(array.dtype, np.complexfloating):
+    elif array.dtype == np.uint16:
+        array = (array / 257.0 + 0.5).astype(np.uint8)
+    elif (
+        array.dtype != np.uint8
+        and np.issubdtype(array.dtype, np.number)
+        and not np.issubdtype(array.dtype, np.complexfloating)
+    ):
         array = np.asarray(array, np.float64)
         if not np.isfinite(array).all():
             raise ValueError("the picture has NaN or infinite pixels; give finite numbers.")
         top = float(array.max())
         scale = 255.0 if array.min() >= 0 and top <= 1 else 1.0 if top <= 255 else 255.0 / 65535
         array = (np.clip(array * scale, 0, 255) + 0.5).astype(np.uint8)
-    else:
+    elif array.dtype != np.uint8:
         raise TypeError(f"a picture of dtype {array.dtype} cannot be read; give uint8.")
     return Image.fromarray(np.ascontiguousarray(array))
 

@@ -51,6 +51,7 @@ def look_ahead(editor: DragNoise, last: Snapshot, *, grad: bool) -> Ahead:
     leaf = last.bottleneck.to(editor.original.device).clone().requires_grad_(grad)
     with torch.set_grad_enabled(grad):
         decoded = editor.look(leaf, iteration=last.iteration + 1)
+    require_finite(editor.feature(decoded), f"the supervision feature of iteration {last.iteration + 1}")
     anchors = last.grid_anchors if last.iteration == 0 else editor.track(decoded, last.grid_anchors)
     return Ahead(leaf, decoded, anchors)
 
@@ -61,12 +62,12 @@ def iterate(editor: DragNoise, last: Snapshot, ahead: Ahead) -> Snapshot:
     Raises FloatingPointError when a number is not finite.
     """
     started = time.perf_counter()
-    k = last.iteration + 1
+    k, config = last.iteration + 1, editor.task.config
     losses = editor.losses(ahead.decoded, ahead.leaf, ahead.anchors, iteration=k)
     (gradient,) = torch.autograd.grad(losses.total, ahead.leaf)
     require_finite(losses.total, f"the loss of iteration {k}")
     require_finite(gradient, f"the gradient of iteration {k}")
-    bottleneck, moments = adam(ahead.leaf.detach(), gradient, last.moments, editor.task.config.lr)
+    bottleneck, moments = adam(ahead.leaf.detach(), gradient, last.moments, lr=config.lr, eps=config.eps)
     require_finite(bottleneck, f"the bottleneck of iteration {k}")
     return Snapshot(
         iteration=k,
@@ -91,14 +92,16 @@ def arrived(editor: DragNoise, anchors: Tensor) -> bool:
     return bool((gap < config.tolerance if config.is_released else gap <= config.tolerance).all())
 
 
-def adam(bottleneck: Tensor, gradient: Tensor, moments: Moments | None, lr: float) -> tuple[Tensor, Moments]:
+def adam(
+    bottleneck: Tensor, gradient: Tensor, moments: Moments | None, *, lr: float, eps: float = 1e-8
+) -> tuple[Tensor, Moments]:
     """One update of torch's Adam as a pure function: shapes (1, C, h, w), float32.
 
     Moments are kept on the CPU, as snapshots are.
     """
     parameter = bottleneck.clone().requires_grad_()
     parameter.grad = gradient
-    optimiser = torch.optim.Adam([parameter], lr=lr)
+    optimiser = torch.optim.Adam([parameter], lr=lr, eps=eps)
     if moments is not None:
         optimiser.state[parameter] = {
             "step": torch.tensor(float(moments.updates)),

@@ -159,14 +159,16 @@ class DragSession:
         """
         self._trajectory = []
         self._forget_optimisation()
-        self._trajectory = [self._latent(0)]
+        trajectory = self._trajectory = [self._latent(0)]
         text = self.model.embed(self.prompt)
         steps = ddim.invert(
             self.model, self._trajectory[0], text, self._schedule, self._config.edit_from, at=self._config.inversion
         )
         for state in steps:
             iteration.require_finite(state.latents, f"inversion step {state.step}")
-            self._trajectory.append(state.latents)
+            if self._trajectory is not trajectory:
+                raise RuntimeError("this inversion was overtaken by a change; call session.invert() again.")
+            trajectory.append(state.latents)
             if self.inverted and self._drags:
                 self._begin()
             yield state
@@ -179,8 +181,10 @@ class DragSession:
         snapshot current.
         """
         self._begin()
-        while self._status_now() == "running":
+        while (status := self._status_now()) == "running":
             yield self._iterate()
+        if status != self.status:  # done before it began, or by a change of numbers
+            self._history = History([*self._history[:-1], dataclasses.replace(self._history[-1], status=status)])
 
     def step(self) -> Snapshot:
         """One iteration, whatever the status; inverts first if needed.  Raises as `optimize` does."""

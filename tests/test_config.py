@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from dragnoise import DragConfig
 
 PAPER = {
-    "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "max_iterations": 80,
-    "r1": 1, "r2": 3, "mask_weight": 0.1, "tolerance": 1.0, "supervision_block": 2, "supervision_scale": 0.5,
-    "resize": "longer", "latent_noise": 0.0, "seed": 0, "inversion": "source", "convention": "paper",
+    "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "eps": 1e-8,
+    "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "tolerance": 1.0, "supervision_block": 2,
+    "supervision_scale": 0.5, "resize": "longer", "latent_noise": 0.0, "seed": 0, "inversion": "source",
+    "convention": "paper",
 }  # fmt: skip
 RELEASED = PAPER | {
     "convention": "released", "refine_from": 0, "max_iterations": 60, "tolerance": 2.0, "resize": "never",
@@ -55,6 +56,7 @@ WRONG: list[tuple[str, Any]] = [
     ("steps", 1), ("steps", 1001), ("steps", 50.0), ("steps", "50"), ("steps", True), ("steps", None),
     ("edit_from", 0), ("edit_from", 51), ("edit_from", -3), ("refine_from", -1), ("refine_from", 36),
     ("refine_from", 2.5), ("lr", 0), ("lr", -0.1), ("lr", math.nan), ("lr", math.inf), ("lr", "fast"), ("lr", True),
+    ("eps", 0), ("eps", -1e-8), ("eps", math.nan), ("eps", "small"),
     ("max_iterations", 0), ("max_iterations", 1.5), ("r1", -1), ("r1", 0.5), ("r2", 0), ("r2", -2),
     ("mask_weight", -0.1), ("mask_weight", math.nan), ("tolerance", 0), ("tolerance", -1), ("tolerance", math.inf),
     ("supervision_block", -1), ("supervision_scale", 0), ("supervision_scale", 1.01), ("latent_noise", -0.01),

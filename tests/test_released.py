@@ -25,8 +25,11 @@ ITERATIONS = 4
 LR = 0.3  # so that anchors move in four iterations
 Pair = tuple[tuple[float, float], tuple[float, float]]
 DRAGS: list[Pair] = [((30.4, 41.2), (61.7, 74.9)), ((50.1, 20.0), (52.3, 22.4))]  # the second is within 2 grid px
-EDGES: list[Pair] = [((0.2, 45.0), (5.0, 80.0)), ((74.9, 30.0), (60.0, 70.0)), ((40.0, 90.9), (10.0, 80.0))]
-"""Windows that leave the map.  (In its very corners the resized map is flat, so signs there are rounding's.)"""
+EDGES: list[Pair] = [((4.3, 45.0), (7.0, 80.0)), ((70.1, 30.0), (60.0, 70.0)), ((40.0, 87.1), (10.0, 80.0))]
+"""Two grid pixels from the border: tracking's windows leave the map.  (On the border itself neighbours on the resized
+map are equal, and rounding chooses among them.)"""
+BORDER: list[Pair] = [((0.2, 45.0), (5.0, 80.0)), ((74.9, 30.0), (60.0, 70.0)), ((40.0, 90.9), (10.0, 80.0))]
+"""On the border: the alignment's patches leave the map, and a click there has to stay on the grid."""
 
 
 @dataclass
@@ -204,9 +207,11 @@ def test_inversion(program: Program, inverted: DragSession) -> None:
 
 @pytest.mark.parametrize(
     ("drags", "mask"),
-    [(DRAGS, some_mask()), (DRAGS, None), (DRAGS, np.ones((HEIGHT, WIDTH), bool)), (EDGES, some_mask())],
+    [
+        (DRAGS, some_mask()), (DRAGS, None), (DRAGS, np.ones((HEIGHT, WIDTH), bool)), (EDGES, some_mask()),
+    ],
     ids=["mask", "no mask", "full mask", "edges"],
-)
+)  # fmt: skip
 def test_an_edit(program: Program, inverted: DragSession, drags: list[Pair], mask: np.ndarray | None) -> None:
     theirs = program.edit(drags, mask)
     session = session_like(inverted, drags, mask)
@@ -214,19 +219,28 @@ def test_an_edit(program: Program, inverted: DragSession, drags: list[Pair], mas
 
     assert len(snapshots) == len(theirs.losses) == ITERATIONS
     for snapshot, losses, anchors in zip(snapshots, theirs.losses, theirs.anchors, strict=True):
-        assert (snapshot.loss, snapshot.alignment_loss, snapshot.mask_loss) == pytest.approx(losses, rel=1e-3, abs=1e-5)
+        assert (snapshot.loss, snapshot.alignment_loss, snapshot.mask_loss) == pytest.approx(losses, rel=1e-4, abs=1e-5)
         np.testing.assert_allclose(snapshot.anchors, program.to_image(anchors), rtol=1e-12)
-    # Adam turns a gradient into its sign at first, so a rounding error can move an element by 2 lr, no more than that
-    off = (session.bottleneck - theirs.bottleneck).abs()
-    assert off.median() < 1e-4 and (off > 1e-2).float().mean() < 0.02
+    # Adam divides the gradient by its size, so where that is near zero rounding is seen; elsewhere by 1e-5 at most
+    torch.testing.assert_close(session.bottleneck, theirs.bottleneck, rtol=1e-3, atol=1e-3)
     difference = np.abs(np.asarray(session.render()).astype(int) - theirs.picture)
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.001
 
     # and none of it for lack of anything happening
     assert theirs.anchors[-1] != theirs.anchors[0]
     assert (theirs.left_out[0] == 1) == (drags is DRAGS)
     assert [masking > 0 for _, _, masking in theirs.losses] == [False, *[mask is None or not mask.all()] * 3]
     assert np.abs(np.asarray(session.reconstruct()).astype(int) - theirs.picture).mean() > 2
+
+
+def test_an_update_at_the_border(program: Program, inverted: DragSession) -> None:
+    theirs = program.edit(BORDER, None, iterations=1)
+    session = session_like(inverted, BORDER, None)
+    snapshot = session.step()
+    assert snapshot.loss == pytest.approx(theirs.losses[0][0], rel=1e-5)
+    np.testing.assert_allclose(snapshot.anchors, program.to_image(theirs.anchors[0]), rtol=1e-12)
+    assert theirs.anchors[0] == [(0, 22), (36, 15), (20, 44)]
+    torch.testing.assert_close(session.bottleneck, theirs.bottleneck, rtol=1e-3, atol=1e-3)
 
 
 def test_stops_before_an_update_once_every_point_is_within_two_pixels(program: Program, inverted: DragSession) -> None:

@@ -197,7 +197,7 @@ def test_other_drags_start_afresh_and_keep_the_inversion(session: DragSession) -
 def test_reached_stops_before_the_end(session: DragSession) -> None:
     (x, y) = CASE.drags[0].anchor
     session.drags = [((x, y), (x + 1, y))]  # half a pixel of the grid, within the tolerance from the start
-    assert list(session.optimize()) == []
+    assert list(session.optimize()) == [] and session.status == "reached"
     assert session.step().iteration == 1  # one more if asked
 
 
@@ -307,3 +307,13 @@ def test_released_and_paper_share_a_session(session: DragSession) -> None:
     session.config = DragConfig.released(steps=10, edit_from=7, max_iterations=2)
     assert len(list(session.optimize())) <= 2
     assert session.render().size == (128, 128)
+
+
+def test_an_overtaken_inversion_says_so(session: DragSession) -> None:
+    old = session.invert()
+    next(old)
+    session.config = session.config.replace(edit_from=3)
+    with pytest.raises(RuntimeError, match="overtaken"):
+        next(old)
+    session.step()
+    assert session.inverted and len(session.trajectory) == 4

@@ -1,17 +1,15 @@
 """Second stage of the recipe: the U-Net and the text encoder, trained so that the bottleneck leads.
 
-Three departures from how Stable Diffusion was trained, so that a network of this size shows what
+Two departures from how Stable Diffusion was trained, so that a network of this size shows what
 DragNoise relies on in a large one, a bottleneck that carries the picture's structure:
 
-* the decoder reads no skip but conv_in's (`networks.cut_skips`),
-* in a quarter of every batch the bottleneck comes from the same picture at a *less noisy* timestep
-  with noise of its own, while the decoder works at the noisier one, and
-* in three eighths the noisy latent under the decoder is blended with something else, another picture
-  or a shifted piece of this one, and the noise asked for is the one that leads to the bottleneck's
-  picture.  A latent on its way from what it was to what an edit makes of it is such a blend.
+* the decoder reads no skip but conv_in's (`networks.cut_skips`), and
+* above timestep 150 the noisy latent under the decoder is another picture's than the bottleneck's,
+  and the noise asked for is the one that leads to the bottleneck's picture.  The bottleneck comes
+  from any timestep.
 
-The decoder so learns to trust a bottleneck across timesteps and against the latent, which is what
-semantic propagation asks of it.
+Above that timestep the decoder so hears the bottleneck alone, whichever timestep it comes from,
+which is what semantic propagation asks of it; below, the latent's detail is refined as usual.
 
 A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.
 """
@@ -38,7 +36,8 @@ from dragnoise.toyland.scenes import caption, sample_scene
 
 MIN_SNR = 5.0
 PROMPT_DROPOUT = 0.15
-CONFLICT_FROM = 200
+TRUST_FROM = 150
+LEAD_UPTO = 750
 
 
 def train_denoiser(
@@ -48,7 +47,7 @@ def train_denoiser(
     steps: int = 12_000,
     batch: int = 32,
     lr: float = 8e-4,
-    bottleneck_noise: float = 0.1,
+    bottleneck_noise: float = 0.05,
     save_every: int = 250,
     fused: bool = True,
     stop: int | None = None,
@@ -133,51 +132,26 @@ def training_sample(z0: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator
     """What a step needs of latents z0 (B, 4, h, w) and alphas (1000,).
 
     Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise that leads from z_t to the
-    lead's picture, and the Min-SNR weights (B,).  The lead is what the bottleneck is made from.  Of
-    eight rows three are as usual, the lead being z_t; two have a lead of the same picture at 0.1-0.7
-    of the timestep with noise of its own; three have something else than the lead's picture in z_t,
-    from `CONFLICT_FROM` on.
+    lead's picture, and weights (B,).  The lead is what the bottleneck is made from.  A quarter of the
+    rows, below 1.3 `TRUST_FROM`, are as usual: the lead is z_t.  In the others z_t is another row's
+    picture, and the lead is at any timestep up to `LEAD_UPTO`, little noise more often than much.
     """
     batch = len(z0)
-    usual, conflict = batch * 3 // 8, batch - batch * 3 // 8
-    u = torch.rand(3, batch, generator=rng)
-    t = (u[0] * len(alphas)).long()
-    t[conflict:] = (CONFLICT_FROM + u[0, conflict:] * (len(alphas) - CONFLICT_FROM)).long()
-    lead = (t * (0.1 + 0.6 * u[1])).long()
+    usual = batch // 4
+    u = torch.rand(2, batch, generator=rng)
+    t = (TRUST_FROM + u[0] * (len(alphas) - TRUST_FROM)).long()
+    t[:usual] = (u[0, :usual] * 1.3 * TRUST_FROM).long()
+    lead = (u[1] ** 1.5 * LEAD_UPTO).long()
     lead[:usual] = t[:usual]
-    lead[conflict:] = (t[conflict:] * (0.1 + 0.9 * u[1, conflict:])).long()
+    under = z0.roll(1, 0)
+    under[:usual] = z0[:usual]
     noise, own = torch.randn(z0.shape, generator=rng), torch.randn(z0.shape, generator=rng)
     own[:usual] = noise[:usual]
-    under = z0.clone()
-    share = (0.2 + 0.8 * u[2, conflict:])[:, None, None, None]
-    under[conflict:] += share * (conflicting(z0[conflict:], rng) - z0[conflict:])
     a = alphas[t][:, None, None, None]
     target = noise + (a / (1 - a)).sqrt() * (under - z0)
     snr = alphas[t] / (1 - alphas[t])
-    weight = snr.clamp(max=MIN_SNR) / snr
+    weight = snr.clamp(min=0.5, max=MIN_SNR) / snr
     return add_noise(under, noise, alphas[t]), t, add_noise(z0, own, alphas[lead]), lead, target, weight
-
-
-def conflicting(z0: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Latents (B, 4, h, w) in which something is not as in z0.
-
-    In a third of the rows all is another picture's; in the others one rectangle is, or is shifted.
-    """
-    batch, _, h, w = z0.shape
-    rolled = z0.roll(1, 0)
-    result = z0.clone()
-    for i in range(batch):
-        u = torch.rand(7, generator=rng).tolist()
-        if u[0] < 1 / 3:
-            result[i] = rolled[i]
-            continue
-        dy, dx = round((u[1] - 0.5) * h * 0.4), round((u[2] - 0.5) * w * 0.4)
-        source = z0[i].roll((dy, dx), (1, 2)) if u[0] < 0.75 else rolled[i]
-        height, width = round(h * (0.2 + 0.5 * u[3])), round(w * (0.2 + 0.5 * u[4]))
-        top, left = round((h - height) * u[5]), round((w - width) * u[6])
-        box = (slice(None), slice(top, top + height), slice(left, left + width))
-        result[i][box] = source[box]
-    return result
 
 
 def denoising_loss(
