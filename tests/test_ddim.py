@@ -221,7 +221,9 @@ def test_a_number_that_is_not_finite_stops_at_the_last_good_snapshot(small: Mode
             list(session.optimize())
     finally:
         hook.remove()
-    assert_one_sentence(caught.value, f"the {'loss' if where == 'forward' else 'gradient'} of iteration 3")
+    assert_one_sentence(
+        caught.value, f"the {'supervision feature' if where == 'forward' else 'gradient'} of iteration 3"
+    )
     assert len(session.history) == 3 and session.history[-1] is good
     assert torch.equal(session.bottleneck, good.bottleneck)
     assert session.render() == before

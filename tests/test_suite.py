@@ -1,4 +1,4 @@
-"""The proof, in small: on the embedded model drags really drag, measured by somebody else."""
+"""The suite measures what it says: the judge, the oracle, the yardstick."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import dragnoise
-from dragnoise import Model
-from dragnoise.toyland import drag_cases, judge, render
+from dragnoise import DragSession, Model
+from dragnoise.toyland import caption, drag_cases, judge, render
 from dragnoise.toyland.judge import judge_errors, load_judge
 from dragnoise.toyland.pictures import TEST_SEED
 from dragnoise.toyland.scenes import LANDMARKS, sample_scene
-from dragnoise.toyland.suite import Result, measure, sheet, summary, table
+from dragnoise.toyland.suite import Result, measure, oracle, sheet, summary
 
 WEIGHTS = Path(dragnoise.__file__).parent / "toyland" / "weights"
 
@@ -38,27 +38,63 @@ def test_judge_answers_for_any_picture_of_its_size() -> None:
         judge(np.zeros((64, 64, 3), np.uint8))
 
 
+CASES = [case for kind in ("sun", "creature", "head") for case in drag_cases(kind, 1, TEST_SEED)]
+
+
 @pytest.fixture(scope="module")
-def measured() -> list[Result]:
-    model: Model = dragnoise.load_model()
-    return [measure(model, case) for kind in ("sun", "creature", "head") for case in drag_cases(kind, 3, TEST_SEED)]
+def model() -> Model:
+    return dragnoise.load_model()
 
 
-def test_drags_really_drag(measured: list[Result]) -> None:
-    """The content that was dragged ends nearer to where it should than it was, most of the time."""
-    rows = summary(measured)
-    assert rows["all"]["median_share"] < 0.75, table(rows)
-    assert sum(r.after < r.before for r in measured) >= 7
+@pytest.fixture(scope="module")
+def measured(model: Model) -> list[Result]:
+    quick = model.default_config.replace(max_iterations=10)
+    return [measure(model, case, quick) for case in CASES]
 
 
-def test_the_rest_stays(measured: list[Result]) -> None:
-    assert np.mean([r.psnr for r in measured]) > 24
+def test_measured_from_the_pictures_by_the_judge(measured: list[Result]) -> None:
+    for case, result in zip(CASES, measured, strict=True):
+        start = [np.hypot(*np.subtract(d.anchor, d.objective)) for d in case.drags]
+        assert result.before == pytest.approx(np.mean(start))
+        found = judge(result.pictures[1])
+        end = [np.hypot(*np.subtract(found[n], d.objective)) for n, d in zip(case.names, case.drags, strict=True)]
+        assert result.after == pytest.approx(np.mean(end))
+        assert result.iterations <= 10
+
+
+def test_the_right_answer_would_be_measured_as_one() -> None:
+    """The yardstick itself: on the ground truth nearly nothing is missed, on the given picture all."""
+    for case in CASES:
+        given, answer = (judge(render(scene)) for scene in (case.scene, case.answer))
+        for name, drag in zip(case.names, case.drags, strict=True):
+            assert np.hypot(*np.subtract(answer[name], drag.objective)) < 2.5
+            assert np.hypot(*np.subtract(given[name], drag.anchor)) < 2.5
+
+
+def test_the_model_keeps_a_picture_that_nobody_drags(model: Model) -> None:
+    for case in CASES:
+        picture = render(case.scene)
+        again = np.asarray(DragSession(model, picture, caption(case.scene)).reconstruct()).astype(float)
+        assert 10 * np.log10(255**2 / np.square(again - picture).mean()) > 27
+
+
+def test_the_oracle_of_the_same_picture_is_its_reconstruction(model: Model) -> None:
+    config = model.default_config.replace(steps=10, edit_from=7, refine_from=6)  # its own bottleneck, at one step
+    session = DragSession(model, render(CASES[0].scene), caption(CASES[0].scene), config)
+    session.drags = CASES[0].drags
+    list(session.invert())
+    best = np.asarray(oracle(session, render(CASES[0].scene))).astype(int)
+    assert np.abs(best - np.asarray(session.reconstruct())).max() <= 1
+
+
+def test_an_edit_changes_the_picture(measured: list[Result]) -> None:
+    for result in measured:
+        assert np.abs(result.pictures[0].astype(int) - result.pictures[1]).max() > 20
 
 
 def test_the_sheet_shows_every_case(measured: list[Result]) -> None:
-    cases = [case for kind in ("sun", "creature", "head") for case in drag_cases(kind, 3, TEST_SEED)]
-    page = np.asarray(sheet(measured, cases, columns=3, zoom=1))
-    assert page.shape == (3 * 136, 3 * 396, 3)
+    page = np.asarray(sheet(measured, CASES, columns=2, zoom=1))
+    assert page.shape == (2 * 136, 2 * 396, 3)
     np.testing.assert_array_equal(page[:128, 256:384], measured[0].pictures[3])
 
 

@@ -3,13 +3,10 @@
 Two departures from how Stable Diffusion was trained, so that a network of this size shows what
 DragNoise relies on in a large one, a bottleneck that carries the picture's structure:
 
-* the decoder reads no skip but conv_in's (`networks.cut_skips`), and
-* above timestep 150 the noisy latent under the decoder is another picture's than the bottleneck's,
-  and the noise asked for is the one that leads to the bottleneck's picture.  The bottleneck comes
-  from any timestep.
-
-Above that timestep the decoder so hears the bottleneck alone, whichever timestep it comes from,
-which is what semantic propagation asks of it; below, the latent's detail is refined as usual.
+* the decoder reads no skip but those at full resolution (`networks.cut_skips`), and
+* in half of every batch the bottleneck comes from the same picture at a *less noisy* timestep with
+  noise of its own, while the decoder works at the noisier one.  The decoder so learns to trust a
+  bottleneck across timesteps, which is what semantic propagation asks of it.
 
 A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.
 """
@@ -36,8 +33,6 @@ from dragnoise.toyland.scenes import caption, sample_scene
 
 MIN_SNR = 5.0
 PROMPT_DROPOUT = 0.15
-TRUST_FROM = 150
-LEAD_UPTO = 750
 
 
 def train_denoiser(
@@ -131,27 +126,20 @@ def load_denoiser(folder: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, CL
 def training_sample(z0: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
     """What a step needs of latents z0 (B, 4, h, w) and alphas (1000,).
 
-    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise that leads from z_t to the
-    lead's picture, and weights (B,).  The lead is what the bottleneck is made from.  A quarter of the
-    rows, below 1.3 `TRUST_FROM`, are as usual: the lead is z_t.  In the others z_t is another row's
-    picture, and the lead is at any timestep up to `LEAD_UPTO`, little noise more often than much.
+    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise in z_t and the Min-SNR
+    weights (B,).  The lead is what the bottleneck is made from: in half of the rows z_t itself, in
+    the others the same picture at 0.1-0.7 of the timestep with noise of its own.
     """
-    batch = len(z0)
-    usual = batch // 4
+    batch, half = len(z0), len(z0) // 2
     u = torch.rand(2, batch, generator=rng)
-    t = (TRUST_FROM + u[0] * (len(alphas) - TRUST_FROM)).long()
-    t[:usual] = (u[0, :usual] * 1.3 * TRUST_FROM).long()
-    lead = (u[1] ** 1.5 * LEAD_UPTO).long()
-    lead[:usual] = t[:usual]
-    under = z0.roll(1, 0)
-    under[:usual] = z0[:usual]
+    t = (u[0] * len(alphas)).long()
+    lead = (t * (0.1 + 0.6 * u[1])).long()
+    lead[half:] = t[half:]
     noise, own = torch.randn(z0.shape, generator=rng), torch.randn(z0.shape, generator=rng)
-    own[:usual] = noise[:usual]
-    a = alphas[t][:, None, None, None]
-    target = noise + (a / (1 - a)).sqrt() * (under - z0)
+    own[half:] = noise[half:]
     snr = alphas[t] / (1 - alphas[t])
-    weight = snr.clamp(min=0.5, max=MIN_SNR) / snr
-    return add_noise(under, noise, alphas[t]), t, add_noise(z0, own, alphas[lead]), lead, target, weight
+    weight = snr.clamp(max=MIN_SNR) / snr
+    return add_noise(z0, noise, alphas[t]), t, add_noise(z0, own, alphas[lead]), lead, noise, weight
 
 
 def denoising_loss(
@@ -195,18 +183,16 @@ def encode_bottleneck(unet: UNet2DConditionModel, z: torch.Tensor, t: torch.Tens
 def decode_bottleneck(
     unet: UNet2DConditionModel, bottleneck: torch.Tensor, z: torch.Tensor, t: torch.Tensor, text: torch.Tensor
 ) -> torch.Tensor:
-    """The noise predicted from a bottleneck and conv_in(z), equal to the U-Net's once its skips are cut."""
+    """The noise predicted from a bottleneck and z at full resolution, equal to the U-Net's once its skips are cut."""
     time, x = unet.time_embedding(unet.time_proj(t)), bottleneck
-    for level, block in enumerate(unet.up_blocks):
+    for block in unet.up_blocks[:-1]:
         for i, resnet in enumerate(block.resnets):
-            if level == len(unet.up_blocks) - 1 and i == len(block.resnets) - 1:
-                x = resnet(torch.cat([x, unet.conv_in(z)], 1), time)
-            else:
-                x = _without_skip(resnet, x, time)
+            x = _without_skip(resnet, x, time)
             if hasattr(block, "attentions"):
                 x = block.attentions[i](x, encoder_hidden_states=text, return_dict=False)[0]
-        for upsampler in block.upsamplers or ():
-            x = upsampler(x)
+        x = block.upsamplers[0](x)
+    first = unet.conv_in(z)
+    x = unet.up_blocks[-1](x, (first, unet.down_blocks[0].resnets[0](first, time)), time)
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
 
 

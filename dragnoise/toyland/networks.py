@@ -75,7 +75,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def build_unet() -> UNet2DConditionModel:
     """Levels of 32, 16 and 8; attention at 8x8 only; the bottleneck is (192, 8, 8).
 
-    Of the skips only the first convolution's is read (see `cut_skips`).  The widths are such that
+    Of the skips only those at full resolution are read (see `cut_skips`).  The widths are such that
     no group of a group norm holds both a skip's channels and others.
     """
     unet = UNet2DConditionModel(
@@ -93,10 +93,10 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def cut_skips(unet: UNet2DConditionModel) -> None:
-    """Set the weights that read a skip to zero, all but those for conv_in's, in place.
+    """Set the weights that read a skip to zero, all but those at full resolution, in place.
 
     Structure then has one way into the picture, the bottleneck; the noisy latent itself, which
-    predicting the noise needs, still arrives through conv_in.
+    predicting the noise needs, still arrives through the first block.
     """
     for resnet, kept in skip_readers(unet):
         resnet.conv1.weight[:, kept:] = 0
@@ -107,12 +107,12 @@ def cut_skips(unet: UNet2DConditionModel) -> None:
 
 
 def skip_readers(unet: UNet2DConditionModel) -> Iterator[tuple[ResnetBlock2D, int]]:
-    """(residual block, channels before the skip's) of every block but the last."""
+    """(residual block, channels before the skip's) of every up block but the last, at full resolution."""
     skips = [unet.config.block_out_channels[0]]
     for block in unet.down_blocks:
         skips += [resnet.out_channels for resnet in block.resnets]
         skips += [resnet.out_channels for resnet in block.resnets[-1:] if block.downsamplers]
-    for resnet in [resnet for block in unet.up_blocks for resnet in block.resnets][:-1]:
+    for resnet in [resnet for block in unet.up_blocks[:-1] for resnet in block.resnets]:
         yield resnet, resnet.in_channels - skips.pop()
 
 
