@@ -32,7 +32,14 @@ from dragnoise.toyland.scenes import caption, sample_scene
 STAGES = ("pictures", "autoencoder", "latents", "judge", "denoiser", "export")
 STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 9000}
 
-DEFAULT_CONFIG: dict[str, object] = {"lr": 0.05, "latent_noise": 0.08, "refine_from": 0}
+DEFAULT_CONFIG: dict[str, object] = {
+    "refine_from": 6,
+    "lr": 0.05,
+    "eps": 0.1,
+    "r1": 3,
+    "max_iterations": 40,
+    "latent_noise": 0.08,
+}
 """Fields of `DragConfig` recommended for the embedded model; chosen on the suite's tuning scenes."""
 
 SAMPLE_SEED = 90_000_000
