@@ -25,7 +25,7 @@ def window(radius: int, *, like: Tensor) -> Tensor:
 def sample(feature: Tensor, points: Tensor, grid: Grid) -> Tensor:
     """F at points: feature (C, h, w), points (..., 2) in grid pixels -> (..., C), bilinear."""
     c, h, w = feature.shape
-    weights = sampling_weights(points.reshape(-1, 2).cpu(), grid, (w, h)).to(feature.dtype).to(feature.device)
+    weights = sampling_weights(points.reshape(-1, 2), grid, (w, h)).to(feature.dtype).to(feature.device)
     return (weights @ feature.reshape(c, h * w).T).reshape(*points.shape[:-1], c)
 
 
