@@ -72,7 +72,7 @@ def train_autoencoder(
         average.update(model)
         if (step + 1) % 250 == 0 or step + 1 in (steps, stop):
             checkpoint.save(step=step + 1)
-            checkpoint.log(step=step + 1, loss=float(loss), seconds=time.time() - last)
+            checkpoint.log(step=step + 1, loss=float(loss.detach()), seconds=time.time() - last)
             last = time.time()
     average.copy_to(model)
     model.eval().requires_grad_(False)

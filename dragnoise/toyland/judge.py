@@ -85,7 +85,7 @@ def judge(picture: Any) -> dict[str, tuple[float, float]]:
     image = as_picture(picture)
     if image.size != (SIZE, SIZE):
         raise ValueError(f"the judge looks at {SIZE}x{SIZE} pictures, not {image.size[0]}x{image.size[1]}.")
-    points = load_judge()(to_unit(np.asarray(image)[None]))[0]
+    points = load_judge()(to_unit(np.array(image)[None]))[0]
     return {name: (float(x), float(y)) for name, (x, y) in zip(LANDMARKS, points, strict=True)}
 
 
@@ -130,7 +130,7 @@ def train_judge(
         average.update(net)
         if (step + 1) % 250 == 0 or step + 1 in (steps, stop):
             checkpoint.save(step=step + 1)
-            checkpoint.log(step=step + 1, loss=float(loss), seconds=time.time() - last)
+            checkpoint.log(step=step + 1, loss=float(loss.detach()), seconds=time.time() - last)
             last = time.time()
     average.copy_to(net)
     net.eval().requires_grad_(False)
