@@ -51,8 +51,8 @@ def train_denoiser(
 
     The learning rate falls over the last quarter; give more `steps` to go on from a checkpoint, or
     `stop` to leave early.
-    Where torch.distributed is initialised, every process takes its share of each batch: on a CPU one
-    process a core, of one thread each, is half as fast again as one process of many threads.
+    Where torch.distributed is initialised, every process takes its share of each batch: two processes
+    of one thread each took 1.15 times as many samples a second as one of two threads, on two cores.
     Returns the averaged weights, frozen.
     """
     torch.manual_seed(0)

@@ -1,6 +1,6 @@
 """The recipe of the embedded model, from nothing to the weights in the package.
 
-    python -m dragnoise.toyland.train                    # every stage, about four hours on two cores
+    python -m dragnoise.toyland.train                    # every stage, hours on two cores
     python -m dragnoise.toyland.train denoiser --steps 20000
     python -m dragnoise.toyland.train export             # write dragnoise/toyland/weights
 
