@@ -15,8 +15,8 @@ from dragnoise.toyland.autoencoder import train_autoencoder
 from dragnoise.toyland.checkpoint import Average
 from dragnoise.toyland.denoiser import load_denoiser, train_denoiser
 from dragnoise.toyland.judge import train_judge
-from dragnoise.toyland.pictures import pictures
-from dragnoise.toyland.scenes import render, sample_scene
+from dragnoise.toyland.pictures import THINGS, changed_scene, pictures, training_scene
+from dragnoise.toyland.scenes import RANGES, caption, render, sample_scene
 
 
 def test_pictures_are_the_scenes_and_are_rendered_once(tmp_path: Path) -> None:
@@ -27,6 +27,25 @@ def test_pictures_are_the_scenes_and_are_rendered_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(more[8], render(sample_scene(8)))
     assert written <= (tmp_path / "pictures.npy").stat().st_mtime_ns
     np.testing.assert_array_equal(pictures(tmp_path, 4), few[:4])
+
+
+def test_changed_pictures_are_the_same_scenes_with_a_thing_or_two_changed(tmp_path: Path) -> None:
+    assert {name for thing in THINGS for name in thing} == set(RANGES) - {"tail_side"}
+    for seed in range(40):
+        scene, changed = training_scene(seed), changed_scene(seed)
+        assert caption(scene) == caption(changed)
+        moved = [name for name in RANGES if getattr(scene, name) != getattr(changed, name)]
+        assert 1 <= sum(any(name in moved for name in thing) for thing in THINGS) <= 2
+    np.testing.assert_array_equal(pictures(tmp_path, 3, changed=True, workers=1)[2], render(changed_scene(2)))
+    assert not (tmp_path / "pictures.npy").exists()
+
+
+def test_every_word_of_the_captions_is_one_token() -> None:
+    tokenizer = networks.build_tokenizer()
+    words = {word for seed in range(300) for word in caption(sample_scene(seed)).split()}
+    assert {"a", "an", "at", "cat", "hat"} <= words
+    for word in words:
+        assert len(tokenizer.tokenize(word)) == 1, word
 
 
 def test_cutting_skips_leaves_one_way_in() -> None:
@@ -45,18 +64,49 @@ def test_cutting_skips_leaves_one_way_in() -> None:
     assert (swapped - whole).abs().max() > 0.05
 
 
-def test_lead_is_the_same_picture_at_a_less_noisy_timestep() -> None:
-    z0, alphas = torch.randn(64, 4, 32, 32), networks.build_scheduler().alphas_cumprod
-    z_t, t, z_lead, lead, noise, weight = denoiser.training_sample(z0, alphas, torch.Generator().manual_seed(0))
-    a = alphas[t][:, None, None, None]
-    torch.testing.assert_close(z_t, a.sqrt() * z0 + (1 - a).sqrt() * noise)
-    assert (lead[:32] <= 0.7 * t[:32]).all() and (lead[32:] == t[32:]).all()
-    torch.testing.assert_close(z_lead[32:], z_t[32:])
-    b = alphas[lead][:, None, None, None]
-    own = (z_lead - b.sqrt() * z0) / (1 - b).sqrt()
-    assert (own[:32] * noise[:32]).mean().abs() < 0.02  # noise of its own
+def sampled(seed: int, count: int = 64) -> tuple[torch.Tensor, ...]:
+    """Latents of scenes and of the same scenes changed, the alphas, and a training sample of them."""
+    z0, changed = torch.randn(2, count, 4, 32, 32, generator=torch.Generator().manual_seed(seed)).unbind()
+    alphas = networks.build_scheduler().alphas_cumprod
+    return z0, changed, alphas, *denoiser.training_sample(z0, changed, alphas, torch.Generator().manual_seed(seed))
+
+
+def test_usual_rows_and_those_with_a_less_noisy_lead() -> None:
+    z0, _, alphas, z_t, t, z_lead, lead, noise, weight = sampled(0)
+    rest, other, usual = slice(32, None), slice(32, 40), slice(40, None)
+    a, b = (alphas[steps][:, None, None, None] for steps in (t, lead))
+    torch.testing.assert_close(z_t[rest], (a.sqrt() * z0 + (1 - a).sqrt() * noise)[rest])
+    assert (lead[other] <= 0.8 * t[other]).all() and (lead[usual] == t[usual]).all()
+    torch.testing.assert_close(z_lead[usual], z_t[usual])
+    own = ((z_lead - b.sqrt() * z0) / (1 - b).sqrt())[other]
+    assert own.std() == pytest.approx(1, abs=0.02)
+    assert (own * noise[other]).mean().abs() < 0.02  # noise of its own
     snr = alphas[t] / (1 - alphas[t])
-    torch.testing.assert_close(weight, snr.clamp(max=5) / snr)
+    torch.testing.assert_close(weight, snr.clamp(max=5).sqrt() / snr)
+
+
+def test_edit_rows_are_what_ddim_makes_of_the_given_scene_when_the_changed_one_is_predicted() -> None:
+    """From the latent of z0 in which an edit began, DDIM steps with a perfect prediction of the changed scene."""
+    z0, changed, alphas, z_t, t, z_lead, lead, noise, _ = sampled(1)
+    for row in range(32):
+        left = noise[row] - (own := torch.zeros(()))  # the noise holds a share of (z0 - changed), found here
+        share = float((left * (z0 - changed)[row]).mean() / (z0 - changed)[row].square().mean())
+        own = noise[row] - share * (z0 - changed)[row]
+        assert own.std() == pytest.approx(1, abs=0.05)
+        start = int((share - (alphas / (1 - alphas)).sqrt()).abs().argmin())
+        assert start >= t[row] - 15 and 250 < start
+        z = alphas[start].sqrt() * z0[row] + (1 - alphas[start]).sqrt() * own
+        for now, below in zip(range(start, 0, -20), range(start - 20, -20, -20), strict=False):
+            below = max(below, int(t[row]))
+            predicted = (z - alphas[now].sqrt() * changed[row]) / (1 - alphas[now]).sqrt()
+            z = alphas[below].sqrt() * changed[row] + (1 - alphas[below]).sqrt() * predicted
+            if below == t[row]:
+                break
+        if start > t[row]:
+            assert (z - z_t[row]).abs().max() < 0.1  # the share, and with it the start, is estimated from noise
+        b = alphas[lead[row]]
+        assert ((z_lead[row] - b.sqrt() * changed[row]) / (1 - b).sqrt()).std() == pytest.approx(1, abs=0.05)
+        assert lead[row] <= 0.8 * start + 15
 
 
 def test_average_follows_the_weights() -> None:
@@ -82,7 +132,7 @@ def test_killed_training_goes_on_where_it_was(tmp_path: Path, stage: str) -> Non
             elif stage == "judge":
                 train_judge(scenes, folder, steps=4, batch=2, held_out=2, stop=stop)
             else:
-                train_denoiser(latents, folder, steps=4, batch=2, fused=False, stop=stop)
+                train_denoiser(latents, latents[::-1], folder, steps=4, batch=2, fused=False, stop=stop)
         weights = torch.load(folder / f"{stage}.pt", weights_only=True)["parts"]["average"]["weights"]
         return dict(weights)
 
@@ -96,7 +146,7 @@ def test_export_is_a_pipeline_folder_that_loads(tmp_path: Path) -> None:
     from dragnoise.toyland.autoencoder import build_autoencoder
 
     latents = np.random.default_rng(0).normal(size=(4, 4, 32, 32)).astype(np.float16)
-    train_denoiser(latents, tmp_path, steps=1, batch=2, fused=False)
+    train_denoiser(latents, latents[::-1], tmp_path, steps=1, batch=2, fused=False)
     build_autoencoder(2.0).save_pretrained(str(tmp_path / "vae"))
     unet, text_encoder, tokenizer = load_denoiser(tmp_path)
     folder = tmp_path / "weights"

@@ -93,8 +93,10 @@ def reconstruction_loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def encode_all(model: AutoencoderTiny, pictures: np.ndarray, batch: int = 100) -> np.ndarray:
     """(n, 128, 128, 3) uint8 -> (n, 4, 32, 32) float16 latents, not scaled."""
     latents = np.empty((len(pictures), 4, pictures.shape[1] // 4, pictures.shape[2] // 4), np.float16)
-    for i in range(0, len(pictures), batch):
-        latents[i : i + batch] = model.encoder(to_unit(np.ascontiguousarray(pictures[i : i + batch]))).numpy()
+    for i in tqdm(range(0, len(pictures), batch), "encoding", disable=len(pictures) < 10 * batch):
+        x = to_unit(np.ascontiguousarray(pictures[i : i + batch])).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents[i : i + batch] = model.encoder(x).float().numpy()
     return latents
 
 

@@ -4,9 +4,15 @@ Two departures from how Stable Diffusion was trained, so that a network of this 
 DragNoise relies on in a large one, a bottleneck that carries the picture's structure:
 
 * the decoder reads no skip but those at full resolution (`networks.cut_skips`), and
-* in half of every batch the bottleneck comes from the same picture at a *less noisy* timestep with
-  noise of its own, while the decoder works at the noisier one.  The decoder so learns to trust a
-  bottleneck across timesteps, which is what semantic propagation asks of it.
+* half of every batch are *edits*: the bottleneck comes from a scene in which one or two things were
+  changed, the noisy latent from the scene as it was, and the answer is the changed scene.
+
+An edit is followed along its whole way.  Denoising perfectly towards x from
+sqrt(a_e) z0 + sqrt(1 - a_e) n, the latent in which it began, DDIM keeps the noise
+n + sqrt(a_e / (1 - a_e)) (z0 - x) and lowers its share, so at timestep t the latent is
+sqrt(a_t) x + sqrt(1 - a_t) (that noise): what remains of z0 is to be told from x by the bottleneck
+alone.  Semantic propagation (DESIGN: Fig. 3 of the paper) asks exactly this of the decoder.  The
+lead's noise is its own and less, so that it is rational to follow it.
 
 A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.
 """
@@ -31,24 +37,28 @@ from dragnoise.toyland.checkpoint import Average, Checkpoint
 from dragnoise.toyland.pictures import TRAIN_SEED
 from dragnoise.toyland.scenes import caption, sample_scene
 
-MIN_SNR = 5.0
+MAX_SNR = 5.0
+"""Above it a timestep counts no more for being less noisy (Min-SNR weighting; here of the square root, which
+gives noisy timesteps, where structure is decided, more weight than usual)."""
 PROMPT_DROPOUT = 0.15
 
 
 def train_denoiser(
     latents: np.ndarray,
+    changed: np.ndarray,
     folder: Path,
     *,
     steps: int = 12_000,
     batch: int = 32,
     lr: float = 8e-4,
-    bottleneck_noise: float = 0.05,
+    bottleneck_noise: float = 0.1,
     save_every: int = 250,
     fused: bool = True,
     stop: int | None = None,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
-    """Train (or go on training) to `steps` updates on scaled latents, (n, 4, 32, 32).
+    """Train (or go on training) to `steps` updates on scaled latents of scenes and of the same scenes changed.
 
+    Both (n, 4, 32, 32).
     The learning rate falls over the last quarter; give more `steps` to go on from a checkpoint, or
     `stop` to leave early.
     Where torch.distributed is initialised, every process takes its share of each batch: two processes
@@ -76,11 +86,11 @@ def train_denoiser(
         rng, torch_rng = np.random.default_rng(step), torch.Generator().manual_seed(step)
         torch.manual_seed(step)
         rows = np.sort(rng.choice(len(latents), batch, replace=False))
-        z0 = torch.from_numpy(latents[rows].astype(np.float32))
+        z0, other = (torch.from_numpy(part[rows].astype(np.float32)) for part in (latents, changed))
         tokens = torch.where(torch.rand(batch, 1, generator=torch_rng) < PROMPT_DROPOUT, blank, ids[rows])
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 300) * min(1.0, 4 * (1 - step / steps) + 0.02)
-        sample = training_sample(z0, alphas, torch_rng)
+        sample = training_sample(z0, other, alphas, torch_rng)
         shake = bottleneck_noise * torch.rand(batch, 1, 1, 1, generator=torch_rng)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             text = text_encoder(tokens[mine]).last_hidden_state
@@ -123,23 +133,32 @@ def load_denoiser(folder: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, CL
     return unet, text_encoder, tokenizer
 
 
-def training_sample(z0: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """What a step needs of latents z0 (B, 4, h, w) and alphas (1000,).
+def training_sample(
+    z0: torch.Tensor, changed: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """What a step needs of latents z0 and of the same scenes changed, both (B, 4, h, w), and alphas (1000,).
 
-    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise in z_t and the Min-SNR
-    weights (B,).  The lead is what the bottleneck is made from: in half of the rows z_t itself, in
-    the others the same picture at 0.1-0.7 of the timestep with noise of its own.
+    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise in z_t and the weights
+    (B,).  z_lead is what the bottleneck is made from.  The first half of the rows are edits: the
+    lead shows the changed scene, z_t is on its way there from z0, so that its noise holds what is
+    left of z0 (see the module's text).  Then come an eighth with the same picture at 0.1-0.8 of the
+    timestep and noise of its own, and as many usual rows, z_lead = z_t, as remain.
     """
-    batch, half = len(z0), len(z0) // 2
-    u = torch.rand(2, batch, generator=rng)
+    batch = len(z0)
+    edits, usual = slice(0, batch // 2), slice(batch // 2 + batch // 8, batch)
+    u = torch.rand(3, batch, generator=rng)
     t = (u[0] * len(alphas)).long()
-    lead = (t * (0.1 + 0.6 * u[1])).long()
-    lead[half:] = t[half:]
+    start = t.clone()  # where the edit began
+    start[edits] = (t.clamp(min=300) + (950 - t.clamp(min=300)).clamp(min=0) * u[1]).long()[edits]
+    lead = (start * (0.1 + 0.7 * u[2])).long()
     noise, own = torch.randn(z0.shape, generator=rng), torch.randn(z0.shape, generator=rng)
-    own[half:] = noise[half:]
+    shown = z0.clone()
+    shown[edits] = changed[edits]
+    noise = noise + (alphas[start] / (1 - alphas[start])).sqrt()[:, None, None, None] * (z0 - shown)
+    lead[usual], own[usual] = t[usual], noise[usual]
     snr = alphas[t] / (1 - alphas[t])
-    weight = snr.clamp(max=MIN_SNR) / snr
-    return add_noise(z0, noise, alphas[t]), t, add_noise(z0, own, alphas[lead]), lead, noise, weight
+    weight = snr.clamp(max=MAX_SNR).sqrt() / snr
+    return add_noise(shown, noise, alphas[t]), t, add_noise(shown, own, alphas[lead]), lead, noise, weight
 
 
 def denoising_loss(

@@ -22,7 +22,7 @@ from dragnoise.toyland.scenes import COATS, HATS, KINDS
 TOKENS = 16
 """Length of a tokenised caption, start and end included."""
 
-_WORDS = ("a", "with", "hat", "by", "at", "day", "dawn", "dusk", "night", *COATS, *KINDS, *HATS[1:])
+_WORDS = ("a", "an", "with", "hat", "by", "at", "day", "dawn", "dusk", "night", *COATS, *KINDS, *HATS[1:])
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -34,11 +34,11 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer whose known words are a token or two each; other words fall apart into letters."""
+    """A CLIP tokenizer whose known words are a token each; other words fall apart into letters."""
     letters = [chr(c) for c in range(ord("!"), ord("~") + 1)]
     tokens = [*letters, *(letter + "</w>" for letter in letters)]
     merges: list[str] = []
-    for word in _WORDS:
+    for word in sorted(_WORDS, key=len, reverse=True):  # so that no short word's merges break up a longer one
         left = word[0] if len(word) > 1 else ""
         for i in range(1, len(word)):
             right = word[i] + ("</w>" if i == len(word) - 1 else "")

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from dragnoise.toyland.scenes import LANDMARKS, SIZE, landmarks, render, sample_scene
+from dragnoise.toyland.scenes import LANDMARKS, RANGES, SIZE, Scene, landmarks, render, sample_scene, with_factors
 
 TRAIN_SEED, TUNE_SEED, TEST_SEED = 0, 20_000_000, 30_000_000
 """First scene seed of each split; the splits never meet as long as each holds under ten million scenes."""
 
+THINGS: tuple[tuple[str, ...], ...] = (
+    ("sun_x", "sun_y", "sun_radius"),
+    ("peak_x", "peak_y", "peak_width"),
+    ("far_phase", "far_height", "near_phase", "near_height", "horizon"),
+    ("x", "y"),
+    ("size", "body_width", "body_height", "foot_spread"),
+    ("neck", "lean", "head_size"),
+    ("yaw", "pitch"),
+    ("roll",),
+    ("left_ear", "right_ear", "ear_length"),
+    ("eye_size", "gaze_x", "gaze_y"),
+    ("mouth_width", "mouth_open", "smile"),
+    ("hat_height", "hat_tilt"),
+    ("tail_angle", "tail_length", "tail_bend"),
+)
+"""Factors that change together when one thing of a scene changes."""
 
-def pictures(folder: Path, count: int, *, workers: int = 2, chunk: int = 500) -> np.ndarray:
+
+def training_scene(seed: int) -> Scene:
+    """Scene `seed` of the training split."""
+    return sample_scene(TRAIN_SEED + seed)
+
+
+def changed_scene(seed: int) -> Scene:
+    """Training scene `seed` after one or two of its things were drawn anew; its caption stays the same."""
+    rng = np.random.default_rng([TRAIN_SEED + seed, 1])
+    things = rng.choice(len(THINGS), rng.integers(1, 3), replace=False)
+    scene = training_scene(seed)
+    return with_factors(scene, **{name: rng.uniform(*RANGES[name]) for i in things for name in THINGS[i]})
+
+
+def pictures(folder: Path, count: int, *, changed: bool = False, workers: int = 2, chunk: int = 500) -> np.ndarray:
     """The first `count` training pictures, (count, 128, 128, 3) uint8, memory-mapped.
 
-    Renders what is missing, in chunks, so that an interrupted run goes on where it stopped.
+    With `changed` those of `changed_scene`.  Renders what is missing, in chunks, so that an
+    interrupted run goes on where it stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, done_path = folder / "pictures.npy", folder / "pictures.done"
+    name, scene_of = ("changed", changed_scene) if changed else ("pictures", training_scene)
+    path, done_path = folder / f"{name}.npy", folder / f"{name}.done"
     done = int(done_path.read_text()) if done_path.exists() else 0
     shape = (max(count, done), SIZE, SIZE, 3)
     size = int(np.prod(shape))
@@ -30,7 +63,7 @@ def pictures(folder: Path, count: int, *, workers: int = 2, chunk: int = 500) ->
     array = np.memmap(path, np.uint8, "r+", shape=shape)
     starts = range(done, count, chunk)
     with ProcessPoolExecutor(workers) as pool:
-        blocks = pool.map(_render_block, [(s, min(s + chunk, count)) for s in starts])
+        blocks = pool.map(_render_block, [(scene_of, range(s, min(s + chunk, count))) for s in starts])
         for start, block in zip(starts, tqdm(blocks, "rendering", len(starts), disable=not starts), strict=True):
             array[start : start + len(block)] = block
             array.flush()
@@ -50,5 +83,6 @@ def landmark_table(seeds: range) -> tuple[np.ndarray, np.ndarray]:
     return points, there
 
 
-def _render_block(bounds: tuple[int, int]) -> np.ndarray:
-    return np.stack([render(sample_scene(TRAIN_SEED + seed)) for seed in range(*bounds)])
+def _render_block(task: tuple[Callable[[int], Scene], range]) -> np.ndarray:
+    scene_of, seeds = task
+    return np.stack([render(scene_of(seed)) for seed in seeds])

@@ -113,7 +113,8 @@ def caption(scene: Scene) -> str:
     """What the picture shows, in the small vocabulary that the text encoder knows."""
     sky = {"day": "by day", "dawn": "at dawn", "dusk": "at dusk", "night": "at night"}[scene.time]
     hat = "" if scene.hat == "none" else f" with a {scene.hat} hat"
-    return f"a {scene.coat} {scene.kind}{hat} {sky}"
+    article = "an" if scene.coat[0] in "aeiou" else "a"
+    return f"{article} {scene.coat} {scene.kind}{hat} {sky}"
 
 
 # ------------------------------------------------------------------------------------- geometry
