@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-import transformers
 from diffusers import DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
+from dragnoise import conditioning, loading, memory
+from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
 from dragnoise.geometry import picture_tensor
+from dragnoise.memory import Memory
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"
@@ -33,35 +32,54 @@ class Model:
 
     name: for people.  device, dtype: of the U-Net.  factor: picture pixels per latent pixel.
     native: side in pixels of the pictures it was trained on.  prediction: "epsilon", "v_prediction"
-    or "sample".  default_config: the recommended `DragConfig`.
+    or "sample".  default_config: the recommended `DragConfig`.  memory: "normal" or "low".
+
+    A VAE that asks for it (`force_upcast`, as SDXL's does, for it overflows) works in float32 where
+    the U-Net works in float16.
+
+    device: where to bring it, default: where it is.  With memory="low" the VAE and the text encoders
+    stay on the CPU and come for their work alone, large pictures pass the VAE in tiles, and an
+    iteration keeps less and computes more; see `benchmarks/memory.py` for what that gains and costs.
 
     Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs.
     """
 
     def __init__(
-        self, pipeline: DiffusionPipeline, *, name: str = "", default_config: DragConfig | None = None
+        self,
+        pipeline: DiffusionPipeline,
+        *,
+        name: str = "",
+        default_config: DragConfig | None = None,
+        device: torch.device | str | None = None,
+        memory: Memory = "normal",
     ) -> None:
         for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
             if getattr(pipeline, part, None) is None:
                 raise ValueError(
                     f"{type(pipeline).__name__} has no {part}, so DragNoise cannot use it; pipelines with a U-Net that "
-                    "has a mid block work: Stable Diffusion 1.x, 2.x and models of their shape."
+                    "has a mid block work: Stable Diffusion 1.x, 2.x, SDXL and models of their shape."
                 )
+        loading.require_memory(memory)
         self.pipeline = pipeline
         self.name = name or type(pipeline).__name__
-        self.unet = CutUNet(pipeline.unet)
+        self.memory: Memory = memory
+        self.unet = CutUNet(pipeline.unet, recompute=memory == "low")
         self.vae = pipeline.vae
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-            part.eval().requires_grad_(False)
+        loading.require_same_latents(self.vae.config, pipeline.unet.config)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.eval().requires_grad_(False)
         self.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         self.prediction: str = self.scheduler.config.prediction_type
-        self.default_config = default_config or DragConfig()
+        self.default_config = default_config or _usual_config(self.unet)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         side = pipeline.unet.config.sample_size
         self.native = self.factor * (side if isinstance(side, int) else max(side))
+        self._place(self.device if device is None else torch.device(device))
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r}, device={str(self.device)!r}, dtype={self.dtype})"
+        low = ', memory="low"' if self.memory == "low" else ""
+        return f"Model({self.name!r}, device={str(self.device)!r}, dtype={self.dtype}{low})"
 
     @property
     def device(self) -> torch.device:
@@ -71,40 +89,71 @@ class Model:
     def dtype(self) -> torch.dtype:
         return self.pipeline.unet.dtype
 
+    def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
+        """Enter it to use the VAE or a text encoder: it is on the device it gives, in low memory no longer than that."""
+        if self.memory == "low":
+            return memory.visit(part, self.device)
+        return nullcontext(next(part.parameters()).device)
+
+    def _place(self, device: torch.device) -> None:
+        if self.memory == "low":
+            self.pipeline.unet.to(device)
+            memory.economise(self.pipeline, device)
+        elif device != self.device:
+            self.pipeline.to(device)
+        if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
+            self.vae.to(torch.float32)
+
     # ---- picture <-> latent
 
-    @torch.no_grad()
     def encode_picture(self, picture: Image.Image, size: tuple[int, int]) -> Tensor:
         """RGB picture, brought to (width, height) -> latent (1, C, height/f, width/f) float32 on the device.
 
         The mean of the VAE's posterior, times its scaling factor.
         """
-        x = picture_tensor(picture, size).to(self.vae.device, self.vae.dtype)
-        encoded = self.vae.encode(x)
-        z = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
-        return (z.float() * self.vae.config.scaling_factor).to(self.device)
+        return self.posterior(picture, size)[0]
+
+    @torch.no_grad()
+    def posterior(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the VAE's posterior, scaled: (1, C, height/f, width/f) float32 each.
+
+        The deviation is zero for a VAE that has none.  Both are on the device.
+        """
+        with self.at_work(self.vae) as device:
+            encoded = self.vae.encode(picture_tensor(picture, size).to(device, self.vae.dtype))
+            if hasattr(encoded, "latent_dist"):
+                mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
+            else:
+                mean, deviation = encoded.latents, torch.zeros_like(encoded.latents)
+            scale = self.vae.config.scaling_factor
+            return (mean.float() * scale).to(self.device), (deviation.float() * scale).to(self.device)
 
     @torch.no_grad()
     def decode_latents(self, z: Tensor) -> Tensor:
         """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU."""
         z = z.float() / self.vae.config.scaling_factor
-        return self.vae.decode(z.to(self.vae.device, self.vae.dtype)).sample.float().cpu()
+        with self.at_work(self.vae) as device:
+            return self.vae.decode(z.to(device, self.vae.dtype)).sample.float().cpu()
 
     # ---- text
 
-    @torch.no_grad()
-    def embed(self, prompt: str) -> Tensor:
-        """A prompt -> (1, tokens, width) on the device; longer prompts are cut, as everywhere."""
-        tokenizer, encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
-        ids = tokenizer(
-            prompt, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        ).input_ids
-        return encoder(ids.to(encoder.device))[0].to(self.device, self.dtype)
+    def embed(self, prompt: str) -> Text:
+        """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere.
+
+        (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.
+        """
+        return conditioning.moved(conditioning.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
+
+    def embed_negative(self, prompt: str = "") -> Text:
+        """What classifier-free guidance leads away from, as `embed` gives it."""
+        return conditioning.moved(conditioning.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     # ---- U-Net
 
-    def encode(self, z: Tensor, t: int, text: Tensor) -> Encoded:
-        """`CutUNet.encode` in the model's dtype and on its device."""
+    def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
+        """`CutUNet.encode` in the model's dtype and on its device; text from `embed`, for one sample or for each."""
+        if isinstance(text, Conditioning):
+            text = text.sized(z.shape[-2] * self.factor, z.shape[-1] * self.factor)
         return self.unet.encode(z.to(self.device, self.dtype), t, text)
 
     def decode(self, bottleneck: Tensor, encoded: Encoded, *, upto: int | None = None) -> Decoded:
@@ -118,72 +167,52 @@ class Model:
         return noise.float()
 
 
-def load_model(name: str | Path = "toyland", *, device: Any = None, dtype: torch.dtype | None = None) -> Model:
-    """The embedded model, or any Stable Diffusion 1.x / 2.x from the Hugging Face hub or a local folder.
+def load_model(
+    name: str | Path = "toyland",
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    vae: Any = None,
+    memory: Memory = "normal",
+    config: str | Path | None = None,
+    variant: str | None = None,
+    prediction: str | None = None,
+) -> Model:
+    """The embedded model, or any Stable Diffusion 1.x, 2.x or XL: hub id, diffusers folder or single file.
 
     name: "toyland", the miniature that comes with dragnoise (offline, runs on a CPU); a hub id such
-        as "stable-diffusion-v1-5/stable-diffusion-v1-5"; or a diffusers pipeline folder.
+        as "stable-diffusion-v1-5/stable-diffusion-v1-5"; a diffusers pipeline folder; or a checkpoint
+        in one .safetensors file, as communities share them.
     device: default "cuda", else "mps", else "cpu", the first there is; toyland stays on the CPU.
-    dtype: default float16 on CUDA, float32 elsewhere.
+    dtype: torch.float32, bfloat16 or float16, or such a name; default float16 on CUDA, float32 elsewhere.
+    vae: another VAE, as a hub id, a folder, a .safetensors file or an AutoencoderKL or AutoencoderTiny.
+    memory: "low" for small cards, at the price of time; see `Model`.
+    config: for a single file, which holds weights alone: the hub id or the folder of a diffusers
+        pipeline of its family, of which only the small JSON and tokenizer files are read; default
+        the family's original on the hub, from the cache when it is there.
+    variant: which files of a hub repository, such as "fp16" to fetch half as much.
+    prediction: "epsilon" or "v_prediction", for a checkpoint that does not say what it predicts.
 
-    Weights are read from safetensors only.  Raises OSError when they cannot be found or fetched, and
-    ValueError for a pipeline of a kind that has no bottleneck to drag.
+    Weights are read from safetensors only.  Raises OSError when they cannot be found or fetched,
+    ValueError for a pickle, a wrong argument, and a pipeline that has no bottleneck to drag or wants
+    more than a text, such as an inpainting model.
     """
     embedded = str(name) == "toyland"
     source = TOYLAND if embedded else Path(name)
-    if device is None:
-        device = "cpu" if embedded else _best_device()
-    device = torch.device(device)
-    if dtype is None:
-        dtype = torch.float16 if device.type == "cuda" and not embedded else torch.float32
-    pipeline = _read_pipeline(str(source) if source.is_dir() else str(name), dtype)
+    loading.require_memory(memory)
+    on = loading.as_device("cpu" if embedded and device is None else device)
+    half = on.type == "cuda" and not embedded
+    kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
+    pipeline = loading.read_pipeline(
+        str(source) if source.exists() else str(name), kind, vae=vae, config=config, variant=variant
+    )
+    if prediction is not None:
+        loading.set_prediction(pipeline, prediction)
     config_file = source / CONFIG_FILE
     default = DragConfig(**json.loads(config_file.read_text())) if config_file.is_file() else None
-    pipeline.to(device)
-    return Model(pipeline, name=str(name), default_config=default)
+    return Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
 
 
-def _read_pipeline(source: str, dtype: torch.dtype) -> DiffusionPipeline:
-    try:
-        with _quiet():
-            return DiffusionPipeline.from_pretrained(
-                source, torch_dtype=dtype, use_safetensors=True, safety_checker=None, requires_safety_checker=False
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        if Path(source).exists():
-            raise OSError(
-                f"{source!r} cannot be read as a diffusers pipeline with safetensors weights ({reason}); pass a folder "
-                "that holds model_index.json, or load_model() for the embedded model."
-            ) from error
-        raise OSError(
-            f"{source!r} is no local folder and could not be fetched from the hub ({reason}); pass the path of a "
-            "diffusers folder that you have, or load_model(), which needs no network."
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no advice from the loaders for a moment; what went wrong is raised anyway."""
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    try:
-        for log in logs:
-            log.set_verbosity_error()
-            log.disable_progress_bar()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        for log, (verbosity, bars) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _usual_config(unet: CutUNet) -> DragConfig:
+    """The paper's numbers; SDXL's decoder reaches the same resolution and width one block earlier."""
+    return DragConfig(supervision_block=1) if unet.unet.config.addition_embed_type else DragConfig()
