@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dragnoise.conditioning import Text
 from dragnoise.model import Model
 from dragnoise.unet import Encoded
 
@@ -65,7 +66,7 @@ def move(z: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> Tensor
     return alpha_to**0.5 * z0 + (1 - alpha_to) ** 0.5 * noise
 
 
-def invert(model: Model, z0: Tensor, text: Tensor, schedule: Schedule, upto: int, *, at: str) -> Iterator[DDIMState]:
+def invert(model: Model, z0: Tensor, text: Text, schedule: Schedule, upto: int, *, at: str) -> Iterator[DDIMState]:
     """Climb from the clean latent z0 (1, C, h, w) to step `upto`, a state per step.
 
     at: where the noise is asked for, the timestep a step starts from ("source") or goes to ("target").
@@ -84,7 +85,7 @@ def invert(model: Model, z0: Tensor, text: Tensor, schedule: Schedule, upto: int
 def denoise(
     model: Model,
     z: Tensor,
-    text: Tensor,
+    text: Text,
     schedule: Schedule,
     start: int,
     *,

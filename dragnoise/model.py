@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,11 +13,11 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import conditioning, loading, memory
+from dragnoise import conditioning, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
 from dragnoise.geometry import picture_tensor
-from dragnoise.memory import Memory
+from dragnoise.memory import Memory, economise, visit
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"
@@ -92,13 +93,13 @@ class Model:
     def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
         """Enter it to use the VAE or a text encoder: it is on the device it gives, in low memory no longer than that."""
         if self.memory == "low":
-            return memory.visit(part, self.device)
+            return visit(part, self.device)
         return nullcontext(next(part.parameters()).device)
 
     def _place(self, device: torch.device) -> None:
         if self.memory == "low":
             self.pipeline.unet.to(device)
-            memory.economise(self.pipeline, device)
+            economise(self.pipeline, device)
         elif device != self.device:
             self.pipeline.to(device)
         if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
@@ -149,6 +150,12 @@ class Model:
         return conditioning.moved(conditioning.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     # ---- U-Net
+
+    def with_unet(self, unet: torch.nn.Module) -> Model:
+        """This model around another U-Net of the same shape, device and dtype; all else is shared, `pipeline` too."""
+        other = copy.copy(self)
+        other.unet = CutUNet(unet, recompute=self.unet.recompute)
+        return other
 
     def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
         """`CutUNet.encode` in the model's dtype and on its device; text from `embed`, for one sample or for each."""

@@ -6,11 +6,16 @@ one after the other equal `UNet2DConditionModel.forward`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from dragnoise.conditioning import Conditioning, Text
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Encoded:
 
     bottleneck: (B, C, h', w') output of the mid block, the paper's s_t.
     skips: outputs of the encoder, from conv_in to the lowest level, as the decoder consumes them.
-    time: (B, E) time embedding; text: (B, tokens, width).
+    time: (B, E) time embedding, SDXL's other conditions added; text: (B, tokens, width).
     """
 
     bottleneck: Tensor
@@ -47,41 +52,40 @@ class Decoded:
 class CutUNet:
     """A frozen diffusers U-Net in two halves.
 
+    recompute: while gradients flow, keep a block's inputs alone and run it again on the way back: less
+    memory, one more forward of the decoder.  The numbers are the same.
+
     Raises ValueError for a U-Net without a mid block or one that wants other inputs than a latent,
-    a timestep and a text.
+    a timestep and a text, or SDXL's `Conditioning`.
     """
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, *, recompute: bool = False) -> None:
         if getattr(unet, "mid_block", None) is None:
             raise ValueError(
                 f"{type(unet).__name__} has no mid block, so there is no bottleneck to drag; Stable Diffusion "
-                "1.x and 2.x and other UNet2DConditionModel pipelines with a mid block work."
+                "1.x and 2.x, SDXL and other UNet2DConditionModel pipelines with a mid block work."
             )
-        config = unet.config
-        if config.in_channels != config.out_channels:
-            raise ValueError(
-                f"this U-Net takes {config.in_channels} channels and gives {config.out_channels}, as inpainting and "
-                "depth models do; use a text-to-image model, which takes and gives the same latents."
-            )
-        for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
-            if config.get(name) is not None:
-                raise ValueError(
-                    f"this U-Net asks for another condition ({name}={config[name]!r}); Stable Diffusion 1.x and 2.x, "
-                    "which take a text alone, work."
-                )
+        require_text_to_image(unet.config)
         self.unet = unet
+        self.recompute = recompute
 
     @property
     def blocks(self) -> int:
         """How many up blocks the decoder has."""
         return len(self.unet.up_blocks)
 
-    def encode(self, z: Tensor, t: int | Tensor, text: Tensor) -> Encoded:
-        """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B, tokens, width) -> Encoded."""
+    def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
+        """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B or 1, tokens, width) -> Encoded.
+
+        SDXL takes a `Conditioning` with its sizes as the text.
+        """
         unet = self.unet
         if unet.config.center_input_sample:
             z = 2 * z - 1
         time = unet.time_embedding(unet.get_time_embed(z, t))
+        added, text = self._split(text, len(z))
+        if added:
+            time = time + unet.get_aug_embed(time, text, added)
         if unet.time_embed_act is not None:
             time = unet.time_embed_act(time)
         x = unet.conv_in(z)
@@ -104,13 +108,49 @@ class CutUNet:
             del skips[-len(block.resnets) :]
             # An odd-sized level was halved with rounding up: upsample to what the next skip has.
             size = skips[-1].shape[2:] if skips and block.upsamplers else None
-            x = block(x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
+            x = self._run(block, x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
             features.append(x)
             if i == upto:
                 return Decoded(tuple(features), None)
         if unet.conv_norm_out is not None:
             x = unet.conv_act(unet.conv_norm_out(x))
         return Decoded(tuple(features), unet.conv_out(x))
+
+    def _run(self, block: torch.nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        return block(*args, **kwargs)
+
+    def _split(self, text: Text, batch: int) -> tuple[dict[str, Tensor], Tensor]:
+        """What goes to the time embedding, and the words, each for every sample of the batch."""
+        wanted = self.unet.config.addition_embed_type == "text_time"
+        if wanted != isinstance(text, Conditioning):
+            raise TypeError(
+                f"this U-Net takes {'a Conditioning' if wanted else 'a tensor'} as the text, not a "
+                f"{type(text).__name__}; give it what its own model.embed(prompt) returns."
+            )
+        if isinstance(text, Tensor):
+            return {}, text.expand(batch, -1, -1)
+        assert text.sizes is not None, "Conditioning.sized() comes first"
+        added = {"text_embeds": text.pooled.expand(batch, -1), "time_ids": text.sizes.expand(batch, -1)}
+        return added, text.text.expand(batch, -1, -1)
+
+
+def require_text_to_image(config: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming what is wrong, for the config of a U-Net that takes more than a latent and a text."""
+    takes, gives = config.get("in_channels", 4), config.get("out_channels", 4)
+    if takes != gives:
+        kind = "an inpainting model's" if takes == 9 else "that of a model guided by a picture, a mask or a depth map"
+        raise ValueError(
+            f"this U-Net takes {takes} channels and gives {gives}, so it is {kind}; use the text-to-image model of "
+            "its family, which takes and gives the same latents."
+        )
+    for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
+        if config.get(name) is not None and (name, config[name]) != ("addition_embed_type", "text_time"):
+            raise ValueError(
+                f"this U-Net asks for another condition ({name}={config[name]!r}); Stable Diffusion 1.x and 2.x, "
+                "which take a text alone, and SDXL work."
+            )
 
 
 def _text(block: torch.nn.Module, text: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from dragnoise.conditioning import Text
 from dragnoise.config import DragConfig
 from dragnoise.ddim import Schedule
 from dragnoise.geometry import Frame
@@ -17,7 +18,7 @@ from dragnoise.model import Model
 class Task:
     """An edit, ready for optimisation.
 
-    latents: (1, C, h, w) float32, the inverted z_t at step `config.edit_from`; text: (1, tokens, width).
+    latents: (1, C, h, w) float32, the inverted z_t at step `config.edit_from`; text: of `Model.embed`.
     anchors, objectives: (m, 2) float64 in grid pixels; mask: (H, W) bool of the given picture, or None.
     """
 
@@ -26,7 +27,7 @@ class Task:
     schedule: Schedule
     frame: Frame
     latents: Tensor
-    text: Tensor
+    text: Text
     anchors: Tensor
     objectives: Tensor
     mask: np.ndarray | None

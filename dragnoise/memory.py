@@ -1,0 +1,154 @@
+"""What fits: parts that visit the accelerator, and what happens when its memory runs out."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+
+from dragnoise.config import DragConfig
+from dragnoise.geometry import Frame
+
+Memory = Literal["normal", "low"]
+
+TILE = 512
+"""Side of the VAE's tiles in picture pixels, in low memory."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OutOfMemory(torch.cuda.OutOfMemoryError):
+    """The device's memory is used up; the message says what to try, the most effective first.
+
+    What was being done is undone, and the session can be used as it was before.
+    """
+
+
+# ---------------------------------------------------------------------------------- low memory
+
+
+@contextmanager
+def visit(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]:
+    """A part of a pipeline that lives on the CPU and comes to the device for as long as it works."""
+    part.to(device)
+    try:
+        yield device
+    finally:
+        part.to("cpu")
+        if device.type != "cpu":
+            release()
+
+
+def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
+    """Bring a pipeline into the shape of `memory="low"`: all but the U-Net on the CPU, the VAE in tiles.
+
+    Attention is sliced where the device has no fused attention, which needs less memory than slices do.
+    """
+    for part in vars(pipeline).values():
+        if isinstance(part, torch.nn.Module) and part is not pipeline.unet:
+            part.to("cpu")
+    vae = pipeline.vae
+    for switch in ("enable_slicing", "enable_tiling"):
+        getattr(vae, switch, lambda: None)()
+    if isinstance(vae, AutoencoderKL) and vae.tile_sample_min_size > TILE:
+        vae.tile_sample_min_size = TILE
+        vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
+    if device.type == "mps":
+        pipeline.unet.set_attention_slice("auto")
+
+
+def release() -> None:
+    """Give unused memory back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+# ------------------------------------------------------------------------------- out of memory
+
+
+def guarded(method: Callable[P, R]) -> Callable[P, R]:
+    """A `DragSession` method or generator that raises `OutOfMemory`, with advice, when memory runs out.
+
+    The session has to be as it was before by then; here the failed frames are emptied, so that what
+    they held is free again even while somebody keeps the exception, as notebooks do.
+    """
+    if inspect.isgeneratorfunction(method):
+
+        @functools.wraps(method)
+        def steps(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+            with _rescued(args[0]):
+                yield from method(*args, **kwargs)
+
+        return steps  # type: ignore[return-value]
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _rescued(args[0]):
+            return method(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def _rescued(session: Any) -> Iterator[None]:
+    with rescue(lambda: advice(session.model, session._frame, session.config)):
+        try:
+            yield
+        except Exception as error:
+            if is_out_of_memory(error):
+                session._ahead = None  # its graph is the largest thing a session holds
+            raise
+
+
+@contextmanager
+def rescue(say: Callable[[], str]) -> Iterator[None]:
+    """Turn any sign of exhausted memory into one `OutOfMemory(say())`, and free what can be freed."""
+    try:
+        yield
+        return
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+    release()
+    raise OutOfMemory(say()) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does this error mean that memory is used up?  Devices say so in several ways."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS)
+
+
+SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+
+
+def advice(model: Any, frame: Frame, config: DragConfig) -> str:
+    """One sentence: what is used up, and what to try, in the order of effect."""
+    width, height = frame.working
+    given = min(frame.working) if config.resize == "shorter" else max(frame.working)
+    smaller = f"side={max(given * 3 // 4 // 64 * 64, 64)}"
+    if config.resize == "never":
+        smaller = f'resize="longer", {smaller}'
+    tries = [f"a smaller picture with session.config = session.config.replace({smaller})"]
+    if model.memory != "low":
+        tries.append('load_model(..., memory="low")')
+    if model.dtype in (torch.float32, torch.float64):
+        tries.append("load_model(..., dtype=torch.float16)")
+    return (
+        f"the memory of {str(model.device)!r} is used up at {width}x{height} pixels, and the session stands where it "
+        f"stood before: try {', then '.join(tries)}."
+    )
