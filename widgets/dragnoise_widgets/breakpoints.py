@@ -1,0 +1,148 @@
+"""Breakpoints: pure predicates over the history that say why to pause now.
+
+A breakpoint is called with the session's history after every iteration.  It returns the reason in a
+few words, or "" to go on.  Each tells of what has just happened, so that going on is not stopped
+by the same thing again.  Distances are image pixels; `supervision_pixel` converts the config's.
+
+As everywhere, `history[k]` holds the anchors that update k was computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dragnoise.geometry import Frame
+from dragnoise.history import History, Snapshot
+from dragnoise.session import DragSession
+
+Breakpoint = Callable[[History], str]
+
+STILL = 1e-6
+"""An anchor that moved less than this has not moved, in image pixels."""
+
+
+def reached(within: float) -> Breakpoint:
+    """An anchor has come within this distance of its objective, > 0 image pixels.
+
+    The engine's own measure is `session.config.tolerance * supervision_pixel(session)`.
+    """
+    _positive("within", within)
+
+    def reached(history: History) -> str:
+        if not history:
+            return ""
+        now = history[-1].distances <= within
+        before = history[-2].distances <= within if len(history) > 1 else np.zeros_like(now)
+        return _of_anchors(now & ~before, "has", "have", "reached the objective")
+
+    return reached
+
+
+def jumped(r2: float) -> Breakpoint:
+    """An anchor moved further than this in one iteration, > 0 image pixels.
+
+    The tracker's reach is `session.config.r2 * supervision_pixel(session)` along x and along y, so
+    with that number this tells of moves into the corners of its window.
+    """
+    _positive("r2", r2)
+
+    def jumped(history: History) -> str:
+        if len(history) < 2:
+            return ""
+        moved = _moved(history, -1)
+        (far,) = np.nonzero(moved > r2 + STILL)
+        return "; ".join(f"anchor {i + 1} jumped {moved[i]:.1f} px" for i in far)
+
+    return jumped
+
+
+def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
+    """An anchor has not moved for n >= 1 iterations, and again after every n more.
+
+    within: anchors this near to their objective may stand still, image pixels.
+    """
+    _count("n", n)
+
+    def stuck(history: History) -> str:
+        if len(history) < 3:  # iteration 1 never moves an anchor
+            return ""
+        still = np.zeros(len(history[-1].anchors), int)
+        standing = history[-1].distances > within
+        for k in range(len(history) - 1, 1, -1):
+            standing = standing & (_moved(history, k) <= STILL)
+            if not standing.any():
+                break
+            still += standing
+        return _of_anchors((still > 0) & (still % n == 0), "has", "have", f"not moved for {still.max()} iterations")
+
+    return stuck
+
+
+def rising(n: int) -> Breakpoint:
+    """The loss has risen n >= 1 times in a row, and again after every n more."""
+    _count("n", n)
+
+    def rising(history: History) -> str:
+        losses = [snapshot.loss for snapshot in history]
+        rises = 0
+        while rises + 1 < len(losses) and losses[-1 - rises] > losses[-2 - rises]:
+            rises += 1
+        return f"the loss has risen {rises} times in a row" if rises and rises % n == 0 else ""
+
+    return rising
+
+
+def at(iteration: int) -> Breakpoint:
+    """An iteration is done, counted from 1."""
+    _count("iteration", iteration)
+
+    def at(history: History) -> str:
+        return f"iteration {iteration} is done" if history and history[-1].iteration == iteration else ""
+
+    return at
+
+
+def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
+    """Any predicate of the newest snapshot; a text that it returns is the reason."""
+    if not callable(predicate):
+        raise TypeError(f"a breakpoint is a function of a snapshot, not {predicate!r:.80}.")
+
+    def custom(history: History) -> str:
+        said = predicate(history[-1]) if history else ""
+        if not said:
+            return ""
+        return said if isinstance(said, str) else f"{getattr(predicate, '__name__', predicate)!s:.60} was true"
+
+    return custom
+
+
+def supervision_pixel(session: DragSession) -> float:
+    """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance; the larger of x and y."""
+    frame = Frame.of(session.image.size, session.config, native=session.model.native, multiple=session.model.factor)
+    return max(given / grid for given, grid in zip(frame.given, frame.grid, strict=True))
+
+
+def _moved(history: History, k: int) -> np.ndarray:
+    """(m,) how far the anchors came from iteration k - 1 to k, image pixels."""
+    return np.linalg.norm(history[k].anchors - history[k - 1].anchors, axis=1)
+
+
+def _of_anchors(which: np.ndarray, one: str, many: str, what: str) -> str:
+    """ "anchor 2 has reached the objective", "anchors 1, 3 have ..."; "" for none."""
+    numbers = [str(i + 1) for i in np.flatnonzero(which)]
+    if not numbers:
+        return ""
+    return f"anchor{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} {many if len(numbers) > 1 else one} {what}"
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
+        raise ValueError(f"{name}={value!r} must be a number above 0.")
+
+
+def _count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")

@@ -1,0 +1,195 @@
+"""Runner: drives a session from buttons, without ever holding up the notebook."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from dragnoise.session import DragSession
+from dragnoise_widgets import stages
+from dragnoise_widgets.stages import Breakpoint, Options, PreviewEvery
+from dragnoise_widgets.updates import State, Status, Update
+from dragnoise_widgets.worker import Task, worker_of
+
+__all__ = ["Runner", "State", "Status", "Update"]
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Puts commands for a session; one worker thread carries them out and tells how it goes.
+
+    session: a `DragSession`; change it through `call` from now on.  inline: carry every command out at
+    once in the caller's thread, for tests and places without threads.
+
+    `prepare`, `step`, `run` and `render` return at once and are done one after the other; `pause`,
+    `stop`, `call` and `rewind` act as soon as the iteration (inversion step, denoising step) under way
+    is done.  None of them raises for what happens in the work: that is told in `status` and `error`,
+    and the next command works as ever.
+
+    Several runners of one session share one worker, and all of them hear of everything.  When the last
+    one is closed or forgotten, the work ends after the iteration under way.
+    """
+
+    def __init__(self, session: DragSession, *, inline: bool = False) -> None:
+        self.session = session
+        self._options = Options()
+        self._callbacks: list[Callable[[Update], None]] = []
+        self._closed = False
+        self._worker = worker_of(session)
+        self._worker.inline = inline
+        self._worker.watchers.add(self)
+
+    def __repr__(self) -> str:
+        return f"Runner({self.session!r}, {self.state})"
+
+    # ---- commands ------------------------------------------------------------------------------
+
+    def prepare(self, *, lora: Mapping[str, Any] | None = None) -> None:
+        """Fit a LoRA if its arguments are given ({} for the defaults of `session.fit_lora`), then invert."""
+        lora = None if lora is None else dict(lora)
+        self._put(Task(partial(stages.prepare, lora=lora), self._options, ends=True))
+
+    def step(self, n: int = 1) -> None:
+        """n >= 1 iterations, whatever the session's status; inverts first if needed."""
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"step({n!r}) needs a whole number of at least 1.")
+        self._put(Task(partial(stages.step, options=self._options, n=n), self._options))
+
+    def run(self) -> None:
+        """Go on with what was paused, then iterate until every anchor has arrived or `max_iterations`."""
+        self._put(Task(partial(stages.run, options=self._options), self._options, ends=True))
+
+    def render(self, k: int | None = None) -> None:
+        """The picture of iteration k, default where the session stands; it comes in `Update.picture`."""
+        self._put(Task(partial(stages.render, k=k), Options()))
+
+    def pause(self) -> None:
+        """Hold after the iteration under way, and forget the commands that wait; `run()` goes on."""
+        self._worker.pause()
+
+    def stop(self) -> None:
+        """End after the iteration under way, and forget what waits or was paused.
+
+        The iterations done stay; an unfinished inversion is given up.
+        """
+        self._worker.stop()
+
+    def rewind(self, k: int) -> Future[None]:
+        """Go back to iteration k; a run under way goes on from there."""
+        return self.call(lambda session: session.rewind(k))
+
+    def call(self, function: Callable[[DragSession], Any]) -> Future[Any]:
+        """`function(session)` on the worker, between two iterations; the Future has what it returned or raised.
+
+        This is how drags, mask and config are changed: `runner.call(lambda s: setattr(s, "drags", drags))`.
+        A run under way goes on with the change.
+        """
+        self._require_open()
+        return self._worker.call(function)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until nothing is left to do and every watcher has heard of it; False when that took too long.
+
+        timeout: seconds, None for ever.  Interrupting the notebook's cell pauses the run.
+        """
+        worker = self._worker
+        if worker.is_here:
+            raise RuntimeError("wait() was called by the work it would wait for; call it from the notebook.")
+        try:
+            with worker.changed:
+                return worker.changed.wait_for(lambda: worker.settled, timeout)
+        except KeyboardInterrupt:
+            self.pause()
+            raise
+
+    def close(self) -> None:
+        """Leave the session; with its last runner gone, work ends after the iteration under way."""
+        self._closed = True
+        self._callbacks.clear()
+        self._worker.watchers.discard(self)
+        if not self._worker.watchers:
+            self._worker.stop()
+
+    # ---- where it stands -----------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """ "idle", "running", "paused", "stopping" or "error"."""
+        return self.status.state
+
+    @property
+    def status(self) -> Status:
+        return self._worker.update.status
+
+    @property
+    def latest(self) -> Update:
+        """The newest update, delivered or not."""
+        return self._worker.update
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong last, in one line; None if nothing ever did.  `traceback` has the whole story."""
+        return self._worker.error
+
+    @property
+    def traceback(self) -> str:
+        return self._worker.traceback
+
+    def observe(self, callback: Callable[[Update], None]) -> Callable[[], None]:
+        """Call `callback(update)` at most 10 times a second, and with the state that each command leaves.
+
+        It is called on a thread of its own (inline: the caller's), one update at a time, and may put
+        commands, but not `wait`.  Returns a function that ends it.
+        """
+        self._require_open()
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    @property
+    def breakpoints(self) -> list[Breakpoint]:
+        """Asked after every iteration of this runner's `run` and `step`; see `dragnoise_widgets.breakpoints`.
+
+        Each is called with the history, and pauses by returning a reason (or just True).
+        """
+        return self._options.breakpoints
+
+    @breakpoints.setter
+    def breakpoints(self, breakpoints: list[Breakpoint]) -> None:
+        self._options.breakpoints = list(breakpoints)
+
+    @property
+    def preview_every(self) -> PreviewEvery:
+        """Render every N iterations of this runner's `run` and `step`, into `Update.picture`.
+
+        0 is off; "auto" chooses N so that at most a quarter of the time goes into pictures.  Unless off,
+        where a command ends is pictured too, once there is nothing else to do.
+        """
+        return self._options.preview_every
+
+    @preview_every.setter
+    def preview_every(self, every: PreviewEvery) -> None:
+        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 0):
+            raise ValueError(f'preview_every={every!r} must be a whole number of iterations, 0 for none, or "auto".')
+        self._options.preview_every = every
+
+    # ---- own -----------------------------------------------------------------------------------
+
+    def deliver(self, update: Update) -> None:
+        """Called by the worker: hand an update to the watchers, whose errors stay theirs."""
+        for callback in list(self._callbacks):
+            try:
+                callback(update)
+            except Exception:
+                log.exception("%r failed on an update", callback)
+
+    def _put(self, task: Task) -> None:
+        self._require_open()
+        self._worker.put(task)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this runner is closed; make a new one with Runner(session).")
