@@ -91,7 +91,7 @@ class Model:
         return self.pipeline.unet.dtype
 
     def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
-        """Enter it to use the VAE or a text encoder: it is on the device it gives, in low memory no longer than that."""
+        """Enter it to use the VAE or a text encoder: it is on the device that it gives, in low memory only so long."""
         if self.memory == "low":
             return visit(part, self.device)
         return nullcontext(next(part.parameters()).device)
@@ -151,10 +151,10 @@ class Model:
 
     # ---- U-Net
 
-    def with_unet(self, unet: torch.nn.Module) -> Model:
+    def with_unet(self, unet: torch.nn.Module, *, recompute: bool | None = None) -> Model:
         """This model around another U-Net of the same shape, device and dtype; all else is shared, `pipeline` too."""
         other = copy.copy(self)
-        other.unet = CutUNet(unet, recompute=self.unet.recompute)
+        other.unet = CutUNet(unet, recompute=self.unet.recompute if recompute is None else recompute)
         return other
 
     def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:

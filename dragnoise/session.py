@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dragnoise import ddim, geometry, iteration
+from dragnoise import ddim, generation, geometry, iteration
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
 from dragnoise.geometry import Drag, Frame, Picture
 from dragnoise.history import History, Snapshot, Status
+from dragnoise.lora import WearsLora
+from dragnoise.memory import guarded
 from dragnoise.model import Model
 
 
-class DragSession:
+class DragSession(WearsLora):
     """Drag points of a picture with DragNoise, step by step.
 
     model: from `load_model`.  image: a path, a PIL image or an (H, W[, 3|4]) uint8 array of any size.
@@ -48,9 +50,39 @@ class DragSession:
         self._trajectory: list[Tensor] = []  # latents of steps 0, 1, ..., (1, C, h, w) on the device
         self._editor: DragNoise | None = None
         self._ahead: iteration.Ahead | None = None
+        self._watchers: list[Callable[[DragSession], Any]] = []
         self._config = _checked_config(config if config is not None else model.default_config)
         self._frame = self._make_frame(self._config)
         self._schedule = ddim.Schedule(model, self._config.steps)
+
+    @classmethod
+    def from_prompt(
+        cls,
+        model: Model,
+        prompt: str,
+        *,
+        seed: int = 0,
+        guidance: float = 7.5,
+        steps: int = 50,
+        negative_prompt: str = "",
+        size: tuple[int, int] | None = None,
+        config: DragConfig | None = None,
+        progress: bool = True,
+    ) -> DragSession:
+        """A session about a picture that the model makes of the prompt, treated as a real one (section 3.3).
+
+        guidance: the weight of classifier-free guidance, at most 1 is none.  steps: of DDIM, 2..1000.
+        size: (width, height), multiples of the VAE's factor; default the model's native square.
+        The same seed gives the same picture on the same device.
+
+        Raises ValueError or TypeError for a wrong argument, and `OutOfMemory`.
+        """
+        config = None if config is None else _checked_config(config)
+        picture = generation.generate_picture(
+            model, prompt, seed=seed, guidance=guidance, steps=steps, negative_prompt=negative_prompt, size=size,
+            progress=progress,
+        )  # fmt: skip
+        return cls(model, picture, prompt, config)
 
     def __repr__(self) -> str:
         stands = f"iteration {self._history[-1].iteration}" if self._history else "not optimised"
@@ -74,6 +106,7 @@ class DragSession:
         if checked != self._drags:
             self._drags = checked
             self._forget_optimisation()
+            self._tell()
 
     @property
     def mask(self) -> np.ndarray | None:
@@ -84,6 +117,19 @@ class DragSession:
     def mask(self, mask: Any) -> None:
         self._mask = geometry.as_mask(mask, self.image.size)
         self._forget_editor()
+        self._tell()
+
+    def watch(self, callback: Callable[[DragSession], Any]) -> Callable[[], None]:
+        """Call callback(session) whenever drags or mask have been set, in the thread that sets them.
+
+        Returns the function that ends it.
+        """
+        self._watchers = [*self._watchers, callback]
+
+        def unwatch() -> None:
+            self._watchers = [watcher for watcher in self._watchers if watcher is not callback]
+
+        return unwatch
 
     @property
     def config(self) -> DragConfig:
@@ -97,8 +143,7 @@ class DragSession:
         if any(getattr(old, name) != getattr(new, name) for name in INVERSION_FIELDS):
             self._config, self._frame = new, frame
             self._schedule = ddim.Schedule(self.model, new.steps)
-            self._trajectory = []
-            self._forget_optimisation()
+            self._forget_inversion()
         else:
             self._config = new
             if any(getattr(old, name) != getattr(new, name) for name in FRAME_FIELDS):
@@ -124,6 +169,7 @@ class DragSession:
         return self._history[-1].status if self._history else "running"
 
     @property
+    @guarded
     def anchors(self) -> np.ndarray:
         """(m, 2) float64, image pixels: where the anchors are on the bottleneck as it stands now."""
         if not self._history:
@@ -134,6 +180,7 @@ class DragSession:
         return self._frame.to_image(self._look_ahead(grad=False).anchors).numpy()
 
     @property
+    @guarded
     def latents(self) -> Tensor:
         """(1, C, h, w) float32 on the CPU: the latent that the inversion has come to."""
         return self._latent(len(self._trajectory) - 1 if self._trajectory else 0).cpu().clone()
@@ -144,6 +191,7 @@ class DragSession:
         return tuple(z.cpu() for z in self._trajectory)
 
     @property
+    @guarded
     def bottleneck(self) -> Tensor:
         """(1, C, h', w') float32 on the CPU: the bottleneck as it stands, inverting first if needed."""
         if self._history:
@@ -152,17 +200,17 @@ class DragSession:
 
     # ---- the three stages --------------------------------------------------------------------
 
+    @guarded
     def invert(self) -> Iterator[ddim.DDIMState]:
         """DDIM inversion of the picture to `config.edit_from`, a state per step (section 3.1).
 
         Starts over when called again; an unfinished one leaves the session as not inverted.
         """
-        self._trajectory = []
-        self._forget_optimisation()
+        self._forget_inversion()
         trajectory = self._trajectory = [self._latent(0)]
-        text = self.model.embed(self.prompt)
+        model, text = self._wearing(), self.model.embed(self.prompt)
         steps = ddim.invert(
-            self.model, self._trajectory[0], text, self._schedule, self._config.edit_from, at=self._config.inversion
+            model, self._trajectory[0], text, self._schedule, self._config.edit_from, at=self._config.inversion
         )
         for state in steps:
             iteration.require_finite(state.latents, f"inversion step {state.step}")
@@ -173,6 +221,7 @@ class DragSession:
                 self._begin()
             yield state
 
+    @guarded
     def optimize(self) -> Iterator[Snapshot]:
         """Iterate until every anchor has arrived or `max_iterations`, a snapshot per iteration.
 
@@ -186,11 +235,13 @@ class DragSession:
         if status != self.status:  # done before it began, or by a change of numbers
             self._history = History([*self._history[:-1], dataclasses.replace(self._history[-1], status=status)])
 
+    @guarded
     def step(self) -> Snapshot:
         """One iteration, whatever the status; inverts first if needed.  Raises as `optimize` does."""
         self._begin()
         return self._iterate()
 
+    @guarded
     def denoise(self) -> Iterator[ddim.DDIMState]:
         """Render the edit as it stands, a state per denoising step; the last has the clean latent."""
         if self._history and self._history[-1].iteration > 0:
@@ -199,16 +250,25 @@ class DragSession:
         else:
             yield from self._plain_denoise()
 
+    @guarded
     def render(self) -> Image.Image:
         """The picture of the iteration that the session stands at, in the given picture's size.
 
         Inverts first if needed; before any iteration this is the reconstruction.
         """
-        return self._picture(_last(self.denoise()).latents)
+        return self.picture_of(_last(self.denoise()).latents)
 
+    @guarded
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
-        return self._picture(_last(self._plain_denoise()).latents)
+        return self.picture_of(_last(self._plain_denoise()).latents)
+
+    @guarded
+    def picture_of(self, latents: Tensor) -> Image.Image:
+        """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
+        pixels = self.model.decode_latents(latents)
+        iteration.require_finite(pixels, "the rendered picture")
+        return geometry.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 
     def run(self, *, progress: bool = True) -> Image.Image:
         """Everything: inversion if needed, optimisation, rendering; returns the edited picture."""
@@ -218,7 +278,7 @@ class DragSession:
         bar = tqdm(self.optimize(), "dragging", self._config.max_iterations, disable=not progress)
         for snapshot in bar:
             bar.set_postfix_str(f"loss {snapshot.loss:.4g}, {snapshot.distances.max():.1f} px to go")
-        return self._picture(
+        return self.picture_of(
             _last(tqdm(self.denoise(), "rendering", self._config.edit_from, disable=not progress)).latents
         )
 
@@ -235,10 +295,11 @@ class DragSession:
     def branch(self, k: int | None = None) -> DragSession:
         """A second session from iteration k on (default: where this one stands).
 
-        It shares the model and the inversion, and goes its own way.  Raises IndexError beyond the history.
+        It shares the model, the LoRA and the inversion, and goes its own way.  Raises IndexError beyond the history.
         """
         other = DragSession(self.model, self.image, self.prompt, self._config)
         other._drags, other._mask = self._drags, self._mask
+        other._lora, other._worn = self._lora, self._worn
         other._trajectory = list(self._trajectory) if self.inverted else []
         if k is not None or self._history:
             other._history = self._history.upto(len(self._history) - 1 if k is None else k)
@@ -293,7 +354,7 @@ class DragSession:
             anchors, objectives = geometry.drag_tensors(self._drags, self._frame)
             self._editor = DragNoise(
                 Task(
-                    self.model,
+                    self._wearing(),
                     self._config,
                     self._schedule,
                     self._frame,
@@ -311,6 +372,14 @@ class DragSession:
             raise ValueError(
                 "there is nothing to drag yet; set session.drags = [Drag(anchor=(x, y), objective=(x, y))]."
             )
+
+    def _tell(self) -> None:
+        for callback in self._watchers:
+            callback(self)
+
+    def _forget_inversion(self) -> None:
+        self._trajectory = []
+        self._forget_optimisation()
 
     def _forget_optimisation(self) -> None:
         self._history = History()
@@ -337,15 +406,10 @@ class DragSession:
         if not self.inverted:
             _last(self.invert())
         text = self.model.embed(self.prompt)
-        yield from ddim.denoise(self.model, self._trajectory[-1], text, self._schedule, self._config.edit_from)
-
-    def _picture(self, latents: Tensor) -> Image.Image:
-        pixels = self.model.decode_latents(latents)
-        iteration.require_finite(pixels, "the rendered picture")
-        return geometry.tensor_picture(pixels, self.image.size, released=self._config.is_released)
+        yield from ddim.denoise(self._wearing(), self._trajectory[-1], text, self._schedule, self._config.edit_from)
 
 
-INVERSION_FIELDS = ("steps", "edit_from", "resize", "latent_noise", "seed", "inversion")
+INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "seed", "inversion")
 """Fields of `DragConfig` whose change needs a new inversion."""
 
 FRAME_FIELDS = ("convention", "supervision_scale")

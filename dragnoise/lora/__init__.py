@@ -1,0 +1,12 @@
+"""LoRA: the model learns the one picture before it is edited (section 4.1), and forgets it again."""
+
+from dragnoise.lora.adapters import Adapter, Lora, Training, fuse
+from dragnoise.lora.cache import LoraCache
+from dragnoise.lora.files import load, save
+from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, fit
+from dragnoise.lora.wearing import WearsLora
+
+__all__ = [
+    "Adapter", "Lora", "LoraCache", "LoraSettings", "LoraStep", "Subject", "Training", "WearsLora",
+    "fit", "fuse", "load", "save",
+]  # fmt: skip

@@ -1,0 +1,165 @@
+"""What a LoRA is, and a model that wears one."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from dragnoise.model import Model
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+"""The layers of every attention that a fit adapts: queries, keys, values and the way out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """The change of one layer's weight, `scale * up @ down` (Hu et al. 2022, section 4.1).
+
+    down: (rank, in) float32, the A of the paper; up: (out, rank) float32, its B.  Of a convolution
+    (rank, in, k, k) and (out, rank, 1, 1).
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float = 1.0
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight that it changes."""
+        return (self.up.shape[0], *self.down.shape[1:])
+
+    def delta(self) -> Tensor:
+        """The change at full weight, shaped as the layer's weight, float32."""
+        return (self.scale * (self.up.flatten(1) @ self.down.flatten(1))).reshape(self.shape)
+
+    def norm(self) -> float:
+        """Frobenius norm of `delta()`, by way of rank x rank matrices: |BA|² = tr(BᵀB AAᵀ)."""
+        down, up = (x.detach().cpu().double().flatten(1) for x in (self.down, self.up))
+        return abs(self.scale) * math.sqrt(max(float(((up.T @ up) * (down @ down.T)).sum()), 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What it takes, beside the adapters, to go on with a fit bit by bit.
+
+    key: of picture, prompt, model and settings, see `dragnoise.lora.fitting.Subject.key`.
+    moments: layer -> AdamW's first and second moment of down, then those of up.
+    loss_scale: a power of two that keeps half-precision gradients from vanishing; 1 in float32.
+    """
+
+    key: str
+    moments: Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]
+    loss_scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lora:
+    """A low-rank change of a U-Net's weights, immutable.
+
+    adapters: by the layer's name in the U-Net, for example
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
+    weight: its strength, 0 (off) to 1.
+    losses: of every step of the fit so far; empty when the file it came from does not say.
+    training: for going on with the fit; None when it was loaded.
+
+    Raises ValueError for a weight out of its range, or when there are no adapters.
+    """
+
+    adapters: Mapping[str, Adapter]
+    weight: float = 1.0
+    losses: tuple[float, ...] = ()
+    training: Training | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        weight: object = self.weight
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= float(weight) <= 1:
+            raise ValueError(f"a LoRA's weight must be a number from 0 to 1, not {weight!r:.80}.")
+        object.__setattr__(self, "weight", float(self.weight))
+        if not self.adapters:
+            raise ValueError("a LoRA needs an adapter for one layer at least.")
+
+    def __repr__(self) -> str:
+        return f"Lora(rank {self.rank}, {self.steps} steps, weight {self.weight:g}, {len(self.adapters)} layers)"
+
+    @property
+    def rank(self) -> int:
+        """The largest of its adapters' ranks, which are one and the same after a fit."""
+        return max(adapter.rank for adapter in self.adapters.values())
+
+    @property
+    def steps(self) -> int:
+        """Steps of the fit so far."""
+        return len(self.losses)
+
+    @property
+    def norms(self) -> dict[str, float]:
+        """Layer -> Frobenius norm of its change at full weight."""
+        return {name: adapter.norm() for name, adapter in self.adapters.items()}
+
+    def at(self, weight: float) -> Lora:
+        """The same at another strength, 0 to 1."""
+        return dataclasses.replace(self, weight=weight)
+
+    def require_fit(self, model: Model) -> None:
+        """Raise ValueError, naming the first layer that differs, unless it was made for such a model."""
+        unet = bare_unet(model)
+        for name, adapter in self.adapters.items():
+            try:
+                wanted = tuple(unet.get_submodule(name).get_parameter("weight").shape)
+            except AttributeError:
+                wanted = ()
+            if adapter.shape != wanted:
+                what = f"has shape {wanted}" if wanted else "does not exist"
+                raise ValueError(
+                    f"this LoRA was made for another kind of model, for its layer {name} has shape {adapter.shape} "
+                    f"and that of {model.name!r} {what}; fit one with session.fit_lora()."
+                )
+
+
+def fuse(model: Model, lora: Lora) -> Model:
+    """The model with a LoRA in its weights.
+
+    Only the layers that the LoRA changes are new; every other tensor is shared with `model`, which
+    stays as it is, to the bit, and may be used by other sessions at the same time.  The layers are
+    plain ones, so a forward costs what it costs without.  Raises ValueError if the LoRA does not fit.
+    """
+    lora.require_fit(model)
+    if lora.weight == 0:
+        return model
+    unet = sharing_copy(bare_unet(model))
+    with torch.no_grad():
+        for name, adapter in lora.adapters.items():
+            layer = unet.get_submodule(name)
+            weight = layer.get_parameter("weight")
+            fused = weight.float() + lora.weight * adapter.delta().to(weight.device)
+            layer.weight = nn.Parameter(fused.to(weight.dtype), requires_grad=False)
+    return model.with_unet(unet)
+
+
+def sharing_copy(module: nn.Module) -> nn.Module:
+    """A module tree of its own whose parameters and buffers are the original's very tensors."""
+    tensors = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def bare_unet(model: Model) -> nn.Module:
+    """The model's own U-Net, without any LoRA; raises ValueError if someone else attached adapters to it."""
+    unet: nn.Module = model.pipeline.unet
+    if any(isinstance(layer, BaseTunerLayer) for layer in unet.modules()):
+        raise ValueError(
+            f"adapters are attached to the U-Net of {model.name!r} already; call pipeline.unload_lora_weights() and "
+            "give them to session.load_lora()."
+        )
+    return unet

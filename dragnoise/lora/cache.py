@@ -1,0 +1,78 @@
+"""A folder of fitted LoRAs, so that the same fit need not be waited for twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dragnoise.lora.adapters import Lora
+from dragnoise.lora.files import load, save
+from dragnoise.model import Model
+
+
+class LoraCache:
+    """Fitted LoRAs by key, each a file in diffusers' format; the longest unused go when it grows too large.
+
+    folder: made when first needed.  limit: bytes at most, default 1 GiB (some 80 of Stable Diffusion
+    1.5 at rank 16).  Several programs may share one.
+
+    Raises ValueError for a limit that is no positive number.
+    """
+
+    def __init__(self, folder: str | Path, *, limit: int = 2**30) -> None:
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+            raise ValueError(f"limit={limit!r:.80} must be a number of bytes above 0.")
+        self.folder = Path(folder).expanduser()
+        self.limit = limit
+
+    def __repr__(self) -> str:
+        return f"LoraCache({str(self.folder)!r}, {self.size / 2**20:.1f} of {self.limit / 2**20:.0f} MiB)"
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes now."""
+        return sum(bytes_ for _, bytes_, _ in self._files())
+
+    def get(self, key: str, model: Model) -> Lora | None:
+        """The LoRA of a key, or None; a file that cannot be read any more is thrown away."""
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            lora = load(path, model)
+            if not lora.losses:
+                raise ValueError("it does not say how it was fitted")
+            os.utime(path)
+        except (ValueError, OSError):
+            path.unlink(missing_ok=True)
+            return None
+        return lora
+
+    def put(self, key: str, lora: Lora) -> None:
+        """Keep a LoRA, and let go what is over the limit, the longest unused first."""
+        save(lora, self._path(key))
+        over = self.size - self.limit
+        for _, bytes_, path in sorted(self._files()):
+            if over <= 0:
+                break
+            path.unlink(missing_ok=True)
+            over -= bytes_
+
+    def clear(self) -> None:
+        """Throw everything away."""
+        for _, _, path in self._files():
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """When each was last used, how large it is, and where."""
+        found = []
+        for path in self.folder.glob("*.safetensors"):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # another program was quicker
+                continue
+            found.append((stat.st_mtime, stat.st_size, path))
+        return found

@@ -1,0 +1,185 @@
+"""LoRAs as files: diffusers' format in and out, and the whole state for an archive."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers.utils import convert_unet_state_dict_to_peft
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dragnoise.lora.adapters import Adapter, Lora, Training
+from dragnoise.model import Model
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+"""What diffusers looks for in a folder."""
+
+_CONFIG = "lora_adapter_metadata"  # peft's configuration, where diffusers keeps it
+_OWN = "dragnoise"
+
+
+# ------------------------------------------------------------------------------- diffusers' format
+
+
+def save(lora: Lora, path: str | Path) -> Path:
+    """Write a LoRA for diffusers' `load_lora_weights`; returns the file's path.
+
+    path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
+    holds the LoRA at full weight, float32.  It is written aside and renamed, so that nothing is ever
+    half a file.  Raises OSError when it cannot be written.
+    """
+    path = _file(path)
+    tensors = {}
+    for name, adapter in lora.adapters.items():
+        tensors[f"unet.{name}.lora_A.weight"] = adapter.down
+        tensors[f"unet.{name}.lora_B.weight"] = adapter.scale * adapter.up  # other programs take the scale for 1
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    metadata = {"format": "pt", _OWN: json.dumps({"losses": lora.losses})}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
+            save_file(tensors, Path(aside) / path.name, metadata=metadata)
+            (Path(aside) / path.name).replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(f"the LoRA cannot be written to {str(path)!r} ({reason}); give another place.") from error
+    return path
+
+
+def load(path: str | Path, model: Model) -> Lora:
+    """Read a LoRA of the U-Net: one saved here, one that diffusers saved, or what it converts from kohya's scripts.
+
+    path: a .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.  Raises
+    FileNotFoundError, and ValueError for a file that is no such LoRA or was made for another model.
+    """
+    path = _file(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no LoRA at {str(path)!r}; pass a .safetensors file or a folder with one.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a handle is no dict)
+        adapters = _adapters(tensors, _json(metadata.get(_CONFIG)), model)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a LoRA of a U-Net ({reason}); pass a .safetensors file that "
+            "session.save_lora() or diffusers' save_lora_weights() wrote."
+        ) from error
+    lora = Lora(adapters, losses=_losses(_json(metadata.get(_OWN)).get("losses")))
+    lora.require_fit(model)
+    return lora
+
+
+def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Model) -> dict[str, Adapter]:
+    mixin = model.pipeline if hasattr(model.pipeline, "lora_state_dict") else StableDiffusionLoraLoaderMixin
+    named, alphas = mixin.lora_state_dict(tensors, unet_config=model.pipeline.unet.config)[:2]
+    named = convert_unet_state_dict_to_peft(named)
+    others = [key for key in named if not re.fullmatch(r"unet\..+\.lora_[AB]\.weight", key)]
+    if others or not named:
+        raise ValueError(f"it also holds {others[0]}" if others else "it holds nothing")
+    adapters = {}
+    for key in sorted(named):
+        name = key.removeprefix("unet.").rpartition(".lora_")[0]
+        if name not in adapters:
+            down, up = named[f"unet.{name}.lora_A.weight"], named[f"unet.{name}.lora_B.weight"]
+            alpha = (alphas or {}).get(f"unet.{name}.alpha")
+            alpha = _alpha(name, config, down.shape[0]) if alpha is None else float(alpha)
+            root = config.get("unet.use_rslora") is True
+            scale = alpha / (down.shape[0] ** (0.5 if root else 1))
+            adapters[name] = checked_adapter(name, down.to(model.device), up.to(model.device), scale)
+    return adapters
+
+
+def _alpha(name: str, config: Mapping[str, Any], rank: int) -> float:
+    """A layer's alpha by peft's configuration; without one, the rank."""
+    for pattern, alpha in dict(config.get("unet.alpha_pattern") or {}).items():
+        if f".{name}".endswith(f".{pattern.removeprefix('^')}"):
+            return float(alpha)
+    return float(config.get("unet.lora_alpha", rank))
+
+
+def checked_adapter(name: str, down: Tensor, up: Tensor, scale: float) -> Adapter:
+    """An adapter in float32; raises ValueError when its parts do not fit together or are not finite."""
+    flat = down.ndim in (2, 4) and up.ndim == down.ndim and all(side == 1 for side in up.shape[2:])
+    if not flat or up.shape[1] != down.shape[0] or not down.is_floating_point() or not up.is_floating_point():
+        raise ValueError(f"{name} has parts of shapes {tuple(down.shape)} and {tuple(up.shape)}")
+    if not (math.isfinite(scale) and torch.isfinite(down).all() and torch.isfinite(up).all()):
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return Adapter(down.float(), up.float(), float(scale))
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    return path if path.suffix == ".safetensors" else path / FILE_NAME
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    """The object in a JSON text; an empty one for anything else."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _losses(given: Any) -> tuple[float, ...]:
+    numbers = isinstance(given, list) and all(isinstance(x, int | float) and math.isfinite(x) for x in given)
+    return tuple(float(x) for x in given) if numbers else ()
+
+
+# ----------------------------------------------------------------------------------- whole state
+
+
+def pack(lora: Lora) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All of a LoRA, its training too, as tensors on the CPU and numbers that JSON can hold."""
+    tensors: dict[str, Tensor] = {}
+    for name, adapter in lora.adapters.items():
+        tensors |= {f"{name}:down": adapter.down, f"{name}:up": adapter.up}
+    scales = {name: adapter.scale for name, adapter in lora.adapters.items()}
+    numbers: dict[str, Any] = {"scales": scales, "weight": lora.weight, "losses": list(lora.losses)}
+    if lora.training is not None:
+        numbers |= {"key": lora.training.key, "loss_scale": lora.training.loss_scale}
+        for name, moments in lora.training.moments.items():
+            tensors |= {f"{name}:{moment}": x for moment, x in zip(_MOMENTS, moments, strict=True)}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, numbers
+
+
+def unpack(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Lora:
+    """What was packed, to the bit; raises ValueError when the parts do not belong together."""
+    try:
+        adapters = {
+            name: checked_adapter(name, tensors[f"{name}:down"], tensors[f"{name}:up"], float(scale))
+            for name, scale in numbers["scales"].items()
+        }
+        training = None
+        if "key" in numbers:
+            moments = {name: _moments(name, adapter, tensors) for name, adapter in adapters.items()}
+            training = Training(str(numbers["key"]), moments, float(numbers["loss_scale"]))
+        losses = _losses(numbers["losses"])
+        if len(losses) != len(numbers["losses"]) or (training and not losses):
+            raise ValueError(f"losses {numbers['losses']!r:.40}")
+        return Lora(adapters, numbers["weight"], losses, training)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise ValueError(f"this is no whole LoRA ({reason}); fit one with session.fit_lora().") from error
+
+
+_MOMENTS = ("down.first", "down.second", "up.first", "up.second")
+
+
+def _moments(name: str, adapter: Adapter, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    down1, down2, up1, up2 = (tensors[f"{name}:{moment}"] for moment in _MOMENTS)
+    for x, of in ((down1, adapter.down), (down2, adapter.down), (up1, adapter.up), (up2, adapter.up)):
+        if x.shape != of.shape or x.dtype != torch.float32 or not bool(x.isfinite().all()):
+            raise ValueError(f"{name} has moments that are not its own")
+    return down1, down2, up1, up2
