@@ -39,8 +39,9 @@ class DragConfig:
         supervision_scale: side of the grid that features are sampled on, relative to the picture.
 
     Picture
-        resize: bring the picture to the model's native size by its "longer" or "shorter" side, or
-            "never".
+        resize: bring the picture to the working size by its "longer" or "shorter" side, or "never".
+        side: length of that side as the model sees it, in pixels, >= 64; None is the model's native
+            one.  A smaller one takes less memory and time, and gives coarser pictures.
         latent_noise: standard deviation of seeded Gaussian noise put on the picture's latent before
             inversion, >= 0.  Off (0) unless a model asks for it: very smooth pictures invert to
             latents of too little variance, which this mends at no visible cost.
@@ -67,6 +68,7 @@ class DragConfig:
     supervision_block: int = 2
     supervision_scale: float = 0.5
     resize: Literal["longer", "shorter", "never"] = "longer"
+    side: int | None = None
     latent_noise: float = 0.0
     seed: int = 0
     inversion: Literal["source", "target"] = "source"
@@ -81,6 +83,8 @@ class DragConfig:
         self._integer("r2", 1)
         self._integer("supervision_block", 0)
         self._integer("seed", 0)
+        if self.side is not None:
+            self._integer("side", 64)
         self._number("lr", positive=True)
         self._number("eps", positive=True)
         self._number("tolerance", positive=True)

@@ -51,8 +51,9 @@ class Frame:
         working = given
         if config.resize != "never":
             side = max(given) if config.resize == "longer" else min(given)
-            scale = native / side
-            longest = 4 * native  # a sliver resized by its shorter side must not fill the memory
+            wanted = config.side or native
+            scale = wanted / side
+            longest = 4 * wanted  # a sliver resized by its shorter side must not fill the memory
             working = tuple(  # type: ignore[assignment]
                 min(max(multiple * round(length * scale / multiple), 8 * multiple), longest) for length in given
             )
@@ -131,14 +132,15 @@ def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
             anchor, objective = pair
         except (TypeError, ValueError):
             raise TypeError(f"drag {i} must be a pair (anchor, objective) of points, not {drag!r:.80}.") from None
-        a, b = _point(anchor, f"anchor of drag {i}", size), _point(objective, f"objective of drag {i}", size)
+        a, b = as_point(anchor, f"anchor of drag {i}", size), as_point(objective, f"objective of drag {i}", size)
         if a == b:
             raise ValueError(f"drag {i} goes nowhere: its anchor and its objective are both {a}; move one of them.")
         checked.append(Drag(a, b))
     return tuple(checked)
 
 
-def _point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float]:
+def as_point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float]:
+    """Check one point against a picture of (width, height); `name` is what a ValueError or TypeError calls it."""
     try:
         x, y = value
     except (TypeError, ValueError):

@@ -121,6 +121,7 @@ def rescue(say: Callable[[], str]) -> Iterator[None]:
         if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None  # a cleared frame still knows its function, and that its closure
     release()
     raise OutOfMemory(say()) from None
 

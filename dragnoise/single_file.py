@@ -47,8 +47,8 @@ def refuse_pickle(source: str) -> None:
     """Raise ValueError for a file that is a pickle by its name."""
     if source.lower().endswith(PICKLES):
         raise ValueError(
-            f"{source!r} is a pickle, which can run any code when it is opened; get the model as .safetensors, in which "
-            "nearly every one is shared too."
+            f"{source!r} is a pickle, which can run any code when it is opened; get the model as .safetensors, as "
+            "which nearly every one is shared too."
         )
 
 

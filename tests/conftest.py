@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from hypothesis import settings
 from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextModelWithProjection as CLIPTextProjection
 
 from dragnoise import Model
 from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer, skip_readers
@@ -107,6 +116,47 @@ def build_three_block() -> StableDiffusionPipeline:
         "attention_head_dim": 4,
     }
     return build_pipeline(vae, unet, build_scheduler(), seed=3)
+
+
+def build_text_encoder(kind: Any, width: int, *, layers: int = 2) -> Any:
+    """A CLIP text model of the toy tokenizer."""
+    tokenizer = build_tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+            num_attention_heads=2, max_position_embeddings=TOKENS, projection_dim=width,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def build_sdxl(**unet: Any) -> StableDiffusionXLPipeline:
+    """SDXL's shape: three levels, the first without attention, two text encoders, a pooled text and sizes."""
+    text_encoder, text_encoder_2 = build_text_encoder(CLIPTextModel, 24), build_text_encoder(CLIPTextProjection, 32)
+    net = UNet2DConditionModel(**({
+        "sample_size": 16, "cross_attention_dim": 24 + 32, "norm_num_groups": 8, "block_out_channels": (32, 64, 64),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "layers_per_block": 2,
+        "attention_head_dim": [2, 4, 8], "transformer_layers_per_block": [1, 2, 3], "use_linear_projection": True,
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 32 + 6 * 8,
+    } | unet))  # fmt: skip
+    vae = AutoencoderKL.from_config(build_kl().config, scaling_factor=0.13025)
+    for i, module in enumerate((vae, text_encoder, text_encoder_2, net)):
+        randomise(module, 31 + i)
+    scheduler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, timestep_spacing="leading"
+    )
+    return StableDiffusionXLPipeline(
+        vae=vae, text_encoder=text_encoder, text_encoder_2=text_encoder_2, tokenizer=build_tokenizer(),
+        tokenizer_2=build_tokenizer(), unet=net, scheduler=scheduler, add_watermarker=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sdxl() -> StableDiffusionXLPipeline:
+    return build_sdxl()
 
 
 @pytest.fixture(scope="session")

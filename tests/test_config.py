@@ -17,7 +17,7 @@ from dragnoise import DragConfig
 PAPER = {
     "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "eps": 1e-8,
     "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "tolerance": 1.0, "supervision_block": 2,
-    "supervision_scale": 0.5, "resize": "longer", "latent_noise": 0.0, "seed": 0, "inversion": "source",
+    "supervision_scale": 0.5, "resize": "longer", "side": None, "latent_noise": 0.0, "seed": 0, "inversion": "source",
     "convention": "paper",
 }  # fmt: skip
 RELEASED = PAPER | {
@@ -53,6 +53,7 @@ def test_frozen_and_hashable() -> None:
 
 
 WRONG: list[tuple[str, Any]] = [
+    ("side", 63), ("side", 256.0), ("side", "half"), ("side", True),
     ("steps", 1), ("steps", 1001), ("steps", 50.0), ("steps", "50"), ("steps", True), ("steps", None),
     ("edit_from", 0), ("edit_from", 51), ("edit_from", -3), ("refine_from", -1), ("refine_from", 36),
     ("refine_from", 2.5), ("lr", 0), ("lr", -0.1), ("lr", math.nan), ("lr", math.inf), ("lr", "fast"), ("lr", True),

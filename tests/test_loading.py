@@ -1,0 +1,376 @@
+"""load_model: single files in the original layout, other VAEs, devices and dtypes, and what is refused unread."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import build_kl, build_sd15, build_sdxl, randomise
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from helpers import assert_one_sentence, smooth_picture
+from ldm_layout import checkpoint, unet_weights, vae_weights
+from safetensors.torch import save_file
+
+from dragnoise import DragConfig, DragSession, Model, load_model, single_file
+from dragnoise.conditioning import Conditioning
+
+FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("the tests stay off the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(params=FAMILIES)
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path, DiffusionPipeline]:
+    """A checkpoint in one file, a folder with the configs of its pipeline and no weights, and the pipeline."""
+    pipeline = request.getfixturevalue(FAMILIES[request.param])
+    pipeline.save_pretrained(tmp_path / "configs")
+    for weights in (tmp_path / "configs").rglob("*.safetensors"):
+        weights.unlink()
+    save_file(checkpoint(pipeline, request.param), tmp_path / "shared.safetensors")
+    return tmp_path / "shared.safetensors", tmp_path / "configs", pipeline
+
+
+def same_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
+    a, b = ours.state_dict(), theirs.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ----------------------------------------------------------------------------------- single files
+
+
+def test_a_single_file_is_the_pipeline_it_was_made_of(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
+    file, configs, pipeline = shared
+    model, original = load_model(file, config=configs, device="cpu"), Model(pipeline)
+    assert type(model.pipeline) is type(pipeline) and model.name == str(file)
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        if hasattr(pipeline, part):
+            assert same_weights(getattr(model.pipeline, part), getattr(pipeline, part)), part
+    assert model.prediction == original.prediction and model.default_config == original.default_config
+    ours, theirs = model.embed("a fox at dawn"), original.embed("a fox at dawn")
+    assert isinstance(ours, Conditioning) == isinstance(theirs, Conditioning)
+    z = torch.randn(1, 4, 9, 13, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mine, its = model.encode(z, 481, ours), original.encode(z, 481, theirs)
+    torch.testing.assert_close(mine.bottleneck, its.bottleneck, rtol=0, atol=1e-6)
+    picture = smooth_picture(64, 80)
+    assert torch.equal(model.encode_picture(picture, (64, 80)), original.encode_picture(picture, (64, 80)))
+
+
+def test_a_single_file_in_half_precision_is_edited(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
+    file, configs, _ = shared
+    model = load_model(str(file), config=str(configs), device="cpu", dtype="bf16", memory="low")
+    assert model.dtype == torch.bfloat16 and model.memory == "low"
+    session = DragSession(model, smooth_picture(70, 50), config=DragConfig(steps=2, edit_from=1, refine_from=0))
+    session.drags = [((10, 10), (40, 30))]
+    assert session.step().grad_norm > 0 and session.render().size == (70, 50)
+
+
+@pytest.mark.parametrize(("mark", "says"), [("v_pred", "v_prediction"), (None, "epsilon")])
+def test_a_file_may_say_what_it_predicts(tmp_path: Path, mark: str | None, says: str) -> None:
+    pipeline = build_sdxl()
+    pipeline.save_pretrained(tmp_path / "configs")
+    weights = checkpoint(pipeline, "sdxl") | ({mark: torch.zeros(0), "ztsnr": torch.zeros(0)} if mark else {})
+    save_file(weights, tmp_path / "it.safetensors")
+    model = load_model(tmp_path / "it.safetensors", config=tmp_path / "configs", device="cpu")
+    assert model.prediction == says
+    assert (model.scheduler.alphas_cumprod[-1] < 1e-6) == (mark is not None)  # no signal left at the last timestep
+    told = load_model(tmp_path / "configs", device="cpu", prediction="sample")
+    assert told.prediction == "sample"
+
+
+def test_the_family_is_read_off_the_names(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
+    file, _, pipeline = shared
+    family = single_file.family_of(str(file))
+    assert family.pipeline == type(pipeline).__name__
+    assert not family.predicts_v and not family.zero_snr
+
+
+def test_without_configs_it_says_what_is_missing(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
+    file, _, _ = shared
+    with pytest.raises(OSError) as caught:
+        load_model(file, device="cpu")
+    assert_one_sentence(
+        caught.value, repr(str(file)), repr(single_file.family_of(str(file)).configs), "cache", "config="
+    )
+
+
+def test_configs_of_another_family(shared: tuple[Path, Path, DiffusionPipeline], tmp_path: Path) -> None:
+    file, _, pipeline = shared
+    other = build_sd15() if "XL" in type(pipeline).__name__ else build_sdxl()
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(OSError) as caught:
+        load_model(file, config=tmp_path / "other", device="cpu")
+    assert_one_sentence(caught.value, repr(str(file)), repr(str(tmp_path / "other")), "own family")
+
+
+def write(path: Path, *names: str, **shapes: tuple[int, ...]) -> Path:
+    save_file({name: torch.zeros(shapes.get(name, (1,))) for name in names}, path)
+    return path
+
+
+FIRST, LAST = single_file.FIRST, single_file.LAST
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"], "session.load_lora()"),
+        (["unet.down_blocks.0.attentions.0.to_q.lora_A.weight"], "session.load_lora()"),
+        (["encoder.conv_in.weight", "decoder.conv_in.weight"], "a VAE"),
+        (["first_stage_model.encoder.conv_in.weight"], "a VAE"),
+        (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "the pipeline's folder"),
+        (["model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale"], "Flux"),
+        (["model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias"], "SD 3"),
+        (["something.else"], "Stable Diffusion 1.x"),
+    ],
+)
+def test_a_file_of_another_kind(tmp_path: Path, names: list[str], named: str) -> None:
+    file = write(tmp_path / "it.safetensors", *names)
+    with pytest.raises(ValueError) as caught:
+        load_model(file, device="cpu")
+    assert_one_sentence(caught.value, repr(str(file)), named)
+
+
+@pytest.mark.parametrize(("takes", "named"), [(9, "an inpainting model's"), (5, "a depth map"), (8, "a picture")])
+def test_an_inpainting_file_is_refused_unread(tmp_path: Path, takes: int, named: str) -> None:
+    weights = {FIRST: torch.zeros(8, takes, 3, 3), LAST: torch.zeros(4, 8, 3, 3)}
+    save_file(weights, tmp_path / "it.safetensors")
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path / "it.safetensors", device="cpu")
+    assert_one_sentence(caught.value, f"takes {takes} channels and gives 4", named)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"), [("conditioner.embedders.0.model.positional_embedding", "refiner"), ("other", "text encoder")]
+)
+def test_a_file_that_cannot_work_alone(tmp_path: Path, more: str, named: str) -> None:
+    weights = {FIRST: torch.zeros(8, 4, 3, 3), LAST: torch.zeros(4, 8, 3, 3), more: torch.zeros(1)}
+    save_file(weights, tmp_path / "it.safetensors")
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path / "it.safetensors", device="cpu")
+    assert_one_sentence(caught.value, str(tmp_path), named)
+
+
+def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
+    (tmp_path / "it.safetensors").write_bytes(pickle.dumps({"state_dict": {}}))
+    with pytest.raises(OSError) as caught:
+        load_model(tmp_path / "it.safetensors", device="cpu")
+    assert_one_sentence(caught.value, str(tmp_path), "no safetensors file", "get it again")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        load_model(tmp_path / "no.safetensors", device="cpu")
+    assert_one_sentence(caught.value, str(tmp_path / "no.safetensors"), ".safetensors")
+
+
+class Trap:
+    """Says so when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("opened"),))
+
+
+@pytest.mark.parametrize("ending", ["ckpt", "bin", "pt", "PTH"])
+@pytest.mark.parametrize("as_vae", [False, True])
+def test_a_pickle_is_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, as_vae: bool, sd15: DiffusionPipeline
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"it.{ending}"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ValueError) as caught:
+        load_model("toyland" if as_vae else path, vae=path if as_vae else None, device="cpu")
+    assert_one_sentence(caught.value, repr(str(path)), "pickle", ".safetensors")
+    assert not (tmp_path / "opened").exists()
+
+
+# ------------------------------------------------------------------------------------ folders
+
+
+@pytest.mark.parametrize("kind", FAMILIES.values())
+def test_a_saved_folder_of_each_family(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> None:
+    pipeline = request.getfixturevalue(kind)
+    pipeline.save_pretrained(tmp_path)
+    model = load_model(tmp_path, device="cpu")
+    assert type(model.pipeline) is type(pipeline) and same_weights(model.pipeline.unet, pipeline.unet)
+    assert model.prediction == ("v_prediction" if kind == "sd21" else "epsilon")
+
+
+@pytest.mark.parametrize("takes", [9, 8])
+def test_an_inpainting_folder_is_refused_before_its_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: int
+) -> None:
+    build_sd15(in_channels=takes).save_pretrained(tmp_path)
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, device="cpu")
+    assert_one_sentence(caught.value, f"takes {takes} channels", "text-to-image")
+
+
+def test_a_pipeline_without_a_unet_is_refused_before_its_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = {"_class_name": "FluxPipeline", "_diffusers_version": "0.32.0"}
+    index |= {part: ["diffusers", "X"] for part in ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, device="cpu")
+    assert_one_sentence(caught.value, "FluxPipeline without unet", "SDXL")
+
+
+def test_configs_are_for_single_files(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path)
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, config=tmp_path, device="cpu")
+    assert_one_sentence(caught.value, "config=", "single .safetensors file")
+
+
+# --------------------------------------------------------------------------------------- VAEs
+
+
+@pytest.mark.parametrize("how", ["object", "folder", "pipeline folder", "file"])
+def test_another_vae(tmp_path: Path, sd15: DiffusionPipeline, how: str) -> None:
+    sd15.save_pretrained(tmp_path / "model")
+    vae = AutoencoderKL.from_config(build_kl().config)
+    randomise(vae, 99)
+    given: Any = vae
+    if how == "folder":
+        vae.save_pretrained(given := tmp_path / "vae")
+    elif how == "pipeline folder":
+        shutil.copytree(tmp_path / "model", given := tmp_path / "other")
+        vae.save_pretrained(given / "vae")
+    elif how == "file":
+        save_file({k: v.contiguous() for k, v in vae_weights(vae, "").items()}, given := tmp_path / "vae.safetensors")
+    model = load_model(tmp_path / "model", vae=given, device="cpu")
+    assert same_weights(model.vae, vae) and model.vae is model.pipeline.vae
+    assert not any(p.requires_grad for p in model.vae.parameters())
+    assert not torch.equal(model.encode_picture(smooth_picture(64, 64), (64, 64)), torch.zeros(1, 4, 8, 8))
+
+
+def test_a_tiny_vae_for_a_file_without_one(tmp_path: Path, three_block: Any) -> None:
+    pipeline = build_sd15()
+    pipeline.save_pretrained(tmp_path / "configs")
+    weights = {k: v for k, v in checkpoint(pipeline, "sd1").items() if not k.startswith("first_stage_model.")}
+    save_file(weights, tmp_path / "it.safetensors")
+    three_block.vae.save_pretrained(tmp_path / "tiny")
+    model = load_model(tmp_path / "it.safetensors", config=tmp_path / "configs", vae=tmp_path / "tiny", device="cpu")
+    assert same_weights(model.vae, three_block.vae) and model.factor == 4
+    with pytest.raises(OSError) as caught:
+        load_model(tmp_path / "it.safetensors", config=tmp_path / "configs", device="cpu")
+    assert_one_sentence(caught.value, str(tmp_path / "it.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"latent_channels": 16}, "latents of 16 channels and the U-Net takes 4"),
+        ({"latents_mean": (0.1, 0.2, 0.3, 0.4)}, "Playground"),
+    ],
+)
+def test_a_vae_of_another_family(sd15: DiffusionPipeline, tmp_path: Path, change: dict, named: str) -> None:
+    sd15.save_pretrained(tmp_path)
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, vae=AutoencoderKL.from_config(build_kl().config, **change), device="cpu")
+    assert_one_sentence(caught.value, named)
+
+
+def test_what_is_no_vae(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path)
+    with pytest.raises(ValueError) as wrong_kind:
+        load_model(tmp_path, vae=tmp_path / "unet", device="cpu")
+    assert_one_sentence(wrong_kind.value, "UNet2DConditionModel", "AutoencoderKL")
+    with pytest.raises(TypeError) as wrong_type:
+        load_model(tmp_path, vae=sd15.unet.conv_in, device="cpu")
+    assert_one_sentence(wrong_type.value, "vae=Conv2d")
+    with pytest.raises(OSError) as missing:
+        load_model(tmp_path, vae="nobody/has-this-vae", device="cpu")
+    assert_one_sentence(missing.value, "'nobody/has-this-vae'", "hub")
+
+
+# -------------------------------------------------------------------------- dtypes and devices
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_vae_that_overflows_works_in_float32(tmp_path: Path, forced: bool) -> None:
+    pipeline = build_sdxl()
+    pipeline.vae = AutoencoderKL.from_config(pipeline.vae.config, force_upcast=forced)
+    pipeline.save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype=torch.float16, device="cpu")
+    assert model.dtype == torch.float16 and model.pipeline.text_encoder.dtype == torch.float16
+    assert model.vae.dtype == (torch.float32 if forced else torch.float16)
+    assert load_model(tmp_path, dtype=torch.bfloat16, device="cpu").vae.dtype == torch.bfloat16
+    z = model.encode_picture(smooth_picture(64, 64), (64, 64))
+    assert z.dtype == torch.float32 and model.decode_latents(z).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["float32", "fp32", torch.float32, "bf16", "float16"])
+def test_dtypes_by_name(name: Any) -> None:
+    model = load_model(dtype=name)
+    assert model.dtype == {"bf16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"dtype": "fp8"}, "dtype='fp8'"),
+        ({"dtype": torch.int32}, "dtype=torch.int32"),
+        ({"device": "tpu"}, "device='tpu'"),
+        ({"device": "warp drive"}, "device='warp drive'"),
+        ({"memory": "tiny"}, "memory='tiny'"),
+        ({"prediction": "the future"}, "prediction='the future'"),
+    ],
+)
+def test_wrong_arguments(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        load_model(**wrong)
+    assert_one_sentence(caught.value, named)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError) as caught:
+        load_model(device="cuda")
+    assert_one_sentence(caught.value, "device='cuda'", "leave it out")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_the_best_device_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str, tmp_path: Path, sd15: DiffusionPipeline
+) -> None:
+    """Without such devices here, what would be placed there is watched instead."""
+    sd15.save_pretrained(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(Model, "__init__", lambda self, pipeline, **kw: asked.update(kw, dtype=pipeline.unet.dtype))
+    for name, device, dtype in (("toyland", "cpu", torch.float32), (tmp_path, best, None)):
+        load_model(name)
+        assert asked["device"].type == device
+        assert asked["dtype"] == (dtype or (torch.float16 if best == "cuda" else torch.float32))
+
+
+def test_unet_names_are_the_originals(sd15: DiffusionPipeline) -> None:
+    """Spot checks of the layout helper against names that everybody's checkpoints have."""
+    names = set(unet_weights(sd15.unet))
+    for known in (
+        "input_blocks.1.0.in_layers.0.weight", "input_blocks.3.0.op.weight", "middle_block.1.proj_in.weight",
+        "output_blocks.2.1.conv.weight", "output_blocks.11.0.skip_connection.weight", "time_embed.2.bias", "out.2.bias",
+        "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", "output_blocks.5.2.conv.bias",
+    ):  # fmt: skip
+        assert f"model.diffusion_model.{known}" in names
+    assert isinstance(sd15.unet, UNet2DConditionModel)

@@ -1,0 +1,289 @@
+"""memory="low", and sessions that outlive an exhausted memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import build_sd15, build_sdxl
+from helpers import assert_one_sentence, smooth_picture
+
+from dragnoise import DragConfig, DragSession, Model, load_model
+from dragnoise.memory import OutOfMemory, economise, is_out_of_memory
+
+QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
+
+
+def session_of(model: Model, config: DragConfig = QUICK) -> DragSession:
+    session = DragSession(model, smooth_picture(75, 91), "a fox", config)
+    session.drags = [((10, 10), (60, 80)), ((70, 5), (12, 40))]
+    return session
+
+
+# ---------------------------------------------------------------------------------- low memory
+
+
+@pytest.mark.parametrize("build", [build_sd15, build_sdxl])
+def test_low_memory_gives_the_same_edit(build: Callable[[], Any]) -> None:
+    edits = []
+    for memory in ("normal", "low"):
+        model = Model(build(), memory=memory)
+        session = session_of(model, QUICK.replace(supervision_block=1))
+        edits.append((np.asarray(session.run(progress=False)), session.bottleneck, session.anchors))
+    (picture, bottleneck, anchors), (lean_picture, lean_bottleneck, lean_anchors) = edits
+    torch.testing.assert_close(lean_bottleneck, bottleneck, rtol=0, atol=0)
+    np.testing.assert_array_equal(lean_anchors, anchors)
+    np.testing.assert_array_equal(lean_picture, picture)
+
+
+def test_a_model_says_how_it_is_loaded() -> None:
+    lean = load_model(memory="low")
+    assert lean.memory == "low" and 'memory="low"' in repr(lean)
+    assert load_model().memory == "normal" and "memory" not in repr(load_model())
+
+
+def saved_for_backward(model: Model) -> int:
+    """Bytes that one iteration's forward keeps for its backward, tensors counted once."""
+    session = session_of(model)
+    for _ in session.invert():
+        pass
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in model.pipeline.unet.parameters()}
+    editor = session._ready_editor()
+    leaf = editor.original.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        decoded = editor.look(leaf, iteration=2)
+        alive = sum(size for place, size in kept.items() if place not in own)
+    assert decoded.feature.requires_grad
+    return alive
+
+
+def test_an_iteration_keeps_less() -> None:
+    normal, lean = (saved_for_backward(Model(build_sd15(), memory=memory)) for memory in ("normal", "low"))
+    assert 0 < lean < normal / 3
+
+
+def test_large_pictures_pass_the_vae_in_tiles() -> None:
+    pipeline = build_sdxl()
+    pipeline.vae.tile_sample_min_size, pipeline.vae.tile_latent_min_size = 1024, 128  # SDXL's
+    calls: list[tuple[int, int]] = []
+    pipeline.vae.decoder.register_forward_pre_hook(lambda module, inputs: calls.append(tuple(inputs[0].shape[-2:])))
+    model = Model(pipeline, memory="low")
+    picture = model.decode_latents(torch.randn(1, 4, 80, 96, generator=torch.Generator().manual_seed(0)))
+    assert picture.shape == (1, 3, 640, 768)
+    assert len(calls) > 1 and all(max(shape) <= 64 for shape in calls)
+    calls.clear()
+    model.decode_latents(torch.zeros(1, 4, 64, 64))
+    assert calls == [(64, 64)]  # Stable Diffusion 1.5's native size goes as a whole, without seams
+
+
+class Elsewhere(torch.nn.Module):
+    """A part that tells where it was sent and when it was used."""
+
+    def __init__(self, log: list[str], name: str, inner: Any = None) -> None:
+        super().__init__()
+        self.log, self.name, self.inner = log, name, inner
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def to(self, *args: Any, **kwargs: Any) -> Elsewhere:  # type: ignore[override]
+        self.log.append(f"{self.name} to {torch.device(args[0]).type}")
+        return self
+
+
+def test_parts_visit_the_device_for_their_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no accelerator here: "meta" stands for it, and the moves are written down."""
+    moves: list[str] = []
+    model = Model(build_sd15(), memory="low")
+    vae, text_encoder = Elsewhere(moves, "vae"), Elsewhere(moves, "text encoder")
+    monkeypatch.setattr(Model, "device", torch.device("meta"))
+    for part in (vae, text_encoder):
+        with pytest.raises(KeyError), model.at_work(part) as device:
+            assert device == torch.device("meta")
+            moves.append("at work")
+            raise KeyError  # it goes back also after a failure
+    names = ("vae", "text encoder")
+    assert moves == [move for name in names for move in (f"{name} to meta", "at work", f"{name} to cpu")]
+    normal = Model(build_sd15())
+    with normal.at_work(vae):
+        pass
+    assert len(moves) == 6
+
+
+def test_everything_but_the_unet_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, sent = build_sdxl(), []
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            monkeypatch.setattr(part, "to", lambda *args, name=name: sent.append((name, *map(str, args))))
+    sliced: list[str] = []
+    monkeypatch.setattr(pipeline.unet, "set_attention_slice", sliced.append)
+    economise(pipeline, torch.device("cuda"))
+    assert sorted(sent) == [("text_encoder", "cpu"), ("text_encoder_2", "cpu"), ("vae", "cpu")]
+    assert pipeline.vae.use_tiling and pipeline.vae.use_slicing and sliced == []
+    economise(pipeline, torch.device("mps"))  # no fused attention there
+    assert sliced == ["auto"]
+
+
+# ------------------------------------------------------------------------------- out of memory
+
+
+ERRORS = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    MemoryError(),
+]
+
+
+@contextlib.contextmanager
+def exhausted(module: torch.nn.Module, after: int, error: BaseException) -> Iterator[None]:
+    """The module's forward number `after` from now raises the error."""
+    calls = {"left": after}
+
+    def fail(*_: Any) -> None:
+        calls["left"] -= 1
+        if calls["left"] < 0:
+            raise error
+
+    hook = module.register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def state_of(session: DragSession) -> list[Any]:
+    return [session.inverted, len(session.history), *(s.bottleneck.clone() for s in session.history)]
+
+
+def same(a: list[Any], b: list[Any]) -> bool:
+    return len(a) == len(b) and all(
+        torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b, strict=True)
+    )
+
+
+PARTS: dict[str, Callable[[Any], torch.nn.Module]] = {
+    "first up block": lambda unet: unet.up_blocks[0],
+    "an attention": lambda unet: unet.up_blocks[1].attentions[0].transformer_blocks[0].attn1,
+    "a convolution": lambda unet: unet.up_blocks[2].resnets[1].conv2,
+}
+
+
+@pytest.mark.parametrize("memory", ["normal", "low"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5])
+def test_an_iteration_without_memory_is_undone(sd15: Any, part: str, after: int, memory: Any) -> None:
+    model = Model(sd15, memory=memory)
+    undisturbed, session = session_of(model), session_of(model)
+    for _ in range(4):
+        undisturbed.step()
+    session.step()
+    with exhausted(PARTS[part](sd15.unet), after, ERRORS[after % len(ERRORS)]):
+        while True:
+            before = state_of(session)
+            try:
+                session.step()
+            except OutOfMemory:
+                break
+    assert same(state_of(session), before)
+    assert session.render().size == (75, 91)
+    while len(session.history) < 5:
+        session.step()
+    assert torch.equal(session.history[4].bottleneck, undisturbed.history[4].bottleneck)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (lambda s: list(s.invert()), "down_blocks.1"),
+        (lambda s: list(s.optimize()), "up_blocks.1"),
+        (lambda s: s.step(), "up_blocks.1"),
+        (lambda s: list(s.denoise()), "down_blocks.0"),
+        (lambda s: s.render(), "vae"),
+        (lambda s: s.reconstruct(), "down_blocks.0"),
+        (lambda s: s.run(progress=False), "vae"),
+        (lambda s: s.anchors, "up_blocks.0"),
+    ],
+    ids=["invert", "optimize", "step", "denoise", "render", "reconstruct", "run", "anchors"],
+)
+def test_whatever_was_being_done(sd15: Any, call: Callable[[DragSession], Any], part: str, error: Exception) -> None:
+    session = session_of(Model(sd15))
+    session.step()
+    session._ahead = None  # as after a rewind: the next look needs a forward
+    module = sd15.vae.decoder if part == "vae" else sd15.unet.get_submodule(part)
+    with exhausted(module, 0, error), pytest.raises(OutOfMemory) as caught:
+        call(session)
+    assert isinstance(caught.value, torch.cuda.OutOfMemoryError)
+    assert_one_sentence(caught.value, "'cpu'", "128", "pixels", "session.config.replace(side=64)")
+    assert session.step().iteration >= 1 and session.render().size == (75, 91)
+
+
+def test_what_to_try_in_the_order_of_effect(sd15: Any) -> None:
+    def sentence(model: Model, config: DragConfig) -> str:
+        session = session_of(model, config)
+        with exhausted(model.pipeline.unet.mid_block, 0, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
+            session.step()
+        return str(caught.value)
+
+    said = sentence(Model(sd15), QUICK)
+    assert said.index("side=64") < said.index('memory="low"') < said.index("dtype=torch.float16")
+    assert "104x128 pixels" in said
+    assert 'memory="low"' not in sentence(Model(sd15, memory="low"), QUICK)
+    assert "dtype" not in sentence(Model(build_sd15().to(torch.bfloat16)), QUICK)
+    assert "side=192" in sentence(Model(sd15), QUICK.replace(side=256))
+    assert "side=192" in sentence(Model(sd15), QUICK.replace(side=256, resize="shorter"))
+    assert 'replace(resize="longer", side=64)' in sentence(Model(sd15), QUICK.replace(resize="never"))
+
+
+def test_the_advice_works(sd15: Any) -> None:
+    session = session_of(Model(sd15))
+    session.step()
+    large = session.latents.shape
+    session.config = session.config.replace(side=64)
+    assert not session.inverted and session.step().iteration == 1
+    assert session.latents.shape[-2:] == (8, 8) and large[-2:] == (16, 13)
+    assert session.render().size == (75, 91)
+
+
+def test_memory_is_free_again_while_the_error_is_kept(sd15: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook keeps the last exception; what the failed frames held must not hang on it."""
+    emptied: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))
+    session = session_of(Model(sd15))
+    session.step()
+    seen: list[weakref.ref[torch.Tensor]] = []
+    watch = sd15.unet.up_blocks[0].register_forward_hook(lambda *args: seen.append(weakref.ref(args[-1])))
+    session._ahead = None
+    with exhausted(sd15.unet.up_blocks[1], 0, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
+        session.step()
+    watch.remove()
+    gc.collect()
+    assert emptied and len(seen) == 1
+    assert caught.value is not None and seen[0]() is None
+
+
+def test_other_errors_pass_as_they_are(sd15: Any) -> None:
+    session = session_of(Model(sd15))
+    for error in (RuntimeError("something else"), KeyboardInterrupt()):
+        with exhausted(sd15.unet.up_blocks[0], 0, error), pytest.raises(type(error)) as caught:
+            session.step()
+        assert caught.value is error
+    assert not is_out_of_memory(ValueError("out of memory")) and all(map(is_out_of_memory, ERRORS))
+
+
+def test_generating_without_memory(sd15: Any) -> None:
+    with exhausted(sd15.unet.mid_block, 2, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
+        DragSession.from_prompt(Model(sd15), "a fox", steps=3, progress=False)
+    assert_one_sentence(caught.value, "generating 128x128", "smaller size", 'memory="low"')
