@@ -1,9 +1,10 @@
-# Needs python3 (3.10 to 3.13), make and git. Everything else goes into .venv.
+# Needs python3 (3.10 to 3.13), make and git. Everything else goes into .venv and, a few MB, .venv-colab.
 #
-#   make setup    make .venv and install what notebooks and tests need (quick when nothing changed)
-#   make lab      the same, then open the first notebook in JupyterLab
-#   make test     the same, then run the tests
-#   make lint     the same, then ruff and mypy
+#   make setup    make .venv and install what notebooks and tests need (quick when nothing changed);
+#                 beside it .venv-colab, with Google Colab's old widgets, for the tests alone
+#   make lab      make .venv if need be, then open the first notebook in JupyterLab
+#   make test     make setup, then run the tests
+#   make lint     make .venv if need be, then ruff and mypy
 #
 # Variables:
 #   PYTHON        the Python that .venv is made with                make setup PYTHON=python3.12
@@ -20,6 +21,7 @@ JUPYTER_ARGS ?=
 PYTEST_ARGS  ?=
 
 VENV  := .venv
+COLAB := .venv-colab
 IN    := $(VENV)/bin/python -m
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
@@ -30,7 +32,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed $(COLAB)/.installed
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
@@ -42,13 +44,22 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(IN) pip install -c constraints.txt -e '.[widgets,lab,dev]'
 	@touch $@
 
-lab: setup
+# Its own packages come first, then those of .venv, so that torch is there once.
+$(COLAB)/.installed: constraints-colab.txt $(VENV)/.installed
+	$(IN) venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install --no-deps -r constraints-colab.txt
+	set -e; packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	    own=$$($(COLAB)/bin/python -c "$$packages"); others=$$($(VENV)/bin/python -c "$$packages"); \
+	    echo "import site; site.addsitedir('$$others')" > "$$own/others.pth"
+	@touch $@
+
+lab: $(VENV)/.installed
 	$(IN) jupyterlab notebooks/01_first_drag.ipynb $(JUPYTER_ARGS)
 
 test: setup
 	$(IN) pytest $(PYTEST_ARGS)
 
-lint: setup
+lint: $(VENV)/.installed
 	$(IN) ruff check .
 	$(IN) ruff format --check .
 	$(IN) mypy

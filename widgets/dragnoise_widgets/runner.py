@@ -30,8 +30,9 @@ class Runner:
     is done.  None of them raises for what happens in the work: that is told in `status` and `error`,
     and the next command works as ever.
 
-    Several runners of one session share one worker, and all of them hear of everything.  When the last
-    one is closed or forgotten, the work ends after the iteration under way.
+    Several runners of one session share one worker, and all of them hear of everything; the newest says
+    whether it is inline.  When the last one is closed or forgotten, the work ends after the iteration
+    under way: keep the runner as long as you want it to run.
     """
 
     def __init__(self, session: DragSession, *, inline: bool = False) -> None:
@@ -40,7 +41,7 @@ class Runner:
         self._callbacks: list[Callable[[Update], None]] = []
         self._closed = False
         self._worker = worker_of(session)
-        self._worker.inline = inline
+        self._worker.teller.inline = inline
         self._worker.watchers.add(self)
 
     def __repr__(self) -> str:
@@ -123,12 +124,12 @@ class Runner:
 
     @property
     def status(self) -> Status:
-        return self._worker.update.status
+        return self._worker.teller.update.status
 
     @property
     def latest(self) -> Update:
         """The newest update, delivered or not."""
-        return self._worker.update
+        return self._worker.teller.update
 
     @property
     def error(self) -> str | None:

@@ -106,7 +106,8 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     """Finish what was paused, then iterate until every anchor has arrived or `max_iterations`."""
     for key in [k for k in kept.stages if k[0] == "rendering"]:
         yield from kept.resumable(key, lambda: iter(()))
-    while True:
+    _require_drags(session)
+    while session.drags:
         yield from prepare(session, kept)
         snapshot = next(session.optimize(), None)
         if snapshot is None:
@@ -114,6 +115,8 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
         done = _iterated(snapshot, snapshot.iteration, session.config.max_iterations, options, session.history)
         yield done
         yield from _preview_if_due(session, kept, options, done)
+    if not session.drags:
+        return "there is nothing left to drag"
     if session.status == "reached":
         return "every anchor has reached its objective"
     return f"stopped at max_iterations={session.config.max_iterations}"
@@ -122,6 +125,7 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
 def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
     """n iterations, whatever the status."""
     for i in range(1, n + 1):
+        _require_drags(session)
         yield from prepare(session, kept)
         done = _iterated(session.step(), i, n, options, session.history)
         yield done
@@ -145,8 +149,8 @@ def fitting(session: DragSession, arguments: dict[str, Any]) -> Iterator[Progres
     """`session.fit_lora(**arguments)`."""
     total = arguments.get("steps", LORA_STEPS)
     yield Progress("lora", 0, total)
-    for done, state in enumerate(session.fit_lora(**arguments), 1):  # type: ignore[attr-defined]
-        yield Progress("lora", done, max(total, done), state)
+    for state in session.fit_lora(**arguments):
+        yield Progress("lora", state.step, total, state)
 
 
 def inverting(session: DragSession) -> Iterator[Progress]:
@@ -166,16 +170,16 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
     """
     branch, started = session.branch(k), time.perf_counter()
     snapshot = branch.history[-1] if branch.history else None
-    total, state = session.config.edit_from, None
+    steps, total, state = branch.config.edit_from, branch.config.edit_from + 1, None  # the last makes pixels
     yield Progress("rendering", 0, total)
     for state in branch.denoise():
+        yield Progress("rendering", steps - state.step, total, state)
         if not stands(session.history, snapshot):
             return
-        yield Progress("rendering", total - state.step, total + 1, state)
     if state is not None:
         picture = branch.picture_of(state.latents)
-        kept.seconds_a_step = (time.perf_counter() - started) / total
-        yield Progress("rendering", total + 1, total + 1, picture=picture, snapshot=snapshot)
+        kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
+        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot)
 
 
 def stands(history: History, snapshot: Snapshot | None) -> bool:
@@ -209,7 +213,6 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
     kept.since_preview += 1
     interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)
     if interval and kept.since_preview >= interval and session.history:
-        kept.since_preview = 0
         for progress in rendering(session, kept):
             yield replace(after, hold="", picture=progress.picture, snapshot=progress.snapshot)
 
@@ -218,7 +221,23 @@ def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, histo
     return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, history))
 
 
+def _require_drags(session: DragSession) -> None:
+    """Ask before the inversion, which takes its time; the engine has the sentence for it."""
+    if not session.drags:
+        next(session.optimize())
+
+
 def _reason(breakpoints: list[Breakpoint], history: History) -> str:
     """Why to pause here: the reasons of all breakpoints that say so."""
-    said = [(b, b(history)) for b in list(breakpoints)]
-    return "; ".join(r if isinstance(r, str) else getattr(b, "__name__", "a breakpoint") for b, r in said if r)
+    reasons = []
+    for breakpoint_ in list(breakpoints):
+        name = getattr(breakpoint_, "__name__", repr(breakpoint_))
+        try:
+            said = breakpoint_(history)
+        except Exception as error:
+            raise RuntimeError(
+                f"the breakpoint {name} failed ({type(error).__name__}: {error}); take it out of runner.breakpoints."
+            ) from error
+        if said:
+            reasons.append(said if isinstance(said, str) else name)
+    return "; ".join(reasons)

@@ -10,16 +10,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from PIL import Image
-
-from dragnoise.history import Snapshot
 from dragnoise.session import DragSession
 from dragnoise_widgets import stages
 from dragnoise_widgets.stages import Kept, Options, Progress, Stage
-from dragnoise_widgets.updates import Pace, Publisher, Status, Update
+from dragnoise_widgets.telling import Teller
+from dragnoise_widgets.updates import Update
 
 FAREWELL = 5.0
 """Seconds that the end of the process waits for the unit of work under way."""
@@ -45,11 +43,9 @@ class Worker:
 
     def __init__(self, session: DragSession) -> None:
         self.session = session
-        self.inline = False
         self.watchers: weakref.WeakSet[Any] = weakref.WeakSet()  # the runners; when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
-        self.publisher = Publisher(self._deliver, self.changed)
-        self.update = Update(Status(history_length=len(session.history)), session.history)
+        self.teller = Teller(session.history, self._deliver, self.changed)
         self.error: str | None = None
         self.traceback = ""
         self._kept = Kept()
@@ -59,8 +55,6 @@ class Worker:
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
         self._thread: threading.Thread | None = None  # who works: a thread of our own, or an inline caller's
-        self._pace = Pace()
-        self._picture: tuple[Image.Image, Snapshot | None] | None = None
         self._preview_wanted = False
 
     # ---- commands, from any thread -----------------------------------------------------------
@@ -87,11 +81,11 @@ class Worker:
             self._preview_wanted = False
             if self._current is not None and not self._wish:
                 self._wish = "pause"
-                self._tell(message="pausing")
+                self.teller.tell(message="pausing")
             elif self._current is None and waited:
                 self._rest = "paused"
-                self._tell(last=True, state="paused", message="paused")
-        self._flush()
+                self.teller.tell(keep=True, state="paused", message="paused")
+        self.teller.flush()
 
     def stop(self) -> None:
         """End after the unit under way; forgets what waits and what was paused."""
@@ -100,81 +94,84 @@ class Worker:
             self._preview_wanted = False
             if self._current is not None:
                 self._wish = "stop"
-                self._tell(state="stopping", message="stopping")
+                self.teller.tell(state="stopping", message="stopping")
             else:
                 self._kept.drop()
                 self._rest = "idle"
-                self._tell(last=True, state="idle", message="stopped")
-        self._flush()
+                self.teller.tell(keep=True, state="idle", message="stopped")
+        self.teller.flush()
 
     @property
     def settled(self) -> bool:
         """Is everything done and delivered?"""
-        return self._thread is None and not self._tasks and not self._calls and self.publisher.settled
+        return self._thread is None and not self._tasks and not self._calls and self.teller.publisher.settled
 
     @property
     def is_here(self) -> bool:
         """Is this called by the work itself or by a watcher?"""
-        return self._thread is threading.current_thread() or self.publisher.is_here
+        return self._thread is threading.current_thread() or self.teller.publisher.is_here
 
     def leave(self) -> threading.Thread | None:
-        """End for good, as the process does; returns the thread to wait for."""
-        self.stop()
-        self.publisher.clear()
-        return self._thread
+        """End for good, as the process does, and tell nobody; returns the thread to wait for."""
+        with self.changed:
+            self.teller.publisher.close()
+            self.stop()
+            return self._thread
 
     # ---- the work ----------------------------------------------------------------------------
 
     def _start(self) -> None:
         """See that somebody works: a thread of our own, or inline the caller."""
         with self.changed:
-            mine = self._thread is None
-            if mine:
-                self._thread = threading.current_thread() if self.inline else self._new_thread()
-            elsewhere = not mine and self.inline and not self.is_here
-        if mine and self.inline:
-            self._work()
-        elif mine:
-            assert self._thread is not None
-        elif elsewhere:
-            with self.changed:
-                self.changed.wait_for(lambda: self.settled)
-
-    def _new_thread(self) -> threading.Thread:
-        thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
-        thread.start()
-        return thread
+            if self._thread is not None:  # who is at it will find what is new
+                if self.teller.inline and not self.is_here:
+                    self.changed.wait_for(lambda: self.settled)
+                return
+            if not self.teller.inline:
+                self._thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
+                self._thread.start()
+                return
+            self._thread = threading.current_thread()
+        self._work()
 
     def _work(self) -> None:
         try:
-            while True:
-                self._do_calls()
-                with self.changed:
-                    task = self._current = self._tasks.popleft() if self._tasks else None
-                    self._wish = ""
-                    wanted = self._preview_wanted
-                    if task is None and not self._calls and not wanted:
-                        break
-                if task is not None:
-                    self._perform(task)
-                elif wanted:
-                    self._preview()
+            while self._next_thing():
+                pass
         finally:
             with self.changed:
-                self._thread, self._current = None, None
+                if self._thread is threading.current_thread():
+                    self._thread = self._current = None
+                    self.changed.notify_all()
+
+    def _next_thing(self) -> bool:
+        """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
+        self._do_calls()
+        with self.changed:
+            task = self._current = self._tasks.popleft() if self._tasks else None
+            preview = self._preview_wanted
+            if task is None and not preview and not self._calls:
+                self._thread = None  # under the same lock as the look at the queues, lest a command be missed
                 self.changed.notify_all()
+                return False
+        if task is not None:
+            self._perform(task)
+        elif preview:
+            self._preview()
+        return True
 
     def _perform(self, task: Task) -> None:
         """One task from its start to its end, a pause or an error."""
-        self._pace = Pace()
         stage = task.work(self.session, self._kept)
-        self._tell(state="running", message="")
+        self.teller.begin()
+        outcome, message = "error", ""
         try:
             outcome, message = self._drive(stage)
-        except BaseException as error:
-            outcome, message = "error", self._fail(error)
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:
+            message = self._fail(error)
+        except BaseException as error:  # inline, the caller's interrupt
+            outcome, message = "pause", self._fail(error)
+            raise
         finally:
             stage.close()
             self._end(task, outcome, message)
@@ -185,8 +182,7 @@ class Worker:
                 progress = next(stage)
             except StopIteration as done:
                 return "done", done.value
-            self._note(progress)
-            self._do_calls()
+            self._between(progress)
             if self._wish:
                 return self._wish, ""
             if not self.watchers:
@@ -199,94 +195,64 @@ class Worker:
             self._current, self._wish = None, ""
             if outcome == "stop":
                 self._kept.drop()
-            if outcome == "held":
-                self._tasks.clear()
             if outcome in ("pause", "held"):
                 self._rest = "paused"
             elif outcome == "stop" or (outcome == "done" and task.ends):
                 self._rest = "idle"
+            if outcome == "held" or not self.watchers:
+                self._tasks.clear()
             self._preview_wanted = bool(task.options.preview_every) and outcome in ("done", "held", "pause")
-            self._tell(
-                look=True,
-                last=not self._tasks or outcome == "error",
+            self.teller.rest(
+                self.session.history,
+                keep=not self._tasks or outcome == "error",
                 state="error" if outcome == "error" else self._rest,
                 message=message or {"pause": "paused", "stop": "stopped"}.get(outcome, ""),
             )
-        self._flush()
+        self.teller.flush()
 
     def _preview(self) -> None:
         """The picture of where the session stands, while there is nothing else to do."""
+        session, failed = self.session, {}
         try:
-            history = self.session.history
-            if history and self.session.inverted and self._shown(history) != len(history) - 1:
-                for progress in stages.rendering(self.session, self._kept):
-                    self._note(progress)
-                    self._do_calls()
+            if session.inverted and self.teller.shown(session.history) != len(session.history) - 1:
+                for progress in stages.rendering(session, self._kept):
+                    self._between(progress)
                     if self._tasks or not self._preview_wanted or not self.watchers:
                         break
         except Exception as error:
-            self._tell(last=True, state="error", message=self._fail(error))
+            failed = {"state": "error", "message": self._fail(error)}
         with self.changed:
             self._preview_wanted = False
-            self._tell(last=True, look=True)
-        self._flush()
+            self.teller.rest(session.history, **failed)
+        self.teller.flush()
+
+    def _between(self, progress: Progress) -> None:
+        """Between two units of work: tell how far they have come, and do what may be done now."""
+        self.teller.note(progress, self.session.history)
+        self.teller.flush()
+        self._do_calls()
 
     def _do_calls(self) -> None:
         while self._calls:
             function, future = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
-            told: dict[str, Any] = {}
             try:
                 result = function(self.session)
             except BaseException as error:
-                told = {"message": self._fail(error)}
-                if self._current is None:
-                    told["state"] = "error"
+                self._called({"message": self._fail(error)} | ({} if self._current else {"state": "error"}))
                 future.set_exception(error)
-                if not isinstance(error, Exception):
+                if not isinstance(error, Exception) and self.teller.inline:
                     raise
             else:
+                mended = self.teller.update.status.state == "error"
+                self._called({"message": "", "state": self._rest} if mended else {})
                 future.set_result(result)
-                if self.update.status.state == "error":
-                    told = {"state": self._rest, "message": ""}
-            self._tell(last=self._current is None or bool(told), look=True, **told)
-            self._flush()
 
-    # ---- telling -----------------------------------------------------------------------------
-
-    def _note(self, progress: Progress) -> None:
-        """Tell how far a stage has come."""
-        if progress.picture is not None:
-            self._picture = progress.picture, progress.snapshot
-        left = self._pace.seconds_left(progress.task, progress.done, progress.total)
-        self._tell(
-            look=True, step=progress.step, task=progress.task, done=progress.done, total=progress.total,
-            seconds_left=left,
-        )  # fmt: skip
-        self._flush()
-
-    def _tell(self, *, last: bool = False, look: bool = False, step: Any = None, **changes: Any) -> None:
-        """Publish the status with some changes; `look` at the session too, which only the work may do."""
-        if last:
-            changes = {"task": "", "done": 0, "total": 0, "seconds_left": None} | changes
-        with self.changed:
-            history = self.session.history if look else self.update.history
-            status = replace(self.update.status, history_length=len(history), **changes)
-            picture = self._picture[0] if self._picture else None
-            step = self.update.step if step is None else step
-            self.update = Update(status, history, picture, self._shown(history), step)
-            self.publisher.put(self.update, last=last, threaded=not self.inline)
-
-    def _flush(self) -> None:
-        if self.inline:
-            self.publisher.flush()
-
-    def _shown(self, history: Any) -> int | None:
-        """The iteration that the last picture shows."""
-        if self._picture is None or not stages.stands(history, self._picture[1]):
-            return None
-        return self._picture[1].iteration if self._picture[1] else 0
+    def _called(self, changes: dict[str, Any]) -> None:
+        """Tell what a call has changed."""
+        self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
+        self.teller.flush()
 
     def _deliver(self, update: Update) -> None:
         for runner in list(self.watchers):
@@ -302,7 +268,7 @@ class Worker:
 def _sentence(error: BaseException) -> str:
     """Our own errors are sentences; others need their name."""
     said = " ".join(str(error).split())
-    return said if said.endswith(".") else f"{type(error).__name__}: {said}"
+    return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 _workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
