@@ -81,9 +81,13 @@ def load(path: str | Path, model: Model) -> Lora:
 
 
 def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Model) -> dict[str, Adapter]:
+    if strange := [key for key in tensors if "dora_scale" in key]:  # diffusers would drop it
+        raise ValueError(f"it is a DoRA, with {strange[0]}")
     mixin = model.pipeline if hasattr(model.pipeline, "lora_state_dict") else StableDiffusionLoraLoaderMixin
     named, alphas = mixin.lora_state_dict(tensors, unet_config=model.pipeline.unet.config)[:2]
     named = convert_unet_state_dict_to_peft(named)
+    own = convert_unet_state_dict_to_peft(alphas or {})  # some of them by the name of a layer, some of its down
+    own = {key.removesuffix(".alpha").partition(".lora_A.")[0]: float(alpha) for key, alpha in own.items()}
     others = [key for key in named if not re.fullmatch(r"unet\..+\.lora_[AB]\.weight", key)]
     if others or not named:
         raise ValueError(f"it also holds {others[0]}" if others else "it holds nothing")
@@ -92,8 +96,7 @@ def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Mode
         name = key.removeprefix("unet.").rpartition(".lora_")[0]
         if name not in adapters:
             down, up = named[f"unet.{name}.lora_A.weight"], named[f"unet.{name}.lora_B.weight"]
-            alpha = (alphas or {}).get(f"unet.{name}.alpha")
-            alpha = _alpha(name, config, down.shape[0]) if alpha is None else float(alpha)
+            alpha = own.get(f"unet.{name}", _alpha(name, config, down.shape[0]))
             root = config.get("unet.use_rslora") is True
             scale = alpha / (down.shape[0] ** (0.5 if root else 1))
             adapters[name] = checked_adapter(name, down.to(model.device), up.to(model.device), scale)

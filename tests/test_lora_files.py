@@ -1,0 +1,388 @@
+"""LoRAs as files: both ways between here and diffusers, broken files, and the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dragnoise import DragSession, Lora, LoraCache, Model
+from dragnoise.lora import fuse
+from dragnoise.lora.adapters import TARGETS
+from dragnoise.lora.files import FILE_NAME, pack, unpack
+from tests.conftest import build_sd15, build_sd21, build_sdxl, build_three_block
+from tests.helpers import assert_one_sentence
+from tests.test_lora import FIT, assert_same_bits, fit, make_session, predict, random_lora
+
+BUILDERS = [build_sd15, build_sd21, build_three_block, build_sdxl]
+
+
+@pytest.fixture(params=BUILDERS, ids=["sd15", "sd21", "three_block", "sdxl"])
+def fresh(request: pytest.FixtureRequest) -> Any:
+    """A pipeline that the test may spoil."""
+    return request.param()
+
+
+def worn(session: DragSession) -> Tensor:
+    """What the session's model predicts with its LoRA in the weights."""
+    assert session.lora is not None
+    return predict(fuse(session.model, session.lora))
+
+
+def theirs(pipeline: Any) -> Tensor:
+    """What diffusers' pipeline predicts with its adapters beside the weights."""
+    model = Model(pipeline)
+    z = torch.randn(1, 4, 12, 16, generator=torch.Generator().manual_seed(1))
+    text = model.embed("a red hat")
+    if isinstance(text, Tensor):
+        with torch.no_grad():
+            return pipeline.unet(z, 321, text).sample
+    text = text.sized(12 * model.factor, 16 * model.factor)
+    added = {"text_embeds": text.pooled, "time_ids": text.sizes}
+    with torch.no_grad():
+        return pipeline.unet(z, 321, text.text, added_cond_kwargs=added).sample
+
+
+# ---- between here and diffusers
+
+
+def test_a_file_written_here_loads_in_diffusers(fresh: Any, tmp_path: Path) -> None:
+    session = make_session(Model(fresh))
+    session.lora = random_lora(session.model, scale=0.5)
+    bare, ours = predict(session.model), worn(session)
+    path = session.save_lora(tmp_path)
+    assert path == tmp_path / FILE_NAME and list(tmp_path.iterdir()) == [path]
+    fresh.load_lora_weights(tmp_path)
+    layers = [layer for layer in fresh.unet.modules() if isinstance(layer, LoraLayer)]
+    assert len(layers) == len(session.lora.adapters)
+    assert all(set(layer.scaling.values()) == {1.0} for layer in layers)
+    torch.testing.assert_close(theirs(fresh), ours, rtol=1e-3, atol=1e-3)
+    assert (ours - bare).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("alpha", [3, 1])
+def test_a_file_written_by_diffusers_loads_here(fresh: Any, tmp_path: Path, alpha: int) -> None:
+    session = make_session(Model(fresh))
+    bare = predict(session.model)
+    config = LoraConfig(r=3, lora_alpha=alpha, target_modules=[*TARGETS, "proj_in"], init_lora_weights=False)
+    torch.manual_seed(0)
+    fresh.unet.add_adapter(config)
+    for layer in fresh.unet.modules():
+        if isinstance(layer, LoraLayer):
+            layer.lora_B["default"].weight.data.normal_(std=0.3)
+    expected = theirs(fresh)
+    state = get_peft_model_state_dict(fresh.unet)
+    metadata = {"unet_lora_adapter_metadata": config.to_dict()} if alpha != 3 else {}
+    type(fresh).save_lora_weights(tmp_path, unet_lora_layers=state, **metadata)
+    fresh.unet.delete_adapters("default")
+    fresh.unet.unload_lora()
+    torch.testing.assert_close(predict(session.model), bare)
+    session.load_lora(tmp_path)
+    assert session.lora is not None
+    assert {adapter.scale for adapter in session.lora.adapters.values()} == {alpha / 3}
+    assert session.lora.rank == 3 and session.lora.losses == ()
+    torch.testing.assert_close(worn(session), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_diffusers_older_names_load_here(small: Model, tmp_path: Path) -> None:
+    lora = random_lora(small, scale=1.0)
+    for down, up in (("lora.down", "lora.up"), ("lora_A", "lora_B")):
+        tensors = {}
+        for name, adapter in lora.adapters.items():
+            tensors |= {f"unet.{name}.{down}.weight": adapter.down, f"unet.{name}.{up}.weight": adapter.up}
+        save_file(tensors, tmp_path / "old.safetensors")
+        session = make_session(small)
+        session.load_lora(tmp_path / "old.safetensors")
+        assert session.lora is not None
+        for name, adapter in lora.adapters.items():
+            assert torch.equal(session.lora.adapters[name].up, adapter.up)
+
+
+def kohya(lora: Lora, path: Path, alphas: dict[str, float]) -> None:
+    """A file as kohya's scripts write it; alpha by the kind of attention."""
+    tensors = {}
+    for name, adapter in lora.adapters.items():
+        flat = f"lora_unet_{name.replace('.', '_')}"
+        tensors |= {f"{flat}.lora_down.weight": adapter.down, f"{flat}.lora_up.weight": adapter.up}
+        tensors[f"{flat}.alpha"] = torch.tensor(alphas[name.split(".")[-2 if "to_out" not in name else -3]])
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize("build", [build_sd15, build_sdxl])
+def test_kohyas_files_load_here_as_they_do_in_diffusers(build: Any, tmp_path: Path) -> None:
+    pipeline, path = build(), tmp_path / "kohya.safetensors"
+    session = make_session(Model(pipeline))
+    kohya(random_lora(session.model), path, {"attn1": 1.5, "attn2": 1.5})
+    session.load_lora(path)
+    assert session.lora is not None and {a.scale for a in session.lora.adapters.values()} == {0.5}
+    ours = worn(session)
+    pipeline.load_lora_weights(path)
+    torch.testing.assert_close(theirs(pipeline), ours, rtol=1e-3, atol=1e-3)
+
+
+def test_every_layers_own_alpha_counts(sd15: Any, tmp_path: Path) -> None:
+    """By its definition, scale = alpha / rank; diffusers 0.42 itself passes over those of attentions that differ."""
+    session, path = make_session(Model(sd15)), tmp_path / "kohya.safetensors"
+    kohya(random_lora(session.model), path, {"attn1": 1.5, "attn2": 6.0})
+    session.load_lora(path)
+    assert session.lora is not None
+    for name, adapter in session.lora.adapters.items():
+        assert adapter.scale == (0.5 if "attn1" in name else 2.0)
+
+
+def test_there_and_back_keeps_every_bit_of_a_fit(small: Model, tmp_path: Path) -> None:
+    session, other = make_session(small), make_session(small, seed=1)
+    lora = fit(session, 3)
+    session.lora_weight = 0.5
+    other.load_lora(session.save_lora(tmp_path / "mine.safetensors"))
+    assert other.lora is not None and other.lora.losses == lora.losses and other.lora.weight == 1
+    assert other.lora.training is None
+    for name, adapter in lora.adapters.items():
+        assert torch.equal(other.lora.adapters[name].down, adapter.down)
+        assert torch.equal(other.lora.adapters[name].up, adapter.up)
+    assert other.lora.norms == lora.norms
+
+
+def test_saved_over_an_old_one_and_never_half(small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(small)
+    session.lora = random_lora(small)
+    path = session.save_lora(tmp_path / "new" / "folder")
+    old = path.read_bytes()
+
+    def full(tensors: Any, target: Path, **kwargs: Any) -> None:
+        Path(target).write_bytes(old[:100])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("dragnoise.lora.files.save_file", full)
+    with pytest.raises(OSError) as caught:
+        session.save_lora(path)
+    assert_one_sentence(caught.value, str(path), "No space left")
+    assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_named(small: Model, tmp_path: Path) -> None:
+    session = make_session(small)
+    session.lora = random_lora(small)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError) as caught:
+        session.save_lora(tmp_path / "file" / "lora.safetensors")
+    assert_one_sentence(caught.value, str(tmp_path / "file" / "lora.safetensors"))
+
+
+# ---- files that are none
+
+
+def broken_files(small: Model, folder: Path) -> Iterator[tuple[str, Path]]:
+    good = folder / "good.safetensors"
+    session = make_session(small)
+    session.lora = random_lora(small)
+    session.save_lora(good)
+    tensors = load_file(good)
+    first = next(iter(tensors))
+
+    def write(name: str, changed: dict[str, Tensor], **metadata: str) -> tuple[str, Path]:
+        save_file(changed, folder / f"{name}.safetensors", metadata=metadata)
+        return name, folder / f"{name}.safetensors"
+
+    yield write("nan", tensors | {first: tensors[first] * float("nan")})
+    yield write("text", tensors | {"text_encoder.layers.0.q_proj.lora_A.weight": torch.ones(3, 8)})
+    yield write("one-sided", {name: x for name, x in tensors.items() if name != first})
+    yield write("integers", {name: x.int() for name, x in tensors.items()})
+    yield write("vectors", {name: x[0].clone() for name, x in tensors.items()})
+    yield write("ranks", {name: x[:2].clone() if "lora_A" in name else x for name, x in tensors.items()})
+    yield write("dora", tensors | {"unet.conv_in.lora_magnitude_vector": torch.ones(3)})
+    yield write(
+        "kohya-dora", {"lora_unet_x.lora_down.weight": torch.ones(2, 2), "lora_unet_x.dora_scale": torch.ones(2)}
+    )
+    yield write("kohya-text", {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(2, 2)})
+    yield write("else", {"model.weight": torch.ones(3)})
+    yield write("empty", {})
+    for i, config in enumerate(
+        ({"unet.lora_alpha": "x"}, {"unet.lora_alpha": float("nan")}, {"unet.alpha_pattern": 3})
+    ):
+        yield write(f"config{i}", tensors, lora_adapter_metadata=json.dumps(config))
+    for name, data in (
+        ("text-file", b"hello"), ("nothing", b""), ("cut", good.read_bytes()[:-50]), ("pickle", b"\x80\x04N.")
+    ):  # fmt: skip
+        (folder / f"{name}.safetensors").write_bytes(data)
+        yield name, folder / f"{name}.safetensors"
+
+
+def test_broken_files_are_refused_and_nothing_is_lost(small: Model, tmp_path: Path) -> None:
+    session = make_session(small)
+    session.lora = lora = random_lora(small)
+    session.step()
+    for name, path in broken_files(small, tmp_path):
+        with pytest.raises(ValueError) as caught:
+            session.load_lora(path)
+        assert_one_sentence(caught.value, str(path))
+        assert session.lora is lora and session.inverted, name
+
+
+def test_a_file_that_is_not_there(small: Model, tmp_path: Path) -> None:
+    session = make_session(small)
+    for path in (tmp_path, tmp_path / "no.safetensors", tmp_path / "weights.bin"):
+        with pytest.raises(FileNotFoundError) as caught:
+            session.load_lora(path)
+        assert_one_sentence(caught.value, str(path))
+
+
+def test_a_lora_of_another_model_is_named(small: Model, sd15: Any, tmp_path: Path) -> None:
+    other = make_session(Model(sd15))
+    other.lora = random_lora(other.model)
+    path = other.save_lora(tmp_path)
+    with pytest.raises(ValueError) as caught:
+        make_session(small).load_lora(path)
+    assert_one_sentence(caught.value, "another kind of model")
+
+
+@pytest.mark.parametrize("garbage", ["", "[", "[]", "3", '{"losses": [1, "x"]}', '{"losses": NaN}', "[" * 100_000])
+def test_garbage_in_the_notes_is_left_aside(small: Model, tmp_path: Path, garbage: str) -> None:
+    session = make_session(small)
+    session.lora = random_lora(small)
+    path = session.save_lora(tmp_path)
+    save_file(load_file(path), path, metadata={"dragnoise": garbage, "lora_adapter_metadata": garbage})
+    session.load_lora(path)
+    assert session.lora.losses == ()
+
+
+def test_hostile_settings_of_peft_have_no_effect(small: Model, tmp_path: Path) -> None:
+    """Some ways of initialising would write on the base weights, which are shared."""
+    before = {name: x.clone() for name, x in small.pipeline.unet.state_dict().items()}
+    session = make_session(small)
+    session.lora = lora = random_lora(small, scale=1.0)
+    path = session.save_lora(tmp_path)
+    config = {"unet.init_lora_weights": "pissa", "unet.r": 3, "unet.lora_alpha": 6, "unet.target_modules": "(a+)+$"}
+    save_file(load_file(path), path, metadata={"lora_adapter_metadata": json.dumps(config)})
+    session.load_lora(path)
+    assert {adapter.scale for adapter in session.lora.adapters.values()} == {2.0}
+    assert session.lora.adapters.keys() == lora.adapters.keys()
+    assert all(torch.equal(x, before[name]) for name, x in small.pipeline.unet.state_dict().items())
+
+
+# ---- the whole state
+
+
+def test_packed_parts_that_do_not_belong_together_are_refused(small: Model) -> None:
+    lora = fit(make_session(small), 1)
+    tensors, numbers = pack(lora)
+    assert_same_bits(unpack(tensors, numbers), lora)
+    name = next(iter(tensors))
+    moment = next(key for key in tensors if key.endswith("up.second"))
+    wrong: list[tuple[dict[str, Tensor], Any]] = [
+        ({key: x for key, x in tensors.items() if key != name}, numbers),
+        (tensors | {name: torch.zeros(2)}, numbers),
+        (tensors | {moment: tensors[moment] * float("inf")}, numbers),
+        (tensors | {moment: tensors[moment].half()}, numbers),
+        (tensors, numbers | {"weight": 2}),
+        (tensors, numbers | {"weight": "1"}),
+        (tensors, numbers | {"losses": []}),
+        (tensors, numbers | {"losses": ["x"]}),
+        (tensors, numbers | {"losses": 3}),
+        (tensors, numbers | {"scales": {}}),
+        (tensors, numbers | {"scales": {"no": 1}}),
+        (tensors, numbers | {"loss_scale": None}),
+        (tensors, {}),
+        (tensors, None),
+    ]
+    for some, others in wrong:
+        with pytest.raises(ValueError) as caught:
+            unpack(some, others)
+        assert_one_sentence(caught.value)
+
+
+# ---- the cache
+
+
+def cached(session: DragSession, cache: LoraCache | Path, steps: int = 2, **settings: Any) -> list[int]:
+    return [s.step for s in session.fit_lora(steps, cache=cache, **(FIT | settings))]
+
+
+def test_the_same_fit_is_taken_from_the_cache(small: Model, tmp_path: Path) -> None:
+    first, second = make_session(small), make_session(small)
+    assert cached(first, tmp_path / "cache") == [1, 2]
+    assert cached(second, LoraCache(tmp_path / "cache")) == [2]
+    assert first.lora is not None and second.lora is not None
+    assert second.lora.losses == first.lora.losses and second.lora.steps == 2
+    for name, adapter in first.lora.adapters.items():
+        assert torch.equal(second.lora.adapters[name].up, adapter.up)
+    assert cached(second, tmp_path / "cache") == [2]
+    assert cached(first, tmp_path / "cache") == []  # it stands there already
+
+
+def test_another_picture_prompt_model_or_setting_is_not_taken(small: Model, tmp_path: Path) -> None:
+    cached(make_session(small), tmp_path)
+    pipeline = build_three_block()
+    with torch.no_grad():
+        pipeline.unet.conv_in.weight[0, 0, 0, 0] += 1
+    others = [
+        (make_session(small, seed=1), {}), (make_session(small, prompt="a bear"), {}),
+        (make_session(small, side=96), {}), (make_session(small, latent_noise=0.1), {}),
+        (make_session(Model(pipeline)), {}), (make_session(small), {"rank": 3}), (make_session(small), {"lr": 0.1}),
+        (make_session(small), {"batch_size": 1}), (make_session(small), {"seed": 1}),
+    ]  # fmt: skip
+    for session, settings in others:
+        assert cached(session, tmp_path, **settings) == [1, 2]
+    assert cached(make_session(small), tmp_path, steps=3) == [1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 1 + len(others) + 1
+
+
+def test_an_interrupted_fit_is_not_kept(small: Model, tmp_path: Path) -> None:
+    steps = make_session(small).fit_lora(2, cache=tmp_path, **FIT)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cache_is_off_by_default(small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LoraCache, "__init__", lambda *args: pytest.fail("nobody asked for a cache"))
+    fit(make_session(small), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cache_lets_the_longest_unused_go(small: Model, tmp_path: Path) -> None:
+    lora = Lora(random_lora(small).adapters, losses=(1.0,))
+    whole = LoraCache(tmp_path)
+    for i, key in enumerate("abc"):
+        whole.put(key, lora)
+        os.utime(tmp_path / f"{key}.safetensors", (i, i))
+    one = whole.size // 3
+    assert one > 1000 and whole.get("a", small) is not None  # used just now, so "b" is the oldest
+    tight = LoraCache(tmp_path, limit=int(2.5 * one))
+    tight.put("d", lora)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["a", "d"]
+    assert tight.size <= tight.limit
+    assert tight.get("b", small) is None
+    LoraCache(tmp_path, limit=10).put("e", lora)
+    assert list(tmp_path.iterdir()) == []
+    assert "0.0 of 0 MiB" in repr(LoraCache(tmp_path, limit=10))
+
+
+def test_cache_throws_broken_files_away(small: Model, tmp_path: Path) -> None:
+    session = make_session(small)
+    cached(session, tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    assert cached(make_session(small), tmp_path) == [1, 2]
+    assert cached(make_session(small), tmp_path) == [2]
+    LoraCache(tmp_path).clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, "1 GB", None, float("nan"), True])
+def test_wrong_limits_are_refused(tmp_path: Path, limit: Any) -> None:
+    with pytest.raises(ValueError) as caught:
+        LoraCache(tmp_path, limit=limit)
+    assert_one_sentence(caught.value, repr(limit))
