@@ -74,9 +74,9 @@ def _check(prompt: Any, negative_prompt: Any, seed: Any, guidance: Any, steps: A
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
             raise TypeError(f"the {name} must be text, not {text!r:.80}.")
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
         raise ValueError(f"seed={seed!r:.80} must be an integer of at least 0.")
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or not 2 <= steps <= 1000:
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or not 2 <= int(steps) <= 1000:
         raise ValueError(f"steps={steps!r:.80} must be an integer, 2..1000.")
     if isinstance(guidance, bool) or not isinstance(guidance, Real) or not math.isfinite(guidance) or guidance < 0:
         raise ValueError(f"guidance={guidance!r:.80} must be a finite number of at least 0; 1 is none.")

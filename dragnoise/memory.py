@@ -8,6 +8,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
@@ -80,8 +81,7 @@ def release() -> None:
 def guarded(method: Callable[P, R]) -> Callable[P, R]:
     """A `DragSession` method or generator that raises `OutOfMemory`, with advice, when memory runs out.
 
-    The session has to be as it was before by then; here the failed frames are emptied, so that what
-    they held is free again even while somebody keeps the exception, as notebooks do.
+    The session has to be as it was before by then.
     """
     if inspect.isgeneratorfunction(method):
 
@@ -100,30 +100,37 @@ def guarded(method: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-@contextmanager
-def _rescued(session: Any) -> Iterator[None]:
-    with rescue(lambda: advice(session.model, session._frame, session.config)):
-        try:
-            yield
-        except Exception as error:
-            if is_out_of_memory(error):
-                session._ahead = None  # its graph is the largest thing a session holds
-            raise
+def _rescued(session: Any) -> rescue:
+    def undo() -> str:
+        session._ahead = None  # its graph is the largest thing a session holds
+        return advice(session.model, session._frame, session.config)
+
+    return rescue(undo)
 
 
-@contextmanager
-def rescue(say: Callable[[], str]) -> Iterator[None]:
-    """Turn any sign of exhausted memory into one `OutOfMemory(say())`, and free what can be freed."""
-    try:
-        yield
-        return
-    except Exception as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-            raise
-        traceback.clear_frames(error.__traceback__)
-        error.__traceback__ = None  # a cleared frame still knows its function, and that its closure
-    release()
-    raise OutOfMemory(say()) from None
+class rescue:
+    """Within it, any sign of exhausted memory becomes one `OutOfMemory(say())`, and what can be freed is freed.
+
+    The failed frames are emptied: what they held hangs on the exception otherwise, and a notebook
+    keeps the last one.
+    """
+
+    def __init__(self, say: Callable[[], str]) -> None:
+        self._say = say
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            return
+        traceback.clear_frames(frames)
+        error.__traceback__ = frames = None  # a cleared frame still knows its function, and that its closure
+        sentence = self._say()
+        release()
+        raise OutOfMemory(sentence) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
