@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.patheffects import Normal, withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from dragnoise import geometry
+from dragnoise import feature_maps, geometry
+from dragnoise.feature_maps import FeatureMaps
 from dragnoise.geometry import Frame, Picture
 from dragnoise.history import Snapshot
 from dragnoise.session import DragSession
@@ -245,6 +246,46 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
         _label(panel, f"channel {i}", f"{channel.mean():.2f} ± {channel.std():.2f}")
     if step is not None:
         panels[0].set_ylabel(f"step {step}", color=INK)
+    return panels
+
+
+def plot_similarity(
+    source: DragSession | FeatureMaps, *, iteration: int | None = None, drags: Any = None, ax: Panels | None = None
+) -> np.ndarray:
+    """What point tracking sees (Eq. 4), a panel for each anchor: light where the feature is like its initial one.
+
+    The square is the window of half side r2 that is searched, the ring where the anchor was, the dot
+    where it is found; the star is the objective.  Below stands the range of the L1 distance.
+
+    source: a session, which costs one forward of the decoder, or what `feature_maps.measure` made of it.
+    iteration: of the session; default the last.  drags: for maps, to show the objectives.
+    ax: m Axes in an array, or one to divide.  Returns the (m,) array.  Raises ValueError before there
+    is anything to compare, IndexError for an iteration beyond the history.
+    """
+    if isinstance(source, DragSession):
+        drags = source.drags if drags is None else drags
+        source = feature_maps.measure(source, iteration)
+    elif not isinstance(source, FeatureMaps):
+        raise TypeError(f"give a session or what feature_maps.measure(session) made, not {source!r:.80}.")
+    elif iteration is not None:
+        raise ValueError(f"{iteration=} is for a session; these maps are of one iteration.")
+    w, h = source.frame.grid
+    corners = source.frame.to_image(torch.tensor([(-0.5, -0.5), (w - 0.5, h - 0.5)]))
+    (left, top), (right, bottom) = corners.tolist()
+    pairs = () if drags is None else geometry.as_drags(drags, source.frame.given)
+    was, k = source.snapshot.anchors, source.snapshot.iteration
+    panels = _panels(ax, 1, len(source.distance), side=3.2)
+    for i, (panel, distance) in enumerate(zip(panels, source.distance, strict=True)):
+        colour, (x0, y0, x1, y1) = COLOURS[i % len(COLOURS)], source.windows[i]
+        ring: dict[str, Any] = {"mec": colour, "mew": 1.5, "path_effects": _halo(3)}
+        panel.imshow(distance, cmap="viridis_r", extent=(left, right, bottom, top), interpolation="nearest")
+        panel.autoscale(False)
+        panel.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.8, path_effects=_halo(3.6)))
+        panel.plot(*was[i], marker="o", ms=9, mfc="none", **ring)
+        panel.plot(*source.tracked[i], marker="o", ms=5, mfc=colour, mec="white", mew=1)
+        if pairs:
+            panel.plot(*pairs[i].objective, marker="*", ms=13, mfc="white", **ring)
+        _label(panel, f"drag {i}, iteration {k}", f"{distance.min():.3g} to {distance.max():.3g}")
     return panels
 
 
