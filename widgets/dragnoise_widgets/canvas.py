@@ -1,0 +1,347 @@
+"""DragCanvas: a picture on which drags are pulled and a mask is painted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+
+from dragnoise import DragSession, geometry
+from dragnoise_widgets import edits, keys, status, store
+from dragnoise_widgets.batch import LOCK
+from dragnoise_widgets.edits import Point, Sketch, Spot
+from dragnoise_widgets.link import link
+from dragnoise_widgets.masks import Mask, read_mask
+from dragnoise_widgets.pointer import Pointer
+from dragnoise_widgets.surface import Surface
+from dragnoise_widgets.table import PointTable
+from dragnoise_widgets.toolbar import Toolbar, brush_limit
+from dragnoise_widgets.view import View
+
+NO_PICTURE = (512, 512)
+
+
+class DragCanvas(widgets.Box):
+    """Pull arrows on a picture, paint a mask, watch anchors move; by hand or from code.
+
+    image: a path, a PIL image, an array, or None; one of another size begins with an empty canvas.
+    drags, mask: as a session takes them; setting them can be undone as all else.
+    trajectory: a sequence of (m, 2) anchors, one for each iteration.
+
+    Traits, all settable and observable, in image pixels: `image` (PIL.Image or None), `drags` (tuple
+    of `Drag`), `mask` ((H, W) bool, read-only, or None), `trajectory` (tuple of (m, 2) arrays), `tool`
+    ("drag", "paint", "erase"), `brush_size` (a diameter, 1 to half the picture), `opacity` (of the mask, 0..1),
+    `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
+    A lone anchor is not among the drags yet: `pending` is its place, or None.
+
+    A wrong value raises TypeError, ValueError or TraitError and changes nothing; what goes wrong in
+    the use by hand is shown under the canvas and given to those registered by `on_error`.
+    """
+
+    image = traitlets.Any(None)
+    drags = traitlets.Any(())
+    mask = traitlets.Any(None)
+    trajectory = traitlets.Any(())
+    tool = traitlets.Enum(edits.TOOLS, "drag")
+    brush_size = traitlets.Float(16.0)
+    opacity = traitlets.Float(0.45, min=0.0, max=1.0)
+    selected = traitlets.Int(-1)
+    view_only = traitlets.Bool(False)
+
+    def __init__(
+        self, image: Any = None, *, drags: Sequence[Any] = (), mask: Any = None, trajectory: Sequence[Any] = (),
+        view_only: bool = False,
+    ) -> None:  # fmt: skip
+        self.sketch = Sketch(NO_PICTURE)
+        self._surface = Surface()
+        self._shown: tuple = ()
+        self._message = ""
+        self._own: Any = _NOTHING  # the value that a trait is just being given by the canvas itself
+        self._publishing = False
+        self._mask: Mask | None = None  # what the trait `mask` shows
+        self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
+        self._error_callbacks: list[Callable[[str], Any]] = []
+
+        self.canvas = self._surface.canvas
+        self.pointer = Pointer(self)
+        actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
+        self.toolbar = Toolbar({name: partial(self.guarded, getattr(self, name)) for name in actions})
+        table = {"put": self._typed, "select": self._toggle, "delete": self.delete, "add": self.add}
+        self.table = PointTable({name: partial(self.guarded, action) for name, action in table.items()})
+        self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
+        manners = widgets.HTML(keys.MANNERS, layout={"display": "none"})
+        frame = widgets.Box([self.canvas, manners], layout={"overflow": "hidden"}).add_class(keys.CLASS)
+        left = [self.toolbar, frame, self.toolbar.mask_row, self.status]
+        column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
+        super().__init__([column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
+
+        for name, control in (("tool", "tool"), ("brush_size", "brush"), ("opacity", "opacity")):
+            traitlets.link((self, name), (getattr(self.toolbar, control), "value"))
+        self.canvas.on_client_ready(partial(self.guarded, self.redraw))
+        self._surface.show_picture(None, self.view)
+        self.image, self.drags, self.mask = image, drags, mask
+        self.trajectory, self.view_only = trajectory, view_only
+        self.change(lambda sketch: Sketch(sketch.size, sketch.edit))  # what it was made with is not to be undone
+
+    # ---- by code as by hand ------------------------------------------------------------------
+
+    @property
+    def pending(self) -> Point | None:
+        """The anchor that waits for its objective, (x, y) in image pixels, or None."""
+        return self.sketch.edit.pending
+
+    def undo(self) -> None:
+        """Take the last change of drags or mask back."""
+        self.change(edits.undo)
+
+    def redo(self) -> None:
+        """Make the change that was taken back again."""
+        self.change(edits.redo)
+
+    def delete(self, index: int | None = None) -> None:
+        """Remove a drag, -1 the lone anchor; by default what is selected, else the lone anchor."""
+        self.change(partial(edits.delete, index=index))
+
+    def add(self) -> None:
+        """Add a drag in the middle, or from the lone anchor on, to be moved or typed over."""
+        self.change(edits.add)
+
+    def nudge(self, dx: float, dy: float) -> None:
+        """Move the selected point, or the lone anchor, by image pixels."""
+        self.change(partial(edits.nudge, dx=dx, dy=dy))
+
+    def resize_brush(self, steps: int) -> None:
+        """Make the brush thicker (1) or thinner (-1) by about an eighth."""
+        wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
+        self.brush_size = min(max(wider, 1.0), brush_limit(self.sketch.size))
+
+    def invert_mask(self) -> None:
+        """What may change may not, and the other way round."""
+        self.change(edits.invert_mask)
+
+    def clear_mask(self) -> None:
+        """Remove the mask: everything may change."""
+        self.change(partial(edits.with_mask, array=None))
+
+    def load_mask(self, png: bytes) -> None:
+        """Take the bytes of a PNG of the picture's size as the mask; ValueError if they are none."""
+        self.change(partial(edits.with_mask, array=read_mask(png, self.sketch.size)))
+
+    def to_json(self) -> str:
+        """All that is drawn, as text: drags, lone anchor, mask."""
+        return store.dumps(self.sketch.edit, self.sketch.size)
+
+    def from_json(self, text: str) -> None:
+        """Draw what `to_json` wrote; ValueError or TypeError, and no change, if it does not fit the picture."""
+        self.change(partial(edits.commit, edit=store.loads(text, self.sketch.size)))
+
+    def link(self, session: DragSession, *, call: Callable[[Callable], Any] | None = None) -> Callable[[], None]:
+        """Keep this canvas and session.drags, session.mask alike, both ways; returns what ends it.
+
+        The canvas takes the session's picture, drags and mask; where the session has none, it gets
+        the canvas's.  call: runs a function of the session when it may be changed (`Runner.call`);
+        by default at once.
+        """
+        return link(self, session, call or (lambda function: function(session)))
+
+    def on_error(self, callback: Callable[[str], Any], remove: bool = False) -> None:
+        """Call callback(message), one sentence, when something goes wrong in a handler."""
+        if remove:
+            self._error_callbacks.remove(callback)
+        else:
+            self._error_callbacks.append(callback)
+
+    def redraw(self) -> None:
+        """Draw everything again, as on a page that was reloaded."""
+        with LOCK:
+            self._surface.forget()
+            self._draw()
+
+    # ---- the state, its picture, and those who watch -----------------------------------------
+
+    def change(self, step: Callable[[Sketch], Sketch], *, before: Callable[[], Any] | None = None) -> None:
+        """Let a function of `edits` make the next sketch, draw what differs, and set the traits.
+
+        before: called after the step and before the drawing.
+        """
+        with LOCK:
+            sketch = step(self.sketch)
+            if sketch.edit != self.sketch.edit:
+                self._message = ""
+            self.sketch = sketch
+            if before is not None:
+                before()
+            self._draw()
+        self._publish()
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call it; what it raises is reported and not passed on, for ipywidgets would lose it."""
+        try:
+            return function(*arguments)
+        except Exception as error:
+            return self.report(str(error) or type(error).__name__)
+
+    def report(self, message: str) -> None:
+        """Show an error under the canvas until the next change, and tell those registered."""
+        with LOCK:
+            self._message = message
+            self._show()
+        for callback in list(self._error_callbacks):
+            with contextlib.suppress(Exception):
+                callback(message)
+
+    @property
+    def view(self) -> View:
+        """How the picture lies on the canvas."""
+        return View.of(self.sketch.size)
+
+    def _draw(self) -> None:
+        pointer, tool = self.pointer, self.tool
+        brush = None if tool == "drag" or self.view_only else self.brush_size
+        self._surface.draw(
+            self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,
+            hovered=pointer.hovered,
+        )  # fmt: skip
+        self._show()
+
+    def _show(self) -> None:
+        """Bring buttons, table and status line in line, if there is anything to."""
+        sketch, view_only, has_picture = self.sketch, self.view_only, self.image is not None
+        shown = (sketch.size, sketch.edit, sketch.selected, view_only, self.tool, has_picture, self._message)
+        if shown != self._shown:
+            self._shown = shown
+            self.toolbar.show(sketch, view_only=view_only)
+            self.table.show(sketch, view_only=view_only or not has_picture)
+            hint = status.hint(sketch, tool=self.tool, has_picture=has_picture, view_only=view_only)
+            self.status.value = status.line(self._message, hint)
+
+    def _publish(self) -> None:
+        """Set the traits to what the sketch is by now; outside the lock, by one thread at a time.
+
+        Whoever comes while another is at it may leave: that one goes on until nothing differs.
+        """
+        with LOCK:
+            if self._publishing:
+                return
+            self._publishing = True
+        try:
+            while differing := self._differing():
+                for name, value in differing.items():
+                    self._own = value
+                    setattr(self, name, value)
+        except BaseException:
+            self._publishing, self._own = False, _NOTHING
+            raise
+
+    def _differing(self) -> dict[str, Any]:
+        """The traits that do not show the sketch yet, and their values; with none, the publishing is over."""
+        with LOCK:
+            edit, selected = self.sketch.edit, self.sketch.selected
+            index = edits.PENDING if selected is None else selected.index
+            differing: dict[str, Any] = {}
+            if self.drags != edit.drags:
+                differing["drags"] = edit.drags
+            if self._mask != edit.mask:
+                self._mask = edit.mask
+                differing["mask"] = None if edit.mask is None else edit.mask.array
+            if self.selected != index:
+                differing["selected"] = index
+            self._publishing = bool(differing)
+            return differing
+
+    # ---- traits set from outside -------------------------------------------------------------
+
+    @traitlets.validate("brush_size")
+    def _checked_brush(self, proposal: Any) -> float:
+        limit = brush_limit(self.sketch.size)
+        if not 1 <= proposal.value <= limit:
+            raise ValueError(f"brush_size is {proposal.value}; give 1..{limit:g} image pixels for this picture.")
+        return proposal.value
+
+    @traitlets.validate("image", "drags", "mask", "trajectory", "selected")
+    def _checked(self, proposal: Any) -> Any:
+        name, value = proposal.trait.name, proposal.value
+        if value is self._own:
+            return value
+        if name == "image":
+            return None if value is None else geometry.as_picture(value)
+        if name == "trajectory":
+            return tuple(_anchors(k, anchors) for k, anchors in enumerate(value))
+        if name == "selected":
+            if not -1 <= value < len(self.drags):
+                raise ValueError(f"there is no drag {value} to select; give 0..{len(self.drags) - 1}, or -1 for none.")
+            return value
+        if self.image is None and value is not None and len(value):
+            raise ValueError(f"there is no picture to have {name} on; set canvas.image first.")
+        if name == "drags":
+            return geometry.as_drags(value, self.sketch.size)
+        mask = Mask.of(geometry.as_mask(value, self.sketch.size))
+        return None if mask is None else mask.array
+
+    @traitlets.observe("drags", "mask", "selected")
+    def _adopt(self, change: Any) -> None:
+        if change.new is self._own:
+            self._own = _NOTHING
+        elif change.name == "drags":
+            self.change(partial(edits.with_drags, drags=change.new))
+        elif change.name == "mask":
+            self._mask = Mask.of(change.new)
+            self.change(partial(edits.with_mask, array=change.new))
+        elif change.new != edits.PENDING or self.sketch.selected not in (None, edits.LONE):
+            self.change(partial(edits.select, spot=Spot(change.new, "objective")))
+
+    @traitlets.observe("image")
+    def _image_changed(self, change: Any) -> None:
+        with LOCK:
+            size = NO_PICTURE if change.new is None else change.new.size
+            if size != self.sketch.size or change.new is None:
+                self.sketch = Sketch(size)
+                self._message = ""
+            self._surface.show_picture(change.new, self.view)
+        if self.toolbar.brush.max != brush_limit(size):
+            self.toolbar.brush.max = brush_limit(size)
+            self.brush_size = max(round(max(size) / 8), 1)
+        self.change(edits.cancel)
+
+    @traitlets.observe("trajectory")
+    def _trajectory_changed(self, change: Any) -> None:
+        most = max(map(len, change.new), default=0)
+        self._paths = tuple(tuple((x, y) for a in change.new for x, y in a[i : i + 1].tolist()) for i in range(most))
+        self.change(lambda sketch: sketch)
+
+    @traitlets.observe("tool", "brush_size", "opacity", "view_only")
+    def _tools_changed(self, change: Any) -> None:
+        self.change(edits.cancel if change.name in ("tool", "view_only") else lambda sketch: sketch)
+
+    # ---- the widgets round the canvas --------------------------------------------------------
+
+    def _typed(self, spot: Spot, axis: int, value: float) -> None:
+        def put(sketch: Sketch) -> Sketch:
+            point = list(edits.place(sketch.edit, spot))
+            point[axis] = value
+            return edits.put(sketch, spot, (point[0], point[1]))
+
+        self.change(put)
+        with LOCK:
+            self._shown = ()  # what was refused must not stay in its field
+            self._show()
+
+    def _toggle(self, spot: Spot) -> None:
+        chosen = self.sketch.selected is not None and self.sketch.selected.index == spot.index
+        self.change(partial(edits.select, spot=None if chosen else spot))
+
+
+_NOTHING = object()
+
+
+def _anchors(k: int, anchors: Any) -> np.ndarray:
+    array = np.array(anchors, np.float64)
+    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
+        raise ValueError(f"trajectory[{k}] must be (m, 2) finite anchors in image pixels, not {anchors!r:.60}.")
+    array.setflags(write=False)
+    return array

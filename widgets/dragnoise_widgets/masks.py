@@ -1,0 +1,127 @@
+"""Masks on a canvas: packed small for undo, painted with a round brush, read and written as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from dragnoise import geometry
+
+Point = tuple[float, float]
+
+LEAST_RADIUS = math.sqrt(0.5)
+"""A brush of this radius covers at least one pixel's centre wherever it is put down."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Where the picture may change, compressed, so that every stroke can be kept for undo.
+
+    size: (width, height).  packed: its bits.  Two masks are equal just when their pixels are.
+    """
+
+    size: tuple[int, int]
+    packed: bytes
+
+    @classmethod
+    def of(cls, array: np.ndarray | None) -> Mask | None:
+        """(H, W) bool -> its mask; None for None and where nothing may change, which is no mask."""
+        if array is None or not array.any():
+            return None
+        return cls((array.shape[1], array.shape[0]), zlib.compress(np.packbits(array).tobytes(), 1))
+
+    @property
+    def array(self) -> np.ndarray:
+        """(H, W) bool, read-only."""
+        return _unpacked(self)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(mask: Mask) -> np.ndarray:
+    width, height = mask.size
+    bits = np.frombuffer(zlib.decompress(mask.packed), np.uint8)
+    array = np.unpackbits(bits, count=width * height).reshape(height, width).view(np.bool_)
+    array.setflags(write=False)
+    return array
+
+
+def brushed(array: np.ndarray, points: Sequence[Point], size: float, value: bool) -> np.ndarray:
+    """(H, W) bool with all pixels within size / 2 of the line through `points` set to `value`; a copy.
+
+    points: (x, y) in image pixels, at least one.  size: the brush's diameter in image pixels; the
+    pixel under the brush is always painted, however thin it is.
+    """
+    result = array.copy()
+    radius = max(size / 2, LEAST_RADIUS)
+    for start, end in zip(points, points[1:] or points, strict=False):
+        _brush_segment(result, start, end, radius, value)
+    return result
+
+
+def _brush_segment(array: np.ndarray, start: Point, end: Point, radius: float, value: bool) -> None:
+    left, right = sorted((start[0], end[0]))
+    top, bottom = sorted((start[1], end[1]))
+    x0, y0 = max(math.floor(left - radius), 0), max(math.floor(top - radius), 0)
+    x1, y1 = math.ceil(right + radius) + 1, math.ceil(bottom + radius) + 1
+    window = array[y0:y1, x0:x1]
+    rows, columns = np.ogrid[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]]
+    x, y = columns - start[0], rows - start[1]
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)  # of the segment, 0..1
+    window[(x - along * dx) ** 2 + (y - along * dy) ** 2 <= radius**2 + 1e-9] = value
+
+
+def mask_png(array: np.ndarray) -> bytes:
+    """(H, W) bool -> an 8-bit grey PNG, white where the picture may change."""
+    return _png(Image.fromarray(array.astype(np.uint8) * 255))
+
+
+def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """A PNG (or any picture file) -> (H, W) bool, True where it is not black; ValueError if it is none of `size`."""
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            picture = opened.copy()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"this file cannot be read as a mask ({error}); give a PNG, white where to change.") from None
+    if picture.size != size:
+        raise ValueError(
+            f"the mask is {picture.width}x{picture.height} and the picture {size[0]}x{size[1]}; give one of its size."
+        )
+    mask = geometry.as_mask(picture, size)
+    assert mask is not None
+    return mask
+
+
+def overlay_png(array: np.ndarray, colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
+    """(H, W) bool -> an RGBA PNG of at most `size` (width, height), `colour` inside with a full edge, clear outside."""
+    shown = Image.fromarray(array)
+    if shown.width > size[0]:
+        shown = shown.resize(size, Image.Resampling.NEAREST)
+    inside = np.asarray(shown)
+    padded = np.pad(inside, 1, mode="edge")
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    rgba = np.zeros((*inside.shape, 4), np.uint8)
+    rgba[inside] = (*colour, 255)
+    rgba[inside & core, 3] = 190
+    return _png(Image.fromarray(rgba))
+
+
+def picture_png(picture: Image.Image, size: tuple[int, int]) -> bytes:
+    """The picture as PNG, made smaller to (width, height) where it is larger; lossless at its own size."""
+    if picture.width > size[0] or picture.height > size[1]:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return _png(picture)
+
+
+def _png(picture: Image.Image) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, "PNG", compress_level=3)
+    return data.getvalue()

@@ -1,0 +1,52 @@
+"""How a picture lies on its canvas: the way between image pixels and the canvas's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Point = tuple[float, float]
+
+SMALLEST, LARGEST = 512, 640
+"""The longer side of a canvas in CSS pixels: small pictures are shown larger, large ones smaller."""
+
+UNIT = 2.0
+"""Canvas pixels per CSS pixel: twice as many keep lines and letters sharp on dense screens."""
+
+
+@dataclass(frozen=True)
+class View:
+    """image: (width, height) of the picture.  css: of the canvas on the page.  canvas: of the canvas's own pixels.
+
+    Image coordinates name pixel centres, (0, 0) the middle of the upper left one; canvas coordinates
+    start at that pixel's corner, as the browser counts them.
+    """
+
+    image: tuple[int, int]
+    css: tuple[int, int]
+    canvas: tuple[int, int]
+
+    @classmethod
+    def of(cls, image: tuple[int, int]) -> View:
+        """The view of a picture of (width, height)."""
+        scale = min(max(max(image), SMALLEST), LARGEST) / max(image)
+        width, height = (max(round(side * scale), 1) for side in image)
+        return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)))
+
+    @property
+    def scale(self) -> float:
+        """Canvas pixels per image pixel (both axes agree to a rounding)."""
+        return self.canvas[0] / self.image[0]
+
+    def to_canvas(self, point: Point) -> Point:
+        """(x, y) in image pixels -> in canvas pixels."""
+        (x, y), (w, h), (cw, ch) = point, self.image, self.canvas
+        return (x + 0.5) * cw / w, (y + 0.5) * ch / h
+
+    def to_image(self, point: Point) -> Point:
+        """(x, y) in canvas pixels -> in image pixels, to a tenth; not clamped."""
+        (x, y), (w, h), (cw, ch) = point, self.image, self.canvas
+        return round(x * w / cw - 0.5, 1), round(y * h / ch - 0.5, 1)
+
+    def length(self, css: float) -> float:
+        """A length in CSS pixels -> in image pixels."""
+        return css * UNIT / self.scale
