@@ -76,7 +76,9 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
             if not standing.any():
                 break
             still += standing
-        return _of_anchors((still > 0) & (still % n == 0), "has", "have", f"not moved for {still.max()} iterations")
+        told = (still > 0) & (still % n == 0)
+        counts = ", ".join(map(str, dict.fromkeys(still[told])))
+        return _of_anchors(told, "has", "have", f"not moved for {counts} iteration{'' if counts == '1' else 's'}")
 
     return stuck
 

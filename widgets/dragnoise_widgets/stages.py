@@ -187,7 +187,7 @@ def stands(history: History, snapshot: Snapshot | None) -> bool:
     if snapshot is None:
         return len(history) <= 1
     k = snapshot.iteration
-    return k < len(history) and history[k].bottleneck is snapshot.bottleneck
+    return k < len(history) and history[k].anchors is snapshot.anchors  # a long history lets go of bottlenecks
 
 
 # ---- previews and breakpoints ------------------------------------------------------------------
