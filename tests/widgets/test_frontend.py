@@ -1,0 +1,48 @@
+"""What the place needs that the notebook is shown in: Colab's switch, with a module put in Colab's place."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dragnoise_widgets.frontend import enable_custom_widget_manager
+
+OUTPUT = """
+calls = 0
+def enable_custom_widget_manager():
+    global calls
+    calls += 1
+"""
+
+
+@pytest.fixture
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path for a package google, and nothing of one imported yet."""
+    for name in [name for name in sys.modules if name == "google" or name.startswith("google.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield tmp_path / "google"
+    for name in [name for name in sys.modules if name == "google" or name.startswith("google.")]:
+        del sys.modules[name]
+
+
+def test_elsewhere_nothing_happens(google: Path) -> None:
+    assert enable_custom_widget_manager() is False
+    assert "google.colab" not in sys.modules
+
+
+def test_a_google_package_that_is_not_colab(google: Path) -> None:
+    google.mkdir()
+    (google / "__init__.py").touch()
+    assert enable_custom_widget_manager() is False
+
+
+def test_in_colab_it_is_switched_on_each_time(google: Path) -> None:
+    (google / "colab").mkdir(parents=True)
+    (google / "colab" / "__init__.py").touch()
+    (google / "colab" / "output.py").write_text(OUTPUT, encoding="utf-8")
+    assert enable_custom_widget_manager() is True
+    assert enable_custom_widget_manager() is True
+    assert sys.modules["google.colab.output"].calls == 2
