@@ -1,0 +1,129 @@
+"""Copy as code: the Python that repeats an edit exactly."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dragnoise import DragConfig, DragSession
+from dragnoise.model import Model
+
+SMALL = 3000
+"""A mask whose PNG has fewer bytes stands in the code itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What an iteration was made with; both may change between two."""
+
+    config: DragConfig
+    mask: np.ndarray | None
+
+    def same(self, other: Setting) -> bool:
+        return self.config == other.config and _alike(self.mask, other.mask)
+
+
+def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None) -> str:
+    """The Python that makes the picture of the iteration where the session stands, bit for bit on the same machine.
+
+    folder: made if need be; what does not fit into code is saved there: the picture, unless `picture`
+        says what file it is, a large mask, a LoRA.
+
+    Raises RuntimeError for a session without a model, OSError when a file cannot be written.
+    """
+    if session.model is None:
+        raise RuntimeError("this session was opened without a model; set session.model, for the code must name it.")
+    folder, now = Path(folder), Setting(session.config, session.mask)
+    made = [now if s.config is None else Setting(s.config, s.mask) for s in session.history[1:]]
+    if picture is None:
+        picture = str(_into(folder, "picture.png"))
+        session.image.save(picture)
+    imports = ["import dragnoise", "from dragnoise import Drag, DragSession"]
+    lines = [
+        f"model = {_load(session.model)}",
+        f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})",
+    ]
+    if session.lora is not None:
+        lines += _wear(session, folder)
+    lines.append(f"session.drags = [{', '.join(map(repr, session.drags))}]")
+    config, mask = session.model.default_config, None
+    for setting, n in [*_runs(made), (now, 0)]:
+        if setting.config != config:
+            lines.append(_changes(config, setting.config))
+        if not _alike(setting.mask, mask):
+            lines.append(_mask(setting.mask, folder, imports))
+        config, mask = setting.config, setting.mask
+        if n:
+            lines.append(f"for _ in range({n}):\n    session.step()")
+    lines += ["picture = session.render()", "picture"]
+    return "\n".join([*sorted(set(imports), key=_order), "", *lines, ""])
+
+
+def _load(model: Model) -> str:
+    if model.name == "toyland" and str(model.device) == "cpu":
+        return "dragnoise.load_model()"
+    asked: Mapping[str, str] = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+    if model.memory != "normal":
+        asked = {**asked, "memory": model.memory}
+    return f"dragnoise.load_model({model.name!r}, {', '.join(f'{k}={v!r}' for k, v in asked.items())})"
+
+
+def _wear(session: DragSession, folder: Path) -> list[str]:
+    path = session.save_lora(_into(folder, "lora.safetensors"))
+    lines = [f"session.load_lora({str(path)!r})"]
+    return lines if session.lora_weight == 1 else [*lines, f"session.lora_weight = {session.lora_weight!r}"]
+
+
+def _changes(old: DragConfig, new: DragConfig) -> str:
+    names = [field.name for field in dataclasses.fields(new)]
+    changed = [f"{name}={getattr(new, name)!r}" for name in names if getattr(old, name) != getattr(new, name)]
+    return f"session.config = session.config.replace({', '.join(changed)})"
+
+
+def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
+    if mask is None:
+        return "session.mask = None"
+    picture, buffer = Image.fromarray(mask), io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    if len(buffer.getvalue()) > SMALL:
+        path = _into(folder, "mask.png", number=True)
+        picture.save(path)
+        return f"session.mask = {str(path)!r}"
+    imports += ["import base64", "import io", "from PIL import Image"]
+    text = base64.b64encode(buffer.getvalue()).decode()
+    return f'session.mask = Image.open(io.BytesIO(base64.b64decode("{text}")))'
+
+
+def _into(folder: Path, name: str, *, number: bool = False) -> Path:
+    """A file in the folder; with `number` one that is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, n = folder / name, 1
+    while number and path.exists():
+        n += 1
+        path = folder / f"{Path(name).stem} {n}{Path(name).suffix}"
+    return path
+
+
+def _runs(settings: Sequence[Setting]) -> list[tuple[Setting, int]]:
+    """Equal settings one after the other -> each once, with how often."""
+    numbered: list[tuple[int, Setting]] = []
+    for setting in settings:
+        fresh = not numbered or not numbered[-1][1].same(setting)
+        numbered.append((len(numbered) if fresh else numbered[-1][0], setting))
+    return [((group := list(run))[0][1], len(group)) for _, run in groupby(numbered, key=lambda pair: pair[0])]
+
+
+def _alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
+
+
+def _order(line: str) -> tuple[bool, bool, str]:
+    return ("dragnoise" in line or "PIL" in line, line.startswith("from"), line)

@@ -1,0 +1,121 @@
+"""What one takes home: the picture, a GIF of the drag, the drags as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dragnoise import Drag, DragSession
+from dragnoise.plots import COLOURS
+
+FRAMES = 24
+"""Iterations of a GIF at most, unless they are chosen."""
+
+GIF_SIDE = 384
+"""Pictures whose longer side is shorter are brought to this in a GIF, so that the points can be seen."""
+
+
+def link(data: bytes, name: str, label: str, tooltip: str = "") -> str:
+    """HTML of a link that looks like a button and saves `data` as a file `name`; it needs nothing of the kernel."""
+    kind = {"png": "image/png", "gif": "image/gif", "json": "application/json"}.get(name.rpartition(".")[2])
+    source = f"data:{kind or 'text/plain'};base64,{base64.b64encode(data).decode()}"
+    classes = "lm-Widget jupyter-widgets jupyter-button widget-button"
+    return (
+        f'<a class="{classes}" style="width: auto; padding: 0 10px; text-decoration: none" download="{name}" '
+        f'title="{tooltip or f"Save as {name}"}" href="{source}"><i class="fa fa-download"></i> {label}</a>'
+    )
+
+
+def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:
+    """At most `most` iterations out of `count`, evenly spread, the first and the last among them."""
+    if count < 1 or most < 1:
+        return ()
+    return tuple(dict.fromkeys(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+
+
+def render_gif(
+    call: Callable[[Callable[[DragSession], Any]], Future[Any]], iterations: Sequence[int], drags: Sequence[Drag],
+    say: Callable[[str], Any],
+) -> Future[bytes]:  # fmt: skip
+    """The GIF of these iterations, a frame at a time wherever `call` runs functions of the session.
+
+    say: told how far it is.  The Future has what went wrong, and may be cancelled between two frames.
+    """
+    result: Future[bytes] = Future()
+    frames: list[Image.Image] = []
+
+    def next_frame(done: Future[Any] | None = None) -> None:
+        if result.cancelled() or (done is not None and done.cancelled()):
+            return
+        try:
+            if done is not None:
+                frames.append(frame_picture(*done.result(), drags))
+            if len(frames) == len(iterations):
+                result.set_result(gif(frames))
+                return
+            say(f"frame {len(frames) + 1} of {len(iterations)} …")
+            k = iterations[len(frames)]
+            call(lambda session: render_at(session, k)).add_done_callback(next_frame)
+        except Exception as error:
+            result.set_exception(error)
+
+    next_frame()
+    return result
+
+
+def render_at(session: DragSession, k: int) -> tuple[Image.Image, np.ndarray]:
+    """The picture of iteration k and the anchors' path up to it, (k + 1, m, 2) image pixels.
+
+    The session stays as it is.  Raises IndexError when there is no such iteration.
+    """
+    branch = session.branch(k)
+    return branch.render(), np.stack([snapshot.anchors for snapshot in branch.history])
+
+
+def frame_picture(picture: Image.Image, paths: np.ndarray, drags: Sequence[Drag]) -> Image.Image:
+    """A frame of the GIF: the picture with the objectives, and the paths (n, m, 2) of the anchors."""
+    scale = max(GIF_SIDE / max(picture.size), 1)
+    size = tuple(round(side * scale) for side in picture.size)
+    frame = picture.resize(size, Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(frame)
+
+    def place(point: Any) -> tuple[float, float]:
+        return (point[0] + 0.5) * size[0] / picture.width, (point[1] + 0.5) * size[1] / picture.height
+
+    for i, drag in enumerate(drags):
+        colour, path = COLOURS[i % len(COLOURS)], [place(point) for point in paths[:, i]]
+        x, y = place(drag.objective)
+        diamond = [(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)]
+        pen.polygon(diamond, fill="white", outline=colour, width=2)
+        if len(path) > 1:
+            pen.line(path, fill="white", width=5)
+            pen.line(path, fill=colour, width=3)
+        x, y = path[-1]
+        pen.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline="white", width=2)
+    return frame
+
+
+def gif(frames: Sequence[Image.Image], *, seconds: float = 4.0) -> bytes:
+    """Frames -> an endless GIF that takes about so long and rests at its end.  Raises ValueError without frames."""
+    if not frames:
+        raise ValueError("a GIF needs at least one frame; run some iterations first.")
+    each = max(round(1000 * seconds / len(frames) / 10) * 10, 40)
+    buffer = io.BytesIO()
+    # one palette a frame, undithered, so that what stays the same looks the same
+    quantised = [f.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for f in frames]
+    durations = [each] * (len(frames) - 1) + [each + 1200]
+    quantised[0].save(buffer, "GIF", save_all=True, append_images=quantised[1:], duration=durations, loop=0, disposal=1)
+    return buffer.getvalue()
+
+
+def drags_json(drags: Sequence[Drag], size: tuple[int, int]) -> str:
+    """Drags as text, beside the (width, height) of the picture that they are in the pixels of."""
+    pairs = [{"anchor": list(d.anchor), "objective": list(d.objective)} for d in drags]
+    return json.dumps({"size": list(size), "drags": pairs}, indent=1)

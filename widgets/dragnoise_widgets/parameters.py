@@ -1,0 +1,166 @@
+"""The numbers of the method as fields to type in, made from `DragConfig` itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import ipywidgets as widgets
+
+from dragnoise import DragConfig
+from dragnoise.session import FRAME_FIELDS, INVERSION_FIELDS
+
+NEEDS_INVERSION = "needs a new inversion"
+STARTS_AFRESH = "starts the optimisation afresh"
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """Of one field.  section: the heading it stands under.  text: what `DragConfig`'s docstring says of it."""
+
+    name: str
+    section: str
+    text: str
+    effect: str
+
+
+def meanings() -> tuple[Meaning, ...]:
+    """Of every field of `DragConfig`, in the docstring's order."""
+    section, found = "", {}
+    names: list[str] = []
+    for line in inspect.cleandoc(DragConfig.__doc__ or "").splitlines():
+        entry = re.match(r"( *)([a-z]\w*(?:, [a-z]\w*)*): (.*)", line)
+        if entry:
+            names = entry[2].split(", ")
+            section = section if entry[1] else "Convention"
+            found.update(dict.fromkeys(names, (section, entry[3])))
+        elif re.fullmatch(r"[A-Z]\w*", line):
+            section, names = line, []
+        elif line.strip() and names:
+            found.update({name: (found[name][0], f"{found[name][1]} {line.strip()}") for name in names})
+        else:
+            names = []
+    fields = {field.name for field in dataclasses.fields(DragConfig)}
+    return tuple(Meaning(name, *told, _effect(name)) for name, told in found.items() if name in fields)
+
+
+class Parameters(widgets.VBox):
+    """A row for each field: its name, a field to change it, what it means.
+
+    change: called with (name, value) for what was typed; raising ValueError or TypeError refuses it.
+    preset: called with a `DragConfig` to take as a whole, None for the model's own.
+    """
+
+    def __init__(self, change: Callable[[str, Any], Any], preset: Callable[[DragConfig | None], Any]) -> None:
+        self._change = change
+        self._shown: DragConfig | None = None
+        self._busy = False
+        self.fields: dict[str, widgets.Widget] = {}
+        self.error = widgets.HTML()
+        rows: list[widgets.Widget] = [self._presets(preset), self.error]
+        section = ""
+        for meaning in meanings():
+            if meaning.section != section:
+                section = meaning.section
+                rows.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
+            rows.append(self._row(meaning))
+        super().__init__(rows)
+
+    def show(self, config: DragConfig) -> None:
+        """Show the numbers of a config."""
+        if config is self._shown:
+            return
+        self._shown, self._busy = config, True
+        try:
+            for name, field in self.fields.items():
+                value = getattr(config, name)
+                field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
+        finally:
+            self._busy = False
+
+    def _row(self, meaning: Meaning) -> widgets.HBox:
+        field = self.fields[meaning.name] = _field(meaning.name)
+        field.observe(lambda change: self._typed(meaning.name, field, change.new), "value")
+        note = meaning.text + (f" [{meaning.effect}]" if meaning.effect else "")
+        tag = ""
+        if meaning.effect:
+            tag = f'<span style="color: var(--jp-warn-color1, #b45f06)"> · {meaning.effect}</span>'
+        name = f'<span title="{html.escape(note)}" style="font-family: monospace">{meaning.name}</span>'
+        text = (
+            f'<div title="{html.escape(note)}" style="line-height: 1.35; font-size: 12px">'
+            f'<span style="opacity: 0.75">{html.escape(meaning.text)}</span>{tag}</div>'
+        )
+        return widgets.HBox(
+            [
+                widgets.HTML(name, layout={"width": "138px", "flex": "0 0 auto"}),
+                field,
+                widgets.HTML(text, layout={"flex": "1 1 260px", "margin": "2px 8px"}),
+            ],
+            layout={"align_items": "center"},
+        )
+
+    def _typed(self, name: str, field: widgets.Widget, value: Any) -> None:
+        if self._busy or self._shown is None or value == getattr(self._shown, name):
+            return
+        try:
+            self._change(name, _read(name, value))
+        except (TypeError, ValueError) as error:
+            shown, self._shown = self._shown, None
+            self.show(shown)
+            self.say(str(error))
+        else:
+            self.say("")
+
+    def say(self, message: str) -> None:
+        """A line above the fields, for what was refused."""
+        red = "color: var(--jp-error-color1, #d32f2f)"
+        self.error.value = f'<span style="{red}">{html.escape(message)}</span>' if message else ""
+
+    def _presets(self, preset: Callable[[DragConfig | None], Any]) -> widgets.HBox:
+        def button(label: str, tooltip: str, make: Callable[[], DragConfig | None]) -> widgets.Button:
+            made = widgets.Button(description=label, tooltip=tooltip, layout={"width": "auto"})
+            made.on_click(lambda _: preset(make()))
+            return made
+
+        return widgets.HBox(
+            [
+                button("Model's own", "The numbers recommended for this model", lambda: None),
+                button("Paper", "The numbers of the paper", DragConfig),
+                button("Released program", "The behaviour of the authors' program", DragConfig.released),
+            ],
+            layout={"flex_flow": "row wrap"},
+        )
+
+
+def _field(name: str) -> widgets.Widget:
+    """What one types in or chooses from, by the field's type."""
+    kind = get_type_hints(DragConfig)[name]
+    layout = {"width": "130px", "flex": "0 0 auto"}
+    if get_origin(kind) is Literal:
+        return widgets.Dropdown(options=get_args(kind), layout=layout)
+    if kind is int:
+        return widgets.IntText(layout=layout)
+    if kind is float:
+        return widgets.FloatText(layout=layout, step=0.01)
+    return widgets.Text(layout=layout, placeholder="the model's own", continuous_update=False)
+
+
+def _read(name: str, value: Any) -> Any:
+    """What was typed as a value; only `int | None` comes as text."""
+    if not isinstance(value, str) or get_origin(get_type_hints(DragConfig)[name]) is Literal:
+        return value
+    text = value.strip()
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} must be a whole number, or empty for the model's own.") from None
+
+
+def _effect(name: str) -> str:
+    return NEEDS_INVERSION if name in INVERSION_FIELDS else STARTS_AFRESH if name in FRAME_FIELDS else ""

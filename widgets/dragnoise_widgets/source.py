@@ -1,0 +1,105 @@
+"""Where a studio's picture, prompt and model come from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+from PIL import Image
+
+from dragnoise import Drag, DragSession, Model, geometry
+from dragnoise.toyland import caption, drag_cases, render
+from dragnoise_widgets.toolbar import uploaded
+
+ROW = {"flex_flow": "row wrap", "align_items": "center"}
+
+
+def example(model: Model) -> DragSession:
+    """A scene of the embedded world with a drag on it."""
+    case = drag_cases("sun", 4, seed=20_000_000)[1]
+    session = DragSession(model, render(case.scene), prompt=caption(case.scene))
+    session.drags = case.drags
+    session.mask = case.mask
+    return session
+
+
+def read_picture(data: bytes) -> Image.Image:
+    """An uploaded file -> an RGB picture; ValueError if it is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            return geometry.as_picture(opened)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the file cannot be read as a picture ({error}); give a PNG or a JPEG.") from None
+
+
+def with_changes(session: DragSession, *, model: Model | None = None, prompt: str | None = None) -> DragSession:
+    """A new session on the same picture with its drags and mask; another model comes with its own numbers."""
+    other = DragSession(
+        session.model if model is None else model,
+        session.image,
+        session.prompt if prompt is None else prompt,
+        session.config if model is None else None,
+    )
+    drags: tuple[Drag, ...] = session.drags
+    other.drags, other.mask = drags, session.mask
+    return other
+
+
+class Source(widgets.VBox):
+    """Upload, example, prompt and model.
+
+    actions: what they do, by name: picture(bytes), example(), prompt(text), model(name).
+    """
+
+    def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
+        self._actions = actions
+        self._shown = ("", "toyland")
+        self.upload = widgets.FileUpload(
+            accept="image/*", multiple=False, description="Upload a picture", layout={"width": "160px"}
+        )
+        self.upload.observe(self._uploaded, "value")
+        self.example = widgets.Button(
+            description="Example", icon="picture-o", tooltip="A scene of the embedded world", layout={"width": "110px"}
+        )
+        self.example.on_click(lambda _: actions["example"]())
+        self.prompt = widgets.Text(
+            description="prompt", placeholder="what the picture shows; may be empty", continuous_update=False,
+            layout={"flex": "1 1 300px", "min_width": "240px"}, style={"description_width": "52px"},
+        )  # fmt: skip
+        self.prompt.observe(self._prompted, "value")
+        self.model = widgets.Text(
+            value="toyland", description="model", placeholder="hub id, folder or .safetensors file",
+            continuous_update=False, layout={"flex": "1 1 220px", "min_width": "200px"},
+            style={"description_width": "44px"},
+        )  # fmt: skip
+        self.load = widgets.Button(
+            description="Load", icon="folder-open-o", tooltip="Load this model", layout={"width": "84px"}
+        )
+        self.load.on_click(lambda _: actions["model"](self.model.value.strip()))
+        super().__init__(
+            [
+                widgets.HBox([self.upload, self.example, self.prompt], layout=ROW),
+                widgets.HBox([self.model, self.load], layout={**ROW, "max_width": "640px"}),
+            ]
+        )
+
+    def show(self, prompt: str, model: str) -> None:
+        """Show what the session has; what is being typed and not given yet stays."""
+        if (prompt, model) != self._shown:
+            if prompt != self._shown[0]:
+                self._shown = prompt, model
+                self.prompt.value = prompt
+            self._shown = prompt, model
+            self.model.value = model
+
+    def _prompted(self, change: Any) -> None:
+        if change.new != self._shown[0]:
+            self._actions["prompt"](change.new)
+
+    def _uploaded(self, _: Any) -> None:
+        data = uploaded(self.upload)
+        if data is not None:
+            self._actions["picture"](data)
