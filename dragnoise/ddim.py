@@ -6,6 +6,7 @@ picture's own.  Inversion climbs from 0 to k, denoising comes down again.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class Schedule:
     """Timesteps and cumulative alphas of an n-step DDIM schedule over the model's noise schedule."""
 
     def __init__(self, model: Model, steps: int) -> None:
-        scheduler = model.scheduler
+        scheduler = copy.copy(model.scheduler)  # other schedules may be made of it at the same time
         scheduler.set_timesteps(steps)
         self.timesteps = [int(t) for t in scheduler.timesteps.flip(0)]  # tau_1 .. tau_n
         self._alphas = scheduler.alphas_cumprod.double()

@@ -21,8 +21,12 @@ class Ahead:
 
     Made by `look_ahead`; it says where the anchors are now, and the next iteration goes on with its
     graph, so that there is one forward an iteration.
+
+    editor, bottleneck: what it was made of.
     """
 
+    editor: DragNoise
+    bottleneck: Tensor
     leaf: Tensor
     decoded: Decoded
     anchors: Tensor
@@ -43,6 +47,8 @@ def start(editor: DragNoise) -> Snapshot:
         seconds=0.0,
         grid_anchors=editor.task.anchors,
         moments=None,
+        config=editor.task.config,
+        mask=editor.task.mask,
     )
 
 
@@ -53,7 +59,7 @@ def look_ahead(editor: DragNoise, last: Snapshot, *, grad: bool) -> Ahead:
         decoded = editor.look(leaf, iteration=last.iteration + 1)
     require_finite(editor.feature(decoded), f"the supervision feature of iteration {last.iteration + 1}")
     anchors = last.grid_anchors if last.iteration == 0 else editor.track(decoded, last.grid_anchors)
-    return Ahead(leaf, decoded, anchors)
+    return Ahead(editor, last.bottleneck, leaf, decoded, anchors)
 
 
 def iterate(editor: DragNoise, last: Snapshot, ahead: Ahead) -> Snapshot:
@@ -82,6 +88,8 @@ def iterate(editor: DragNoise, last: Snapshot, ahead: Ahead) -> Snapshot:
         seconds=time.perf_counter() - started,
         grid_anchors=ahead.anchors,
         moments=moments,
+        config=config,
+        mask=editor.task.mask,
     )
 
 

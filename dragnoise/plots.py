@@ -29,7 +29,7 @@ from torch import Tensor
 
 from dragnoise import feature_maps, geometry
 from dragnoise.feature_maps import FeatureMaps
-from dragnoise.geometry import Frame, Picture
+from dragnoise.geometry import Picture
 from dragnoise.history import Snapshot
 from dragnoise.session import DragSession
 
@@ -81,9 +81,8 @@ def plot_anchor_motion(
     now = None
     if isinstance(source, DragSession):
         if tolerance is None:
-            model, config = source.model, source.config
-            frame = Frame.of(source.image.size, config, native=model.native, multiple=model.factor)
-            tolerance = config.tolerance * float(np.mean(np.divide(frame.given, frame.grid)))
+            given, grid = source.frame.given, source.frame.grid
+            tolerance = source.config.tolerance * float(np.mean(np.divide(given, grid)))
         if iterations[-1] > 0:
             now = np.linalg.norm(np.array([d.objective for d in source.drags]) - source.anchors, axis=-1)
     ax = _axes(ax)

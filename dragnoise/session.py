@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,16 +15,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dragnoise import ddim, generation, geometry, iteration
+from dragnoise.archive import Saves
+from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
 from dragnoise.geometry import Drag, Frame, Picture
-from dragnoise.history import History, Snapshot, Status
+from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
 from dragnoise.memory import guarded
 from dragnoise.model import Model
+from dragnoise.state import State
 
 
-class DragSession(WearsLora):
+class DragSession(WearsLora, Branches, Saves):
     """Drag points of a picture with DragNoise, step by step.
 
     model: from `load_model`.  image: a path, a PIL image or an (H, W[, 3|4]) uint8 array of any size.
@@ -33,27 +37,52 @@ class DragSession(WearsLora):
     `render()`, which are steps of the same thing.  The expensive inversion happens once and is kept
     while drags, mask and most numbers change.
 
+    name: what this branch of the edit is called, see `branch`.
+    history_limit: bytes of bottlenecks and moments that the history may take, see `history_limit`.
+    autosave, every: the file to save to after every so many iterations, see `autosave`.
+
     Raises TypeError or ValueError for a picture that cannot be read or a prompt that is no text.
     """
 
-    def __init__(self, model: Model, image: Picture, prompt: str = "", config: DragConfig | None = None) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
-        if not isinstance(prompt, str):
-            raise TypeError(f"the prompt must be text, not {prompt!r:.80}.")
-        self.model = model
-        self.image: Image.Image = geometry.as_picture(image)
-        self.prompt = prompt
-        self._drags: tuple[Drag, ...] = ()
-        self._mask: np.ndarray | None = None
-        self._history = History()
-        self._trajectory: list[Tensor] = []  # latents of steps 0, 1, ..., (1, C, h, w) on the device
-        self._editor: DragNoise | None = None
-        self._ahead: iteration.Ahead | None = None
-        self._watchers: list[Callable[[DragSession], Any]] = []
-        self._config = _checked_config(config if config is not None else model.default_config)
-        self._frame = self._make_frame(self._config)
-        self._schedule = ddim.Schedule(model, self._config.steps)
+    _drags: tuple[Drag, ...]
+    _mask: np.ndarray | None
+    _config: DragConfig
+    _frame: Frame
+    _trajectory: list[Tensor]  # latents of steps 0, 1, ..., (1, C, h, w) on the device
+    _editor: DragNoise | None = None
+    _watchers: tuple[Callable[[DragSession], Any], ...] = ()
+
+    def __init__(
+        self,
+        model: Model,
+        image: Picture,
+        prompt: str = "",
+        config: DragConfig | None = None,
+        *,
+        name: str = "main",
+        history_limit: float = HISTORY_LIMIT,
+        autosave: str | Path | None = None,
+        every: int = 10,
+    ) -> None:
+        _require_model(model)
+        prompt = _checked_prompt(prompt)
+        config = _checked_config(config if config is not None else model.default_config)
+        picture = geometry.as_picture(image)
+        frame = Frame.of(picture.size, config, native=model.native, multiple=model.factor)
+        ddim.Schedule(model, config.steps)  # says what is wrong with the steps
+        self._model = model
+        self._become(
+            State(
+                image=picture,
+                prompt=prompt,
+                config=config,
+                frame=frame,
+                name=checked_name(name),
+                history_limit=require_limit(history_limit),
+            )
+        )
+        if autosave is not None:
+            self.autosave(autosave, every=every)
 
     @classmethod
     def from_prompt(
@@ -89,6 +118,46 @@ class DragSession(WearsLora):
         inverted = "inverted" if self.inverted else "not inverted"
         return f"DragSession({self.image.width}x{self.image.height}, {len(self._drags)} drags, {inverted}, {stands})"
 
+    @property
+    def model(self) -> Model:
+        """The model; None in a session that was opened without one.
+
+        Without a model a session can be looked at, plotted and saved.  Setting one then keeps all that the session
+        holds, and the bits to come are those of a session that was never closed; setting another one starts afresh.
+        Raises TypeError for what is no model, and ValueError for one that makes other shapes.
+        """
+        return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
+
+    @model.setter
+    def model(self, model: Model) -> None:
+        _require_model(model)
+        if model is self._model:
+            return
+        state = self._state()
+        if self._model is not None:
+            state = dataclasses.replace(state, trajectory=(), history=History(), anchors=None)
+        state.require_fit(model)
+        frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
+        self._model, self._worn = model, None
+        self._become(dataclasses.replace(state, frame=frame).on(model.device))
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture, RGB, in its own size."""
+        return self._image
+
+    @property
+    def prompt(self) -> str:
+        """What the picture shows; a change needs a new inversion.  Raises TypeError for what is no text."""
+        return self._prompt
+
+    @prompt.setter
+    def prompt(self, prompt: str) -> None:
+        checked = _checked_prompt(prompt)
+        if checked != self._prompt:
+            self._forget_inversion()
+            self._prompt = checked
+
     # ---- what is asked for -------------------------------------------------------------------
 
     @property
@@ -104,8 +173,8 @@ class DragSession(WearsLora):
     def drags(self, drags: Any) -> None:
         checked = geometry.as_drags(drags, self.image.size)
         if checked != self._drags:
-            self._drags = checked
             self._forget_optimisation()
+            self._drags = checked
             self._tell()
 
     @property
@@ -115,19 +184,24 @@ class DragSession(WearsLora):
 
     @mask.setter
     def mask(self, mask: Any) -> None:
-        self._mask = geometry.as_mask(mask, self.image.size)
+        checked = geometry.as_mask(mask, self.image.size)
+        if checked is not None:
+            checked.flags.writeable = False
         self._forget_editor()
+        self._mask = checked
         self._tell()
 
     def watch(self, callback: Callable[[DragSession], Any]) -> Callable[[], None]:
         """Call callback(session) whenever drags or mask have been set, in the thread that sets them.
 
-        Returns the function that ends it.
+        Returns the function that ends it.  Raises TypeError for what cannot be called.
         """
-        self._watchers = [*self._watchers, callback]
+        if not callable(callback):
+            raise TypeError(f"watch() takes a function of the session, not {callback!r:.80}.")
+        self._watchers = (*self._watchers, callback)
 
         def unwatch() -> None:
-            self._watchers = [watcher for watcher in self._watchers if watcher is not callback]
+            self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
 
         return unwatch
 
@@ -141,15 +215,17 @@ class DragSession(WearsLora):
         old, new = self._config, _checked_config(config)
         frame = self._make_frame(new)
         if any(getattr(old, name) != getattr(new, name) for name in INVERSION_FIELDS):
-            self._config, self._frame = new, frame
-            self._schedule = ddim.Schedule(self.model, new.steps)
+            ddim.Schedule(self._require_model(), new.steps)  # says what is wrong with the steps
             self._forget_inversion()
-        else:
-            self._config = new
-            if any(getattr(old, name) != getattr(new, name) for name in FRAME_FIELDS):
-                self._frame = frame
-                self._forget_optimisation()
-            self._forget_editor()
+        elif any(getattr(old, name) != getattr(new, name) for name in FRAME_FIELDS):
+            self._forget_optimisation()
+        self._forget_editor()
+        self._config, self._frame = new, frame
+
+    @property
+    def frame(self) -> Frame:
+        """The sizes that the picture passes through on its way to the model."""
+        return self._frame
 
     # ---- where it stands ---------------------------------------------------------------------
 
@@ -171,12 +247,18 @@ class DragSession(WearsLora):
     @property
     @guarded
     def anchors(self) -> np.ndarray:
-        """(m, 2) float64, image pixels: where the anchors are on the bottleneck as it stands now."""
+        """(m, 2) float64, image pixels: where the anchors are on the bottleneck as it stands now.
+
+        Without a model: where they were when it was saved, or after a rewind when the last update was computed.
+        """
         if not self._history:
             return np.array([d.anchor for d in self._drags], np.float64).reshape(-1, 2)
         last = self._history[-1]
         if last.iteration == 0:
             return last.anchors
+        if self._model is None:
+            known = self._known_anchors()
+            return last.anchors if known is None else known
         return self._frame.to_image(self._look_ahead(grad=False).anchors).numpy()
 
     @property
@@ -206,9 +288,9 @@ class DragSession(WearsLora):
 
         Starts over when called again; an unfinished one leaves the session as not inverted.
         """
+        model, text = self._wearing(), self._require_model().embed(self.prompt)
         self._forget_inversion()
         trajectory = self._trajectory = [self._latent(0)]
-        model, text = self._wearing(), self.model.embed(self.prompt)
         steps = ddim.invert(
             model, self._trajectory[0], text, self._schedule, self._config.edit_from, at=self._config.inversion
         )
@@ -219,6 +301,8 @@ class DragSession(WearsLora):
             trajectory.append(state.latents)
             if self.inverted and self._drags:
                 self._begin()
+            if self.inverted:
+                self._save_if_due()
             yield state
 
     @guarded
@@ -230,7 +314,7 @@ class DragSession(WearsLora):
         snapshot current.
         """
         self._begin()
-        while (status := self._status_now()) == "running":
+        while (status := self._status_after(self._history[-1])) == "running":
             yield self._iterate()
         if status != self.status:  # done before it began, or by a change of numbers
             self._history = History([*self._history[:-1], dataclasses.replace(self._history[-1], status=status)])
@@ -245,7 +329,7 @@ class DragSession(WearsLora):
     def denoise(self) -> Iterator[ddim.DDIMState]:
         """Render the edit as it stands, a state per denoising step; the last has the clean latent."""
         if self._history and self._history[-1].iteration > 0:
-            last = self._history[-1].bottleneck.to(self.model.device)
+            last = self._history[-1].bottleneck.to(self._require_model().device)
             yield from self._ready_editor().render(last)
         else:
             yield from self._plain_denoise()
@@ -266,7 +350,7 @@ class DragSession(WearsLora):
     @guarded
     def picture_of(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
-        pixels = self.model.decode_latents(latents)
+        pixels = self._require_model().decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
         return geometry.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 
@@ -282,29 +366,6 @@ class DragSession(WearsLora):
             _last(tqdm(self.denoise(), "rendering", self._config.edit_from, disable=not progress)).latents
         )
 
-    # ---- time travel -------------------------------------------------------------------------
-
-    def rewind(self, k: int) -> None:
-        """Go back to iteration k, 0..the last; what came after is forgotten.
-
-        Running again gives the same bits.  Raises IndexError beyond the history.
-        """
-        self._history = self._history.upto(k)
-        self._ahead = None
-
-    def branch(self, k: int | None = None) -> DragSession:
-        """A second session from iteration k on (default: where this one stands).
-
-        It shares the model, the LoRA and the inversion, and goes its own way.  Raises IndexError beyond the history.
-        """
-        other = DragSession(self.model, self.image, self.prompt, self._config)
-        other._drags, other._mask = self._drags, self._mask
-        other._lora, other._worn = self._lora, self._worn
-        other._trajectory = list(self._trajectory) if self.inverted else []
-        if k is not None or self._history:
-            other._history = self._history.upto(len(self._history) - 1 if k is None else k)
-        return other
-
     # ---- the loop ----------------------------------------------------------------------------
 
     def _iterate(self) -> Snapshot:
@@ -313,28 +374,31 @@ class DragSession(WearsLora):
         before, now = self._history, self._look_ahead(grad=True)
         self._ahead = None  # its graph is about to be used up
         snapshot = iteration.iterate(self._ready_editor(), before[-1], now)
-        self._history = before.then(snapshot)
-        try:
-            status = self._status_now()
-        except BaseException:
-            self._history = before
-            raise
+        status = self._status_after(snapshot)
         done = dataclasses.replace(snapshot, status=status, seconds=time.perf_counter() - started)
-        self._history = before.then(done)
+        self._history = before.then(done).within(self._history_limit)
+        self._save_if_due()
         return done
 
-    def _status_now(self) -> Status:
+    def _status_after(self, snapshot: Snapshot) -> Status:
         """Is there anything left to do?  Looks ahead, unless the iterations are used up anyway."""
-        if self._history[-1].iteration >= self._config.max_iterations:
+        if snapshot.iteration >= self._config.max_iterations:
             return "max_iterations"
-        anchors = self._look_ahead(grad=True).anchors
+        anchors = self._look_ahead(snapshot, grad=True).anchors
         return "reached" if iteration.arrived(self._ready_editor(), anchors) else "running"
 
-    def _look_ahead(self, *, grad: bool) -> iteration.Ahead:
-        """The forward of the bottleneck as it stands, made once."""
-        if self._ahead is None or (grad and not self._ahead.leaf.requires_grad):
-            self._ahead = iteration.look_ahead(self._ready_editor(), self._history[-1], grad=grad)
-        return self._ahead
+    def _look_ahead(self, snapshot: Snapshot | None = None, *, grad: bool) -> iteration.Ahead:
+        """The forward of a snapshot's bottleneck, default the last one's, made once."""
+        last, editor, ahead = snapshot or self._history[-1], self._ready_editor(), self._ahead
+        if (
+            ahead is None
+            or ahead.editor is not editor
+            or ahead.bottleneck is not last.bottleneck
+            or (grad and not ahead.leaf.requires_grad)
+        ):
+            self._ahead = ahead = None  # two graphs would need twice the memory
+            self._ahead = ahead = iteration.look_ahead(editor, last, grad=grad)
+        return ahead
 
     # ---- getting ready -----------------------------------------------------------------------
 
@@ -348,24 +412,25 @@ class DragSession(WearsLora):
         self._history = History([iteration.start(self._ready_editor())])
 
     def _ready_editor(self) -> DragNoise:
+        """The editor of everything as it is now, made once."""
+        model = self._wearing()
         if not self.inverted:
             _last(self.invert())
-        if self._editor is None:
-            anchors, objectives = geometry.drag_tensors(self._drags, self._frame)
-            self._editor = DragNoise(
-                Task(
-                    self._wearing(),
-                    self._config,
-                    self._schedule,
-                    self._frame,
-                    self._trajectory[-1],
-                    self.model.embed(self.prompt),
-                    anchors,
-                    objectives,
-                    self._mask,
-                )
-            )
+        asked = (model, self._config, self._mask, self._trajectory[-1])
+        if self._editor is None or not self._editor.is_for(*asked):
+            self._editor = None
+            self._editor = self._editor_of(self._config, self._mask)
         return self._editor
+
+    def _editor_of(self, config: DragConfig, mask: np.ndarray | None) -> DragNoise:
+        model, text = self._wearing(), self._require_model().embed(self.prompt)
+        anchors, objectives = geometry.drag_tensors(self._drags, self._frame)
+        latents = self._trajectory[-1]
+        return DragNoise(Task(model, config, self._schedule, self._frame, latents, text, anchors, objectives, mask))
+
+    @property
+    def _schedule(self) -> ddim.Schedule:
+        return ddim.Schedule(self._require_model(), self._config.steps)
 
     def _require_drags(self) -> None:
         if not self._drags:
@@ -390,13 +455,14 @@ class DragSession(WearsLora):
         self._ahead = None
 
     def _make_frame(self, config: DragConfig) -> Frame:
-        return Frame.of(self.image.size, config, native=self.model.native, multiple=self.model.factor)
+        model = self._require_model()
+        return Frame.of(self.image.size, config, native=model.native, multiple=model.factor)
 
     def _latent(self, step: int) -> Tensor:
         """The latent of an inversion step that is done; step 0 is made when first asked for."""
         if self._trajectory:
             return self._trajectory[step]
-        z = self.model.encode_picture(self.image, self._frame.working)
+        z = self._require_model().encode_picture(self.image, self._frame.working)
         if self._config.latent_noise:
             rng = torch.Generator().manual_seed(self._config.seed)
             z = z + self._config.latent_noise * torch.randn(z.shape, generator=rng).to(z)
@@ -405,8 +471,58 @@ class DragSession(WearsLora):
     def _plain_denoise(self) -> Iterator[ddim.DDIMState]:
         if not self.inverted:
             _last(self.invert())
-        text = self.model.embed(self.prompt)
+        text = self._require_model().embed(self.prompt)
         yield from ddim.denoise(self._wearing(), self._trajectory[-1], text, self._schedule, self._config.edit_from)
+
+    # ---- all of it as one value
+
+    def _require_model(self) -> Model:
+        if self._model is None:
+            raise RuntimeError(
+                "this session was opened without a model and can only be looked at; set session.model = "
+                "dragnoise.load_model(...), or give model= to DragSession.open()."
+            )
+        return self._model
+
+    def _state(self) -> State:
+        """Everything but the model."""
+        return State(
+            image=self.image,
+            prompt=self.prompt,
+            config=self._config,
+            frame=self._frame,
+            drags=self._drags,
+            mask=self._mask,
+            lora=self._lora,
+            trajectory=tuple(self._trajectory) if self.inverted else (),
+            history=self._history,
+            anchors=self._known_anchors(),
+            name=self._name,
+            origin=self._origin,
+            history_limit=self._history_limit,
+            model_name=self._made_with if self._model is None else self._model.name,
+        )
+
+    def _known_anchors(self) -> np.ndarray | None:
+        """`anchors` if nothing has to be computed for it."""
+        here = self._history[-1].bottleneck if self._history else None
+        if self._ahead is not None and self._ahead.bottleneck is here:
+            return self._frame.to_image(self._ahead.anchors).numpy()
+        return self._anchors[1] if self._anchors is not None and self._anchors[0] is here else None
+
+    def _become(self, state: State) -> None:
+        """Set everything but the model."""
+        self._image, self._prompt = state.image, state.prompt
+        self._config, self._frame = state.config, state.frame
+        self._drags, self._mask = state.drags, state.mask
+        self._lora = state.lora
+        self._trajectory = list(state.trajectory)
+        self._history = state.history
+        here = state.history[-1].bottleneck if state.history else None
+        self._anchors = None if state.anchors is None else (here, state.anchors)
+        self._history_limit = state.history_limit
+        self._name, self._origin, self._made_with = state.name, state.origin, state.model_name
+        self._forget_editor()
 
 
 INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "seed", "inversion")
@@ -414,6 +530,17 @@ INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "see
 
 FRAME_FIELDS = ("convention", "supervision_scale")
 """Fields whose change keeps the inversion and starts the optimisation afresh."""
+
+
+def _require_model(model: object) -> None:
+    if not isinstance(model, Model):
+        raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+
+
+def _checked_prompt(prompt: Any) -> str:
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt must be text, not {prompt!r:.80}.")
+    return prompt
 
 
 def _checked_config(config: Any) -> DragConfig:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from dragnoise.conditioning import Conditioning, Text
 
@@ -52,14 +51,11 @@ class Decoded:
 class CutUNet:
     """A frozen diffusers U-Net in two halves.
 
-    recompute: while gradients flow, keep a block's inputs alone and run it again on the way back: less
-    memory, one more forward of the decoder.  The numbers are the same.
-
     Raises ValueError for a U-Net without a mid block or one that wants other inputs than a latent,
     a timestep and a text, or SDXL's `Conditioning`.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, *, recompute: bool = False) -> None:
+    def __init__(self, unet: UNet2DConditionModel) -> None:
         if getattr(unet, "mid_block", None) is None:
             raise ValueError(
                 f"{type(unet).__name__} has no mid block, so there is no bottleneck to drag; Stable Diffusion "
@@ -67,12 +63,19 @@ class CutUNet:
             )
         require_text_to_image(unet.config)
         self.unet = unet
-        self.recompute = recompute
 
     @property
     def blocks(self) -> int:
         """How many up blocks the decoder has."""
         return len(self.unet.up_blocks)
+
+    def bottleneck_shape(self, latents: tuple[int, ...]) -> tuple[int, ...]:
+        """The bottleneck's shape (B, C, h', w') for latents of shape (B, C, h, w); every level halves, rounding up."""
+        height, width = latents[-2:]
+        for block in self.unet.down_blocks:
+            if block.downsamplers:
+                height, width = (height + 1) // 2, (width + 1) // 2
+        return (latents[0], self.unet.config.block_out_channels[-1], height, width)
 
     def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
         """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B or 1, tokens, width) -> Encoded.
@@ -108,18 +111,13 @@ class CutUNet:
             del skips[-len(block.resnets) :]
             # An odd-sized level was halved with rounding up: upsample to what the next skip has.
             size = skips[-1].shape[2:] if skips and block.upsamplers else None
-            x = self._run(block, x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
+            x = block(x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
             features.append(x)
             if i == upto:
                 return Decoded(tuple(features), None)
         if unet.conv_norm_out is not None:
             x = unet.conv_act(unet.conv_norm_out(x))
         return Decoded(tuple(features), unet.conv_out(x))
-
-    def _run(self, block: torch.nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-        return block(*args, **kwargs)
 
     def _split(self, text: Text, batch: int) -> tuple[dict[str, Tensor], Tensor]:
         """What goes to the time embedding, and the words, each for every sample of the batch."""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dragnoise import Drag, DragConfig, DragSession, Model, Snapshot
-from dragnoise.geometry import as_drags
+from dragnoise.geometry import Frame, as_drags
 from dragnoise.history import History
 from dragnoise.plots import (
     COLOURS,
@@ -64,10 +64,10 @@ class StillSession(DragSession):
     """A session that stands somewhere, without a model behind it."""
 
     def __init__(self, snapshots: list[Snapshot], *, drags: int = 2, latents: int = 1) -> None:
-        self.model = SimpleNamespace(native=128, factor=4)
-        self.image = Image.new("RGB", SIZE, "navy")
+        self._image = Image.new("RGB", SIZE, "navy")
         self._drags = as_drags(DRAGS[:drags], SIZE)
         self._config = DragConfig(tolerance=1.5)
+        self._frame = Frame.of(SIZE, self._config, native=128, multiple=4)
         self._history = History(snapshots)
         self._trajectory = [torch.full((1, 4, 8, 6), float(k)) for k in range(latents)]
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dragnoise import ddim, semantics
+from dragnoise.config import DragConfig
 from dragnoise.editors.task import Task
 from dragnoise.geometry import mask_tensor
+from dragnoise.model import Model
 from dragnoise.unet import Decoded
 
 
@@ -39,6 +42,11 @@ class DragNoise:
             self.encoded = model.encode(task.latents, task.schedule.timestep(config.edit_from), task.text)
         self.original = self.encoded.bottleneck.float()
         self._initial: Tensor | None = None
+
+    def is_for(self, model: Model, config: DragConfig, mask: np.ndarray | None, latents: Tensor) -> bool:
+        """Was it made of these very things?"""
+        task = self.task
+        return task.model is model and task.config is config and task.mask is mask and task.latents is latents
 
     def look(self, bottleneck: Tensor, *, iteration: int) -> Decoded:
         """The one forward of an iteration, counted from 1: as far up the decoder as its losses read."""

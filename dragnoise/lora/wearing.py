@@ -22,9 +22,8 @@ class WearsLora:
     A LoRA belongs to a session: the model that it shares with others stays as it is.
     """
 
-    model: Model
-    image: Image.Image
-    prompt: str
+    _image: Image.Image
+    _prompt: str
     _config: DragConfig
     _frame: Frame
     _lora: Lora | None = None
@@ -46,9 +45,9 @@ class WearsLora:
         if lora is self._lora:
             return
         if lora is not None:
-            lora.require_fit(self.model)
-        self._lora, self._worn = lora, None
+            lora.require_fit(self._require_model())
         self._forget_inversion()
+        self._lora, self._worn = lora, None
 
     @property
     def lora_weight(self) -> float:
@@ -105,18 +104,20 @@ class WearsLora:
 
         Raises FileNotFoundError, and ValueError for a file that is none or is for another kind of model.
         """
-        self.lora = load(path, self.model)
+        self.lora = load(path, self._require_model())
 
     def _wearing(self) -> Model:
         """The model, with the LoRA in its weights if there is one."""
         if self._worn is None:
-            self._worn = self.model if self._lora is None else fuse(self.model, self._lora)
+            model = self._require_model()
+            self._worn = model if self._lora is None else fuse(model, self._lora)
         return self._worn
 
     def _fit_lora(
         self, settings: LoraSettings, steps: int, gradient_checkpointing: bool, cache: LoraCache | None
     ) -> Iterator[LoraStep]:
-        subject = Subject(self.model, self.image, self._frame.working, self.prompt, self._config.latent_noise)
+        model, noise = self._require_model(), self._config.latent_noise
+        subject = Subject(model, self._image, self._frame.working, self._prompt, noise)
         mine = self._lora
         fitting = fit(subject, settings, steps, start=mine, gradient_checkpointing=gradient_checkpointing, cache=cache)
         for step, fitted in fitting:
@@ -131,6 +132,9 @@ class WearsLora:
         return self._lora
 
     def _forget_inversion(self) -> None:
+        raise NotImplementedError
+
+    def _require_model(self) -> Model:
         raise NotImplementedError
 
 

@@ -1,0 +1,96 @@
+"""What a session does with files."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dragnoise.archive import container
+from dragnoise.history import History
+from dragnoise.lora.fitting import require_integer
+from dragnoise.model import Model
+from dragnoise.state import State
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Saves:
+    """The part of `DragSession` that is saved and opened."""
+
+    _history: History
+    _model: Model | None
+    _autosave: tuple[Path, int] | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything but the model to one file, such as "edit.drag"; returns its path.
+
+        Picture, prompt, drags, mask, numbers, LoRA, the inverted latents and every snapshot with the
+        optimiser's state.  A kill or a full disk at any moment leaves what was there before.
+
+        Raises OSError when it cannot be written, TypeError or ValueError for a path that is none.
+        """
+        state = self._state()
+        if state.anchors is None and state.history and self._model is not None:
+            state = dataclasses.replace(state, anchors=self._anchors_if_possible())
+        return container.write(state, path)
+
+    @classmethod
+    def open(cls, path: str | Path, model: Model | None = None) -> Self:
+        """The session that was saved to a file.
+
+        model: the one that it was made with, to go on with the bits of a session that was never
+            closed; without one it can be looked at and plotted, and `session.model` can be set later.
+
+        Nothing in a file can make it run code.  Raises `dragnoise.archive.ArchiveError`, a ValueError, for a
+        broken file, OSError when it cannot be read, and ValueError for a model that makes other shapes.
+        """
+        if model is not None and not isinstance(model, Model):
+            raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+        session = cls.__new__(cls)
+        session._model = None
+        session._become(container.read(path))
+        if model is not None:
+            session.model = model
+        return session
+
+    def autosave(self, path: str | Path | None, *, every: int = 10) -> None:
+        """Save to a file from now on: after each `every`-th iteration, the last one, and the inversion.
+
+        None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
+        not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
+        """
+        require_integer("every", every, 1)
+        self._autosave = None if path is None else (container.checked_path(path), int(every))
+
+    def _save_if_due(self) -> None:
+        if self._autosave is None:
+            return
+        path, every = self._autosave
+        last = self._history[-1] if self._history else None
+        if last is None or last.iteration % every == 0 or last.status != "running":
+            try:
+                self.save(path)
+            except (OSError, ValueError) as error:
+                warnings.warn(f"autosave did not work, and the edit goes on: {error}", RuntimeWarning, stacklevel=3)
+
+    def _anchors_if_possible(self) -> np.ndarray | None:
+        """Where the anchors are now; nothing that goes wrong with a forward shall keep anyone from saving."""
+        try:
+            return self.anchors
+        except (RuntimeError, FloatingPointError):
+            return None
+
+    if TYPE_CHECKING:
+        model: Model
+
+        @property
+        def anchors(self) -> np.ndarray: ...
+
+        def _state(self) -> State: ...
+
+        def _become(self, state: State) -> None: ...
