@@ -14,18 +14,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dragnoise import DragConfig, DragSession, Lora, LoraStep, Model
+from dragnoise.conditioning import Conditioning
 from dragnoise.lora import Adapter, LoraSettings, fuse
 from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import pack, unpack
 from dragnoise.lora.fitting import draw
-from tests.conftest import build_three_block
+from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, lr=0.05)
@@ -147,6 +148,17 @@ def test_norms_are_those_of_the_whole_change(small: Model) -> None:
     assert lora.rank == 3 and lora.steps == 0 and repr(lora).startswith("Lora(rank 3, 0 steps, weight 1, ")
 
 
+def test_moves_to_a_device_as_a_whole(small: Model) -> None:
+    lora = fit(make_session(small), 1).at(0.5)
+    assert_same_bits(lora.to("cpu"), lora)
+    away = lora.to("meta")
+    tensors = [x for a in away.adapters.values() for x in (a.down, a.up)]
+    assert away.training is not None
+    tensors += [x for moments in away.training.moments.values() for x in moments]
+    assert len(tensors) == 6 * len(lora.adapters) and all(x.is_meta for x in tensors)
+    assert away.weight == 0.5 and away.losses == lora.losses
+
+
 # ---- to whom it belongs
 
 
@@ -248,10 +260,14 @@ def independent_loss(model: Model, session: DragSession, unet: Any, step: int, *
     target = noise
     if scheduler.config.prediction_type == "v_prediction":
         target = scheduler.get_velocity(z, noise, t)
-    text = model.embed(session.prompt)
-    assert isinstance(text, Tensor)
+    text, more = model.embed(session.prompt), {}
+    if isinstance(text, Conditioning):
+        text = text.sized(*reversed(session._frame.working))
+        assert text.sizes is not None
+        added = {"text_embeds": text.pooled.repeat(len(z), 1), "time_ids": text.sizes.repeat(len(z), 1)}
+        text, more = text.text, {"added_cond_kwargs": added}
     with torch.no_grad():
-        predicted = unet(scheduler.add_noise(z, noise, t), t, text.repeat(len(z), 1, 1)).sample
+        predicted = unet(scheduler.add_noise(z, noise, t), t, text.repeat(len(z), 1, 1), **more).sample
     return float(((predicted - target) ** 2).mean())
 
 
@@ -261,6 +277,15 @@ def test_first_loss_is_the_models_own(model: Model) -> None:
     (step,) = session.fit_lora(1, **FIT)
     assert step.loss == pytest.approx(independent_loss(model, session, model.pipeline.unet, 1), rel=1e-4)
     assert step.step == 1 and step.lr == FIT["lr"] and step.seconds > 0
+
+
+def test_sdxl_is_fitted_with_its_added_conditions(sdxl: Any) -> None:
+    model = Model(sdxl)
+    session = make_session(model)
+    first, _ = session.fit_lora(2, **FIT)
+    assert first.loss == pytest.approx(independent_loss(model, session, sdxl.unet, 1), rel=1e-4)
+    assert session.lora is not None and len(session.lora.adapters) > 100
+    take(session, 1)
 
 
 def test_later_losses_are_those_of_the_fused_model(model: Model) -> None:
@@ -458,6 +483,18 @@ def test_gradient_checkpointing_gives_the_same_bits_and_runs_blocks_again(small:
         counts.append(len(calls))
     assert_same_bits(*loras)
     assert counts == [2, 4]
+
+
+def test_low_memory_fits_with_checkpoints_and_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = fit(make_session(Model(build_sd15())), 2)
+    asked: list[int] = []
+    enable = UNet2DConditionModel.enable_gradient_checkpointing
+    monkeypatch.setattr(
+        UNet2DConditionModel, "enable_gradient_checkpointing", lambda self: (asked.append(1), enable(self))
+    )
+    low = fit(make_session(Model(build_sd15(), memory="low")), 2)
+    assert asked == [1]
+    assert_same_bits(low, usual)
 
 
 def test_numbers_that_are_not_finite_leave_the_last_good_lora(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,16 @@ class Lora:
         """The same at another strength, 0 to 1."""
         return dataclasses.replace(self, weight=weight)
 
+    def to(self, device: torch.device | str) -> Lora:
+        """The same on a device, its training too."""
+        adapters = {n: Adapter(a.down.to(device), a.up.to(device), a.scale) for n, a in self.adapters.items()}
+        training = self.training
+        if training is not None:
+            moments = {n: (m[0].to(device), m[1].to(device), m[2].to(device), m[3].to(device))
+                       for n, m in training.moments.items()}  # fmt: skip
+            training = dataclasses.replace(training, moments=moments)
+        return dataclasses.replace(self, adapters=adapters, training=training)
+
     def require_fit(self, model: Model) -> None:
         """Raise ValueError, naming the first layer that differs, unless it was made for such a model."""
         unet = bare_unet(model)
