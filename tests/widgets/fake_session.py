@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,17 @@ def snapshot(
 class FakeSession:
     """Does nothing but count, and keeps the rules of `DragSession` about what a change forgets.
 
-    Every unit of work is noted in `log`, as "iterate 3" is, and takes `seconds`; with a gate it waits
-    for `gate.release()` first.  Units named in `fails` raise.  Two at once are an error.
+    Every unit of work is noted in `log`, as "iterate 3" is, and takes `seconds` (or `seconds(unit)`); with
+    a gate it waits for `gate.release()` first.  Units named in `fails` raise.  Two at once are an error.
     """
 
-    def __init__(self, *, seconds: float = 0.0, gate: threading.Semaphore | None = None, fails: Any = ()) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float | Callable[[str], float] = 0.0,
+        gate: threading.Semaphore | None = None,
+        fails: Any = (),
+    ) -> None:
         self.seconds, self.gate, self.fails = seconds, gate, set(fails)
         self.log: list[str] = []
         self.image = Image.new("RGB", (32, 32))
@@ -145,8 +151,8 @@ class FakeSession:
         assert self._working.acquire(blocking=False), f"{what} while something else was at work"
         try:
             if self.gate is not None:
-                assert self.gate.acquire(timeout=20), f"the test forgot to let through {what!r}"
-            time.sleep(self.seconds)
+                assert self.gate.acquire(timeout=100), f"the test forgot to let through {what!r}"
+            time.sleep(self.seconds(what) if callable(self.seconds) else self.seconds)
             self.log.append(what)
             if what in self.fails:
                 raise FloatingPointError(f"{what} is not finite; the session stays at the last good iteration.")

@@ -8,11 +8,10 @@ from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 import traitlets
 
-from dragnoise import DragSession, geometry
-from dragnoise_widgets import edits, keys, status, store
+from dragnoise import DragSession
+from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
 from dragnoise_widgets.edits import Point, Sketch, Spot
 from dragnoise_widgets.link import link
@@ -20,7 +19,7 @@ from dragnoise_widgets.masks import Mask, read_mask
 from dragnoise_widgets.pointer import Pointer
 from dragnoise_widgets.surface import Surface
 from dragnoise_widgets.table import PointTable
-from dragnoise_widgets.toolbar import Toolbar, brush_limit
+from dragnoise_widgets.toolbar import Toolbar
 from dragnoise_widgets.view import View
 
 NO_PICTURE = (512, 512)
@@ -80,8 +79,10 @@ class DragCanvas(widgets.Box):
         column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
         super().__init__([column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
 
-        for name, control in (("tool", "tool"), ("brush_size", "brush"), ("opacity", "opacity")):
-            traitlets.link((self, name), (getattr(self.toolbar, control), "value"))
+        tenths = partial(round, ndigits=1)  # a slider sends 15.999999999999998
+        traitlets.link((self, "tool"), (self.toolbar.tool, "value"))
+        traitlets.link((self, "opacity"), (self.toolbar.opacity, "value"))
+        traitlets.link((self, "brush_size"), (self.toolbar.brush, "value"), transform=(float, tenths))
         self.canvas.on_client_ready(partial(self.guarded, self.redraw))
         self._surface.show_picture(None, self.view)
         self.image, self.drags, self.mask = image, drags, mask
@@ -118,7 +119,7 @@ class DragCanvas(widgets.Box):
     def resize_brush(self, steps: int) -> None:
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
         wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
-        self.brush_size = min(max(wider, 1.0), brush_limit(self.sketch.size))
+        self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
 
     def invert_mask(self) -> None:
         """What may change may not, and the other way round."""
@@ -169,15 +170,17 @@ class DragCanvas(widgets.Box):
 
         before: called after the step and before the drawing.
         """
-        with LOCK:
-            sketch = step(self.sketch)
-            if sketch.edit != self.sketch.edit:
-                self._message = ""
-            self.sketch = sketch
-            if before is not None:
-                before()
-            self._draw()
-        self._publish()
+        try:
+            with LOCK:
+                sketch = step(self.sketch)
+                if sketch.edit != self.sketch.edit:
+                    self._message = ""
+                self.sketch = sketch
+                if before is not None:
+                    before()
+                self._draw()
+        finally:  # whether it could be drawn or not
+            self._publish()
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call it; what it raises is reported and not passed on, for ipywidgets would lose it."""
@@ -201,18 +204,20 @@ class DragCanvas(widgets.Box):
         return View.of(self.sketch.size)
 
     def _draw(self) -> None:
-        pointer, tool = self.pointer, self.tool
-        brush = None if tool == "drag" or self.view_only else self.brush_size
+        pointer, edit = self.pointer, self.sketch.edit
+        hovered = edits.place(edit, pointer.hovered) if pointer.hovered in edits.spots(edit) else None
+        brush = None if self.tool == "drag" or self.view_only else self.brush_size
         self._surface.draw(
             self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,
-            hovered=pointer.hovered,
+            hovered=hovered,
         )  # fmt: skip
         self._show()
 
     def _show(self) -> None:
         """Bring buttons, table and status line in line, if there is anything to."""
         sketch, view_only, has_picture = self.sketch, self.view_only, self.image is not None
-        shown = (sketch.size, sketch.edit, sketch.selected, view_only, self.tool, has_picture, self._message)
+        steps = not sketch.past, not sketch.future
+        shown = (sketch.size, sketch.edit, sketch.selected, steps, view_only, self.tool, has_picture, self._message)
         if shown != self._shown:
             self._shown = shown
             self.toolbar.show(sketch, view_only=view_only)
@@ -234,6 +239,7 @@ class DragCanvas(widgets.Box):
                 for name, value in differing.items():
                     self._own = value
                     setattr(self, name, value)
+                    self._own = _NOTHING
         except BaseException:
             self._publishing, self._own = False, _NOTHING
             raise
@@ -247,7 +253,6 @@ class DragCanvas(widgets.Box):
             if self.drags != edit.drags:
                 differing["drags"] = edit.drags
             if self._mask != edit.mask:
-                self._mask = edit.mask
                 differing["mask"] = None if edit.mask is None else edit.mask.array
             if self.selected != index:
                 differing["selected"] = index
@@ -256,62 +261,41 @@ class DragCanvas(widgets.Box):
 
     # ---- traits set from outside -------------------------------------------------------------
 
-    @traitlets.validate("brush_size")
-    def _checked_brush(self, proposal: Any) -> float:
-        limit = brush_limit(self.sketch.size)
-        if not 1 <= proposal.value <= limit:
-            raise ValueError(f"brush_size is {proposal.value}; give 1..{limit:g} image pixels for this picture.")
-        return proposal.value
-
-    @traitlets.validate("image", "drags", "mask", "trajectory", "selected")
+    @traitlets.validate("image", "drags", "mask", "trajectory", "selected", "brush_size")
     def _checked(self, proposal: Any) -> Any:
-        name, value = proposal.trait.name, proposal.value
-        if value is self._own:
-            return value
-        if name == "image":
-            return None if value is None else geometry.as_picture(value)
-        if name == "trajectory":
-            return tuple(_anchors(k, anchors) for k, anchors in enumerate(value))
-        if name == "selected":
-            if not -1 <= value < len(self.drags):
-                raise ValueError(f"there is no drag {value} to select; give 0..{len(self.drags) - 1}, or -1 for none.")
-            return value
-        if self.image is None and value is not None and len(value):
-            raise ValueError(f"there is no picture to have {name} on; set canvas.image first.")
-        if name == "drags":
-            return geometry.as_drags(value, self.sketch.size)
-        mask = Mask.of(geometry.as_mask(value, self.sketch.size))
-        return None if mask is None else mask.array
+        if proposal.value is self._own:
+            return proposal.value
+        return getattr(checks, proposal.trait.name)(proposal.value, self.sketch, self.image)
 
     @traitlets.observe("drags", "mask", "selected")
     def _adopt(self, change: Any) -> None:
+        if change.name == "mask":
+            self._mask = Mask.of(change.new)
         if change.new is self._own:
             self._own = _NOTHING
         elif change.name == "drags":
             self.change(partial(edits.with_drags, drags=change.new))
         elif change.name == "mask":
-            self._mask = Mask.of(change.new)
             self.change(partial(edits.with_mask, array=change.new))
         elif change.new != edits.PENDING or self.sketch.selected not in (None, edits.LONE):
             self.change(partial(edits.select, spot=Spot(change.new, "objective")))
 
     @traitlets.observe("image")
     def _image_changed(self, change: Any) -> None:
+        size = NO_PICTURE if change.new is None else change.new.size
         with LOCK:
-            size = NO_PICTURE if change.new is None else change.new.size
-            if size != self.sketch.size or change.new is None:
-                self.sketch = Sketch(size)
-                self._message = ""
+            if another := size != self.sketch.size or change.new is None:
+                self.sketch, self._message = Sketch(size), ""
             self._surface.show_picture(change.new, self.view)
-        if self.toolbar.brush.max != brush_limit(size):
-            self.toolbar.brush.max = brush_limit(size)
-            self.brush_size = max(round(max(size) / 8), 1)
         self.change(edits.cancel)
+        if another:
+            self.trajectory = ()
+            self.toolbar.brush.max = checks.brush_limit(size)
+            self.brush_size = max(round(max(size) / 8), 1)
 
     @traitlets.observe("trajectory")
     def _trajectory_changed(self, change: Any) -> None:
-        most = max(map(len, change.new), default=0)
-        self._paths = tuple(tuple((x, y) for a in change.new for x, y in a[i : i + 1].tolist()) for i in range(most))
+        self._paths = checks.paths(change.new)
         self.change(lambda sketch: sketch)
 
     @traitlets.observe("tool", "brush_size", "opacity", "view_only")
@@ -337,11 +321,3 @@ class DragCanvas(widgets.Box):
 
 
 _NOTHING = object()
-
-
-def _anchors(k: int, anchors: Any) -> np.ndarray:
-    array = np.array(anchors, np.float64)
-    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
-        raise ValueError(f"trajectory[{k}] must be (m, 2) finite anchors in image pixels, not {anchors!r:.60}.")
-    array.setflags(write=False)
-    return array

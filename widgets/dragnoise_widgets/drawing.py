@@ -34,7 +34,7 @@ class Scene:
     """All that the layers show.
 
     paths: for each anchor where it has been, the latest last.  opacity: the mask's, 0..1.
-    cursor: where the pointer hovers, as far as it is shown.  hovered: the point that a press would take.
+    cursor: where the pointer hovers, as far as it is shown.  hovered: where the point is that a press would take.
     """
 
     view: View
@@ -45,7 +45,7 @@ class Scene:
     paths: tuple[tuple[Point, ...], ...] = ()
     brush: float | None = None
     cursor: Point | None = None
-    hovered: Spot | None = None
+    hovered: Point | None = None
 
 
 # --------------------------------------------------------------------------------------- layers
@@ -109,7 +109,7 @@ def draw_interaction(canvas: Any, scene: Scene) -> None:
             _arrow(canvas, scene, drag.anchor, drag.objective)
             _pair(canvas, scene, gesture.spot.index, drag.anchor, drag.objective)
     elif scene.brush is None and scene.hovered is not None:
-        _ring(canvas, scene.view, edits.place(edit, scene.hovered), RADIUS + 5, LIGHT, 2)
+        _ring(canvas, scene.view, scene.hovered, RADIUS + 5, LIGHT, 2)
     elif scene.brush is None and scene.cursor is not None and edit.pending is not None:
         _dashed(canvas, scene.view.to_canvas(edit.pending), scene.view.to_canvas(scene.cursor))
     if scene.brush is not None and scene.cursor is not None:

@@ -164,11 +164,11 @@ def inside(sketch: Sketch, point: Point) -> Point:
 
 
 def place(edit: Edit, spot: Spot) -> Point:
-    """Where a point is; KeyError if there is none."""
+    """Where a point is; IndexError if there is none."""
     if spot.index == PENDING and edit.pending is not None:
         return edit.pending
     if not 0 <= spot.index < len(edit.drags):
-        raise KeyError(f"there is no drag {spot.index}")
+        raise IndexError(f"drag {spot.index} is not there any more.")
     return getattr(edit.drags[spot.index], spot.end)
 
 

@@ -39,13 +39,12 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
     unwatch = session.watch(pull)
     push()
 
-    def unlink() -> None:
-        unwatch()
-        if ended:
-            canvas.unobserve(push, ["drags", "mask"])
-            ended.clear()
+    ends = [unwatch, lambda: canvas.unobserve(push, ["drags", "mask"])]
 
-    ended = [True]
+    def unlink() -> None:
+        while ends:
+            ends.pop()()
+
     return unlink
 
 

@@ -42,7 +42,8 @@ class Preview(widgets.VBox):
         self.caption = widgets.HTML(layout={"margin": "0 2px"})
         self.slider = widgets.IntSlider(
             value=0, min=0, max=100, readout=False, description="before / after",
-            style={"description_width": "initial"}, layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
+            style={"description_width": "initial"},
+            layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
             options=CHOICES, value="auto", description="preview", layout={"width": "150px"},

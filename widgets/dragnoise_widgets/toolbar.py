@@ -33,10 +33,10 @@ class Toolbar(widgets.HBox):
         self.redo = _button("↷", "Redo (Shift+Ctrl+Z)", actions["redo"])
         self.delete = _button("", "Remove the selected drag (Delete)", actions["delete"], icon="trash")
         self.brush = widgets.FloatSlider(
-            min=1, max=64, step=1, description="brush", readout_format=".0f", **_slider("210px")
+            min=1, max=64, step=1, description="brush", readout_format=".0f", **_slider("190px")
         )
         self.opacity = widgets.FloatSlider(
-            min=0, max=1, step=0.05, description="opacity", readout=False, **_slider("150px")
+            min=0, max=1, step=0.05, description="opacity", readout=False, **_slider("140px")
         )
         self.invert = _button("", "Invert the mask", actions["invert_mask"], icon="adjust")
         self.clear = _button("", "Remove the mask: all may change", actions["clear_mask"], icon="times")
@@ -47,6 +47,7 @@ class Toolbar(widgets.HBox):
         self.save = widgets.HTML(layout={"margin": "0"})
         self.load.observe(lambda _: self._loaded(actions["load_mask"]), "value")
         self.load.add_class("dragnoise-upload")
+        self.brush.add_class("dragnoise-brush")
         styles = widgets.HTML(_STYLES, layout={"width": "8px", "margin": "0"})
         row = {"flex_flow": "row wrap", "align_items": "center"}
         mask_tools = [self.brush, self.opacity, self.invert, self.clear, self.load, self.save]
@@ -73,11 +74,6 @@ class Toolbar(widgets.HBox):
             load_mask(data)
 
 
-def brush_limit(size: tuple[int, int]) -> float:
-    """The thickest brush for a picture of (width, height): half its longer side."""
-    return max(max(size) / 2, 1.0)
-
-
 def uploaded(upload: widgets.FileUpload) -> bytes | None:
     """What was uploaded last, taken out, so that the same file can be given again; None if nothing.
 
@@ -91,10 +87,11 @@ def uploaded(upload: widgets.FileUpload) -> bytes | None:
     return data
 
 
-# A file upload counts its files beside the icon, and a link in HTML stands a little high.
+# A file upload counts its files beside the icon, a readout is wide, and a link in HTML stands a little high.
 _STYLES = f"""<style>
 .dragnoise-upload {{ font-size: 0 }}
-.dragnoise-upload i {{ font-size: 14px }}
+.dragnoise-upload i {{ font-size: 14px; line-height: 28px; vertical-align: top }}
+.dragnoise-brush .widget-readout {{ min-width: 30px }}
 .dragnoise-save {{ display: block; width: {NARROW}; margin: 2px }}
 </style>"""
 

@@ -1,0 +1,29 @@
+"""A session and a studio of the quickest model, driven inline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from helpers import smooth_picture
+
+from dragnoise import Drag, DragConfig, DragSession, Model
+from dragnoise_widgets.studio import DragStudio
+
+QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=9, lr=0.2, r2=2, side=64)
+DRAGS = (Drag((30.0, 40.0), (44.0, 36.0)), Drag((10.0, 12.0), (10.0, 28.0)))
+
+
+@pytest.fixture
+def session(small: Model) -> DragSession:
+    session = DragSession(small, smooth_picture(72, 56), "a creature", QUICK)
+    session.drags = DRAGS
+    return session
+
+
+@pytest.fixture
+def studio(session: DragSession) -> Iterator[DragStudio]:
+    studio = DragStudio(session, inline=True)
+    yield studio
+    assert not studio.journal.text, "\n".join(studio.journal.text)
+    studio.close()

@@ -1,0 +1,509 @@
+"""The studio: what is done by hand and by code is one thing, and nothing that goes wrong ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_one_sentence, smooth_picture
+from PIL import Image
+
+from dragnoise import Drag, DragSession, Model, Snapshot
+from dragnoise_widgets.studio import DragStudio
+
+WAIT = 60.0
+
+
+@pytest.fixture
+def troubled(session: DragSession) -> Iterator[DragStudio]:
+    """A studio in which something will go wrong, so that its log need not stay empty."""
+    studio = DragStudio(session, inline=True)
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def threaded(session: DragSession) -> Iterator[DragStudio]:
+    studio = DragStudio(session)
+    yield studio
+    studio.stop()
+    assert studio.wait(WAIT)
+    studio.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = WAIT) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def pixels(picture: Image.Image | None) -> np.ndarray:
+    assert picture is not None
+    return np.asarray(picture)
+
+
+# ---- the same by hand and from code ---------------------------------------------------------------
+
+
+def test_it_begins_with_the_picture_as_it_was_given(studio: DragStudio, session: DragSession) -> None:
+    assert studio.session is session
+    assert studio.canvas.drags == session.drags
+    assert studio.canvas.image is session.image
+    assert studio.image is session.image
+    assert not session.inverted
+    assert studio.transport.pause.disabled
+    assert not studio.transport.run.disabled
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_step_makes_the_iteration_that_the_bare_session_makes(
+    studio: DragStudio, session: DragSession, by_hand: bool
+) -> None:
+    bare = DragSession(session.model, session.image, session.prompt, session.config)
+    bare.drags = session.drags
+    for _ in range(3):
+        if by_hand:
+            studio.transport.step.click()
+        else:
+            studio.step()
+        bare.step()
+    assert len(session.history) == 4
+    assert (session.bottleneck == bare.bottleneck).all()
+    np.testing.assert_array_equal(pixels(studio.image), pixels(bare.render()))
+    assert studio.iteration == studio.transport.scrubber.value == studio.transport.scrubber.max == 3
+    assert "iteration 3" in studio.preview.caption.value
+    assert f"loss {session.history[3].loss:.4g}" in studio.transport.line.value
+
+
+def test_step_n(studio: DragStudio, session: DragSession) -> None:
+    studio.step(4)
+    assert len(session.history) == 5
+
+
+def test_run_goes_to_the_end(studio: DragStudio, session: DragSession) -> None:
+    studio.transport.run.click()
+    assert session.status == "max_iterations"
+    assert studio.iteration == session.config.max_iterations
+    assert studio.transport.bar.layout.visibility == "hidden"
+
+
+def test_prepare_inverts_and_iterates_not(studio: DragStudio, session: DragSession) -> None:
+    studio.transport.prepare.click()
+    assert session.inverted
+    assert len(session.history) <= 1
+
+
+def test_prepare_fits_a_lora_when_it_is_ticked(studio: DragStudio, session: DragSession) -> None:
+    studio.transport.lora.value = True
+    studio.transport.lora_steps.value = 2
+    studio.transport.prepare.click()
+    assert session.inverted
+    assert session.lora is not None
+    assert session.lora.steps == 2
+
+
+def test_the_canvas_and_the_session_are_one(studio: DragStudio, session: DragSession) -> None:
+    session.drags = [((20, 20), (40, 20))]
+    assert studio.canvas.drags == session.drags
+    studio.canvas.drags = [((8, 9), (30, 31)), ((50, 20), (40, 20))]
+    assert session.drags == (Drag((8.0, 9.0), (30.0, 31.0)), Drag((50.0, 20.0), (40.0, 20.0)))
+    mask = np.zeros((56, 72), bool)
+    mask[10:30, 10:50] = True
+    studio.canvas.mask = mask
+    np.testing.assert_array_equal(session.mask, mask)
+
+
+def test_the_path_on_the_canvas_is_the_history_and_where_the_anchors_are_now(
+    studio: DragStudio, session: DragSession
+) -> None:
+    studio.step(3)
+    expected = [*(s.anchors for s in session.history), session.anchors]
+    np.testing.assert_allclose(np.stack(studio.canvas.trajectory), np.stack(expected))
+
+
+def test_other_drags_clear_the_path(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    studio.canvas.drags = [((8, 9), (30, 31))]
+    assert studio.canvas.trajectory == ()
+    assert studio.transport.scrubber.max == 0
+    assert studio.image is session.image
+    studio.step()
+    assert len(session.history) == 2
+
+
+# ---- through the history --------------------------------------------------------------------------
+
+
+def test_the_scrubber_shows_an_iteration_and_changes_nothing(studio: DragStudio, session: DragSession) -> None:
+    studio.step(4)
+    newest = pixels(studio.image)
+    studio.transport.scrubber.value = 1
+    assert studio.iteration == 1
+    assert len(session.history) == 5
+    np.testing.assert_array_equal(np.stack(studio.canvas.trajectory), [s.anchors for s in session.history[:2]])
+    np.testing.assert_array_equal(pixels(studio.image), pixels(session.branch(1).render()))
+    assert (pixels(studio.image) != newest).any()
+    assert f"loss {session.history[1].loss:.4g}" in studio.transport.line.value
+    studio.show(None)
+    np.testing.assert_array_equal(pixels(studio.image), newest)
+    assert studio.transport.scrubber.value == 4
+
+
+def test_a_picture_is_rendered_once(studio: DragStudio) -> None:
+    studio.step(2)
+    studio.show(1)
+    first = studio.image
+    studio.show(None)
+    studio.show(1)
+    assert studio.image is first
+
+
+def test_back_to_here_and_the_same_bits_again(studio: DragStudio, session: DragSession) -> None:
+    studio.step(4)
+    last = session.history[4]
+    studio.show(2)
+    studio.transport.rewind.click()
+    assert len(session.history) == 3
+    assert studio.iteration == 2
+    assert studio.transport.go_on.disabled  # there is nothing after it any more
+    studio.step(2)
+    assert (session.history[4].bottleneck == last.bottleneck).all()
+    assert session.history[4] is not last
+
+
+def test_go_on_from_here(studio: DragStudio, session: DragSession) -> None:
+    studio.step(5)
+    fifth = session.history[5]
+    studio.transport.scrubber.value = 2
+    studio.configure(lr=0.05)
+    studio.transport.go_on.click()
+    assert session.status == "max_iterations"
+    assert (session.history[5].bottleneck != fifth.bottleneck).any()  # the change counts from there on
+    assert studio.iteration == session.config.max_iterations
+
+
+def test_show_beyond(studio: DragStudio) -> None:
+    studio.step(2)
+    with pytest.raises(IndexError, match="no iteration 7") as caught:
+        studio.show(7)
+    assert_one_sentence(caught.value)
+    assert studio.iteration == 2
+
+
+def test_branch(studio: DragStudio, session: DragSession) -> None:
+    studio.step(4)
+    studio.show(2)
+    studio.transport.branch.click()
+    branch = studio.session
+    assert branch is not session
+    assert len(branch.history) == 3
+    assert len(session.history) == 5
+    studio.configure(lr=0.01)
+    studio.step()
+    assert session.config.lr == 0.2
+    assert studio.library.sessions == (session, branch)
+    studio.library.keeping.branch.value = 0
+    assert studio.session is session
+    assert studio.iteration == 4
+
+
+def test_compared_branches_are_before_and_after(studio: DragStudio, session: DragSession) -> None:
+    studio.step(3)
+    mine = studio.image
+    studio.branch(0)
+    assert studio.preview.before is session.image
+    studio.library.keeping.other.value = 0
+    assert studio.preview.before is mine
+    assert studio.library.compared_history is session.history
+
+
+# ---- pausing --------------------------------------------------------------------------------------
+
+
+def test_break_when(studio: DragStudio, session: DragSession) -> None:
+    def third(snapshot: Snapshot) -> bool:
+        return snapshot.iteration == 3
+
+    remove = studio.break_when(third)
+    studio.run()
+    assert studio.runner.state == "paused"
+    assert len(session.history) == 4
+    assert "third was true" in studio.transport.line.value
+    remove()
+    studio.run()
+    assert session.status == "max_iterations"
+
+
+def test_breakpoints_by_hand(studio: DragStudio, session: DragSession) -> None:
+    studio.stops.numbers["at"].value = 2
+    studio.stops.ticks["at"].value = True
+    studio.run()
+    assert len(session.history) == 3
+    assert "iteration 2 is done" in studio.transport.line.value
+    studio.stops.ticks["at"].value = False
+    studio.run()
+    assert session.status == "max_iterations"
+
+
+@pytest.mark.parametrize("name", ["reached", "jumped", "stuck", "rising"])
+def test_every_row_is_its_breakpoint(studio: DragStudio, session: DragSession, name: str) -> None:
+    from dragnoise_widgets import breakpoints
+    from dragnoise_widgets.breakpoints import supervision_pixel
+
+    pixel = supervision_pixel(session)
+    made = {
+        "reached": breakpoints.reached(session.config.tolerance * pixel),
+        "jumped": breakpoints.jumped(session.config.r2 * pixel),
+        "stuck": breakpoints.stuck(2, within=session.config.tolerance * pixel),
+        "rising": breakpoints.rising(2),
+    }[name]
+    if name in studio.stops.numbers:
+        studio.stops.numbers[name].value = 2
+    for _ in range(6):
+        session.step()
+    studio.stops.ticks[name].value = True
+    (chosen,) = studio.runner.breakpoints
+    histories = [session.history.upto(k) for k in range(len(session.history))]
+    assert [chosen(h) for h in histories] == [made(h) for h in histories]
+
+
+# ---- what goes wrong --------------------------------------------------------------------------------
+
+
+def test_an_error_in_the_work_is_told_and_the_next_step_works(troubled: DragStudio, session: DragSession) -> None:
+    troubled.runner.call(lambda _: 1 / 0)
+    assert "division by zero" in troubled.transport.line.value
+    assert any("ZeroDivisionError" in entry and "Traceback" in entry for entry in troubled.journal.text)
+    troubled.step()
+    assert len(session.history) == 2
+    assert "division" not in troubled.transport.line.value
+
+
+def test_an_error_of_a_button_is_told(troubled: DragStudio, session: DragSession) -> None:
+    troubled.canvas.drags = ()
+    assert troubled.transport.run.disabled
+    troubled.transport._actions["step"]()  # as if the page had not heard yet
+    assert "nothing to drag" in troubled.transport.line.value
+    troubled.canvas.drags = [((8, 9), (30, 31))]
+    troubled.transport.step.click()
+    assert len(session.history) == 2
+
+
+def test_an_error_of_the_canvas_is_told(troubled: DragStudio) -> None:
+    troubled.canvas.report("the mask must be a PNG.")
+    assert "the mask must be a PNG." in troubled.transport.line.value
+    assert any("the mask must be a PNG." in entry for entry in troubled.journal.text)
+
+
+def test_without_a_model_one_can_look(troubled: DragStudio, session: DragSession, tmp_path: Path) -> None:
+    troubled.step(2)
+    session.save(tmp_path / "edit.drag")
+    opened = DragSession.open(tmp_path / "edit.drag")
+    troubled.session = opened
+    assert troubled.transport.scrubber.max == 2
+    troubled.show(1)
+    assert len(troubled.canvas.trajectory) == 2
+    troubled.transport.step.click()
+    assert "model" in troubled.transport.line.value
+    assert len(opened.history) == 3
+
+
+def test_wrong_session() -> None:
+    with pytest.raises(TypeError, match="DragSession") as caught:
+        DragStudio("picture.png", inline=True)  # type: ignore[arg-type]
+    assert_one_sentence(caught.value)
+
+
+# ---- from nothing -----------------------------------------------------------------------------------
+
+
+def png(picture: Image.Image) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def empty(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[DragStudio]:
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: small)
+    studio = DragStudio(inline=True)
+    yield studio
+    studio.close()
+
+
+def test_without_a_session_it_says_how_to_begin(empty: DragStudio) -> None:
+    assert "Upload" in empty.transport.line.value
+    assert all(button.disabled for button in (empty.transport.run, empty.transport.step, empty.transport.prepare))
+    with pytest.raises(RuntimeError, match="Example") as caught:
+        empty.step()
+    assert_one_sentence(caught.value)
+
+
+def test_example(empty: DragStudio) -> None:
+    empty.library.source.example.click()
+    assert empty.session.image.size == (128, 128)
+    assert len(empty.canvas.drags) == 1
+    assert empty.session.prompt == empty.library.source.prompt.value != ""
+
+
+def test_upload(empty: DragStudio) -> None:
+    empty.library.source.prompt.value = "a red fox"
+    picture = smooth_picture(90, 64)
+    empty.library.upload(png(picture))
+    assert empty.session.prompt == "a red fox"
+    np.testing.assert_array_equal(pixels(empty.session.image), pixels(picture))
+    assert empty.canvas.image is empty.session.image
+
+
+def test_upload_of_no_picture(empty: DragStudio) -> None:
+    empty.library.source._actions["picture"](b"no picture at all")
+    assert "cannot be read as a picture" in empty.transport.line.value
+    with pytest.raises(RuntimeError):
+        _ = empty.session
+
+
+def test_another_prompt_keeps_the_drags_and_loses_nothing(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    studio.library.source.prompt.value = "a green creature"
+    assert studio.session is not session
+    assert studio.session.prompt == "a green creature"
+    assert studio.session.drags == session.drags
+    assert studio.session.config == session.config
+    assert len(session.history) == 3
+    assert session in studio.library.sessions
+
+
+def test_another_model(studio: DragStudio, session: DragSession, small: Model, monkeypatch: Any) -> None:
+    other = Model(small.pipeline, name="another")
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: {"another": other}[name])
+    studio.library.source.model.value = "another"
+    studio.library.source.load.click()
+    assert studio.session.model is other
+    assert studio.session.drags == session.drags
+
+
+def test_a_model_that_cannot_be_loaded(troubled: DragStudio, session: DragSession, monkeypatch: Any) -> None:
+    def fail(name: str) -> Model:
+        raise OSError(f"there is no model {name!r}.")
+
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", fail)
+    troubled.library.source.model.value = "nowhere"
+    troubled.library.source.load.click()
+    assert "there is no model 'nowhere'." in troubled.transport.line.value.replace("&#x27;", "'")
+    assert troubled.session is session
+
+
+# ---- files ------------------------------------------------------------------------------------------
+
+
+def test_save_and_open(
+    studio: DragStudio, session: DragSession, tmp_path: Path, small: Model, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: small)
+    studio.step(2)
+    keeping = studio.library.keeping
+    keeping.path.value = str(tmp_path / "edit.drag")
+    keeping.save_button.click()
+    assert (tmp_path / "edit.drag").is_file()
+    keeping.open_button.click()
+    assert studio.session is not session
+    assert len(studio.session.history) == 3
+    studio.step()
+    session.step()
+    assert (studio.session.bottleneck == session.bottleneck).all()
+    studio.journal.text.clear()
+
+
+def test_autosave_is_found_after_a_restart(
+    session: DragSession, tmp_path: Path, small: Model, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: small)
+    path = tmp_path / "auto.drag"
+    first = DragStudio(session, inline=True, autosave=path, every=1)
+    assert first.library.keeping.found.layout.display == "none"
+    first.step(3)
+    assert path.is_file()
+    fresh = DragSession(small, session.image, session.prompt, session.config)
+    second = DragStudio(fresh, inline=True, autosave=path, every=1)
+    assert second.library.keeping.found.layout.display == ""
+    _, button = second.library.keeping.found.children
+    button.click()
+    assert len(second.session.history) == 4
+    assert second.library.keeping.found.layout.display == "none"
+    first.close()
+    second.close()
+
+
+# ---- with threads -----------------------------------------------------------------------------------
+
+
+def test_threads_run_pause_scrub_go_on(threaded: DragStudio, session: DragSession) -> None:
+    threaded.configure(max_iterations=2000)
+    threaded.run()
+    assert until(lambda: threaded.iteration >= 3)
+    threaded.pause()
+    assert threaded.wait(WAIT)
+    assert threaded.runner.state == "paused"
+    reached = len(session.history)
+    assert threaded.transport.scrubber.max == reached - 1
+    threaded.show(1)
+    assert threaded.wait(WAIT)
+    assert until(lambda: "iteration 1" in threaded.preview.caption.value)
+    np.testing.assert_array_equal(pixels(threaded.image), pixels(session.branch(1).render()))
+    threaded.configure(max_iterations=4)
+    threaded.go_on()
+    assert threaded.wait(WAIT)
+    assert len(session.history) == 5
+    assert not threaded.journal.text
+
+
+def test_deleting_a_point_while_it_runs(threaded: DragStudio, session: DragSession) -> None:
+    threaded.configure(max_iterations=2000)
+    threaded.run()
+    assert until(lambda: threaded.iteration >= 2)
+    threaded.canvas.delete(0)
+    assert until(lambda: len(session.drags) == 1 and threaded.iteration >= 2)
+    threaded.stop()
+    assert threaded.wait(WAIT)
+    assert session.drags == threaded.canvas.drags
+    assert len(session.history[-1].anchors) == 1
+    assert not threaded.journal.text
+
+
+def test_two_studios_on_one_session(threaded: DragStudio, session: DragSession) -> None:
+    second = DragStudio(session)
+    threading.Thread(target=threaded.step, args=(3,)).start()
+    second.step(3)
+    assert until(lambda: len(session.history) == 7)
+    assert threaded.wait(WAIT)
+    assert second.wait(WAIT)
+    assert threaded.iteration == second.iteration == 6
+    second.canvas.drags = [((8, 9), (30, 31))]
+    assert until(lambda: threaded.canvas.drags == second.canvas.drags == session.drags)
+    assert not [*threaded.journal.text, *second.journal.text]
+    second.close()
+    threaded.step()
+    assert until(lambda: len(session.history) == 2)
+
+
+def test_the_studio_adds_nothing_to_the_bits(threaded: DragStudio, session: DragSession) -> None:
+    threaded.inspector.visible = True
+    threaded.inspector.selected_index = 4
+    threaded.preview.every.value = 1
+    threaded.step(5)
+    assert threaded.wait(WAIT)
+    bare = DragSession(session.model, session.image, session.prompt, session.config)
+    bare.drags = session.drags
+    for _ in range(5):
+        bare.step()
+    assert (bare.bottleneck == session.bottleneck).all()
