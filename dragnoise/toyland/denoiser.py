@@ -11,8 +11,9 @@ An edit is followed along its whole way.  Denoising perfectly towards x from
 sqrt(a_e) z0 + sqrt(1 - a_e) n, the latent in which it began, DDIM keeps the noise
 n + sqrt(a_e / (1 - a_e)) (z0 - x) and lowers its share, so at timestep t the latent is
 sqrt(a_t) x + sqrt(1 - a_t) (that noise): what remains of z0 is to be told from x by the bottleneck
-alone.  Semantic propagation (DESIGN: Fig. 3 of the paper) asks exactly this of the decoder.  The
-lead's noise is its own and less, so that it is rational to follow it.
+alone.  Inversion besides leaves an imprint of the picture in its noise, about 0.3 z0 at timestep 681
+in the first model trained here, so n is given up to 0.5 of it.  Semantic propagation (section 3.2 of
+the paper) asks exactly this of the decoder.
 
 A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,9 +39,14 @@ from dragnoise.toyland.checkpoint import Average, Checkpoint
 from dragnoise.toyland.pictures import TRAIN_SEED
 from dragnoise.toyland.scenes import caption, sample_scene
 
-MAX_SNR = 5.0
-"""Above it a timestep counts no more for being less noisy (Min-SNR weighting; here of the square root, which
-gives noisy timesteps, where structure is decided, more weight than usual)."""
+MAX_GAIN = 6.0
+"""An error of the velocity counts 1, but that of a little noisy timestep less, so that the error of the clean latent
+it makes never counts more than this often."""
+EDITS, LED = 0.375, 0.125
+"""Shares of a batch, see `training_sample`."""
+INVERTED = 0.5
+"""Most of a picture's latent that the simulated noise of its inversion holds."""
+
 PROMPT_DROPOUT = 0.15
 
 
@@ -86,7 +93,8 @@ def train_denoiser(
         rng, torch_rng = np.random.default_rng(step), torch.Generator().manual_seed(step)
         torch.manual_seed(step)
         rows = np.sort(rng.choice(len(latents), batch, replace=False))
-        z0, other = (torch.from_numpy(part[rows].astype(np.float32)) for part in (latents, changed))
+        both_ways = torch.from_numpy(np.stack([latents[rows], changed[rows]]).astype(np.float32))
+        z0, other = torch.where(torch.rand(batch, 1, 1, 1, generator=torch_rng) < 0.5, both_ways, both_ways.flip(0))
         tokens = torch.where(torch.rand(batch, 1, generator=torch_rng) < PROMPT_DROPOUT, blank, ids[rows])
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 300) * min(1.0, 4 * (1 - step / steps) + 0.02)
@@ -94,7 +102,7 @@ def train_denoiser(
         shake = bottleneck_noise * torch.rand(batch, 1, 1, 1, generator=torch_rng)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             text = text_encoder(tokens[mine]).last_hidden_state
-            loss = loss_of(unet, text, shake[mine], *(part[mine] for part in sample))
+            loss = loss_of(unet, text, shake[mine], *sample[mine])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(both, ranks)
@@ -133,55 +141,71 @@ def load_denoiser(folder: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, CL
     return unet, text_encoder, tokenizer
 
 
-def training_sample(
-    z0: torch.Tensor, changed: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator
-) -> tuple[torch.Tensor, ...]:
-    """What a step needs of latents z0 and of the same scenes changed, both (B, 4, h, w), and alphas (1000,).
+class Sample(NamedTuple):
+    """What a step needs: the noisy latent z_t at timesteps t (B,), the latent that the bottleneck is made from with
+    its own timesteps, the velocity to predict and the weights (B,); latents are (B, 4, h, w)."""
 
-    Returns z_t and its timesteps (B,), z_lead and its timesteps, the noise in z_t and the weights
-    (B,).  z_lead is what the bottleneck is made from.  The first half of the rows are edits: the
-    lead shows the changed scene, z_t is on its way there from z0, so that its noise holds what is
-    left of z0 (see the module's text).  Then come an eighth with the same picture at 0.1-0.8 of the
-    timestep and noise of its own, and as many usual rows, z_lead = z_t, as remain.
+    z_t: torch.Tensor
+    t: torch.Tensor
+    z_lead: torch.Tensor
+    lead: torch.Tensor
+    velocity: torch.Tensor
+    weight: torch.Tensor
+
+    def __getitem__(self, rows: slice) -> Sample:  # type: ignore[override]
+        return Sample(*(part[rows] for part in self))
+
+
+def training_sample(z0: torch.Tensor, changed: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator) -> Sample:
+    """One batch of latents z0 and of the same scenes changed, both (B, 4, h, w), and alphas (1000,).
+
+    The first `EDITS` of the rows are edits: the lead shows the changed scene, z_t is on its way there
+    from z0, so that its noise holds what is left of z0 (see the module's text).  Then come `LED` of the
+    rows with the same picture at a less noisy timestep and noise of its own, and the rest are usual,
+    z_lead = z_t.
     """
     batch = len(z0)
-    edits, usual = slice(0, batch // 2), slice(batch // 2 + batch // 8, batch)
+    edits = slice(0, int(EDITS * batch))
+    usual = slice(int((EDITS + LED) * batch), batch)
     u = torch.rand(3, batch, generator=rng)
     t = (u[0] * len(alphas)).long()
     start = t.clone()  # where the edit began
-    start[edits] = (t.clamp(min=300) + (950 - t.clamp(min=300)).clamp(min=0) * u[1]).long()[edits]
-    lead = (start * (0.1 + 0.7 * u[2])).long()
+    low = t[edits].clamp(min=300)
+    start[edits] = (low + (950 - low).clamp(min=0) * u[1, edits]).long()
+    lead = (start * (0.2 + 0.8 * u[2])).long()
     noise, own = torch.randn(z0.shape, generator=rng), torch.randn(z0.shape, generator=rng)
     shown = z0.clone()
     shown[edits] = changed[edits]
+    imprint = INVERTED * torch.rand(2, len(low), 1, 1, 1, generator=rng)
+    noise[edits] = (1 - imprint[0] / 2) * noise[edits] + imprint[0] * z0[edits]
+    own[edits] = (1 - imprint[1] / 2) * own[edits] + imprint[1] * shown[edits]
     noise = noise + (alphas[start] / (1 - alphas[start])).sqrt()[:, None, None, None] * (z0 - shown)
     lead[usual], own[usual] = t[usual], noise[usual]
-    snr = alphas[t] / (1 - alphas[t])
-    weight = snr.clamp(max=MAX_SNR).sqrt() / snr
-    return add_noise(shown, noise, alphas[t]), t, add_noise(shown, own, alphas[lead]), lead, noise, weight
+    alpha = alphas[t][:, None, None, None]
+    return Sample(
+        z_t=add_noise(shown, noise, alphas[t]),
+        t=t,
+        z_lead=add_noise(shown, own, alphas[lead]),
+        lead=lead,
+        velocity=alpha.sqrt() * noise - (1 - alpha).sqrt() * shown,
+        weight=(MAX_GAIN * (1 - alphas[t])).clamp(max=1),
+    )
 
 
 def denoising_loss(
-    unet: UNet2DConditionModel,
-    text: torch.Tensor,
-    shake: torch.Tensor,
-    z_t: torch.Tensor,
-    t: torch.Tensor,
-    z_lead: torch.Tensor,
-    lead: torch.Tensor,
-    noise: torch.Tensor,
-    weight: torch.Tensor,
+    unet: UNet2DConditionModel, text: torch.Tensor, shake: torch.Tensor, *sample: torch.Tensor
 ) -> torch.Tensor:
-    """Weighted error of the noise predicted in z_t with the bottleneck of z_lead -> scalar.
+    """Weighted error of the velocity predicted in z_t with the bottleneck of z_lead -> scalar.
 
     text (B, tokens, width); shake (B, 1, 1, 1) noise put on the bottleneck, in its standard deviations;
-    the rest from `training_sample`.
+    sample: the parts of a `Sample`.
     """
+    z_t, t, z_lead, lead, velocity, weight = sample
     bottleneck = encode_bottleneck(unet, z_lead, lead, text)
     spread = shake * bottleneck.detach().float().std()
     bottleneck = bottleneck + (spread * torch.randn_like(bottleneck, dtype=torch.float32)).to(bottleneck.dtype)
     predicted = decode_bottleneck(unet, bottleneck, z_t, t, text)
-    return (weight * (predicted.float() - noise).square().mean((1, 2, 3))).mean()
+    return (weight * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
 
 
 def add_noise(z0: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:

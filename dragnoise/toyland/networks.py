@@ -26,9 +26,9 @@ _WORDS = ("a", "an", "with", "hat", "by", "at", "day", "dawn", "dusk", "night", 
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's DDIM scheduler."""
+    """Stable Diffusion 2.1's DDIM scheduler."""
     return DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ def build_unet() -> UNet2DConditionModel:
     unet = UNet2DConditionModel(
         sample_size=32,
         layers_per_block=1,
-        block_out_channels=(64, 192, 192),
+        block_out_channels=(64, 64, 192),
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         cross_attention_dim=96,

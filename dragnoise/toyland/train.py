@@ -96,9 +96,6 @@ def train_in_processes(run: Path, steps: int, processes: int) -> None:
 
 def _train_share(rank: int, processes: int, meeting: str, run: Path, steps: int) -> None:
     torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     dist.init_process_group("gloo", init_method=f"file://{meeting}/meet", rank=rank, world_size=processes)
     train_in_processes(run, steps, 1)
