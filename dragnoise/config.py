@@ -136,6 +136,7 @@ class DragConfig:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
             raise ValueError(f"{name}={value!r} must be an integer of at least {low}.")
+        object.__setattr__(self, name, int(value))  # numpy's numbers cannot be written to a file
 
     def _number(self, name: str, *, positive: bool = False) -> None:
         value = getattr(self, name)
@@ -143,6 +144,7 @@ class DragConfig:
             raise ValueError(f"{name}={value!r} must be a finite number.")
         if value < 0 or (positive and value == 0):
             raise ValueError(f"{name}={value!r} must be {'above' if positive else 'at least'} 0.")
+        object.__setattr__(self, name, float(value))
 
     def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)

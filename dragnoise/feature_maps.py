@@ -45,7 +45,7 @@ def measure(session: DragSession, k: int | None = None) -> FeatureMaps:
     history = session.history
     if not history:
         raise ValueError("there are no features to compare yet; call session.step() or session.run() first.")
-    snapshot = history.upto(len(history) - 1 if k is None else k)[-1]
+    snapshot = session.snapshot(len(history) - 1 if k is None else k)
     editor = session._ready_editor()
     decoded = editor.look(snapshot.bottleneck.to(session.model.device), iteration=snapshot.iteration + 1)
     begun, frame, r2 = snapshot.grid_anchors, editor.task.frame, editor.task.config.r2

@@ -282,7 +282,7 @@ def mask_tensor(mask: np.ndarray, size: tuple[int, int], *, through: tuple[int, 
     With `through` (width, height), nearest-neighbour resizing by way of that size instead, as the
     released program does.
     """
-    m = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    m = torch.from_numpy(np.array(mask, np.float32))[None, None]
     if through is not None:
         m = torch.nn.functional.interpolate(m, (through[1], through[0]), mode="nearest")
         return torch.nn.functional.interpolate(m, (size[1], size[0]), mode="nearest")

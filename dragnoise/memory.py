@@ -49,11 +49,13 @@ def visit(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]
 
 
 def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
-    """Bring a pipeline into the shape of `memory="low"`: all but the U-Net on the CPU, the VAE in tiles.
+    """Bring a pipeline into the shape of `memory="low"`.
 
-    Attention is sliced where the device has no fused attention, which needs less memory than slices do.
+    All but the U-Net goes to the CPU, the VAE works in tiles, and while gradients flow the U-Net keeps
+    its layers' inputs alone and runs them again on the way back: the numbers are the same.  Attention
+    is sliced where the device has no fused attention, which needs less memory than slices do.
     """
-    for part in vars(pipeline).values():
+    for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module) and part is not pipeline.unet:
             part.to("cpu")
     vae = pipeline.vae
@@ -62,6 +64,7 @@ def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
     if isinstance(vae, AutoencoderKL) and vae.tile_sample_min_size > TILE:
         vae.tile_sample_min_size = TILE
         vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
+    pipeline.unet.enable_gradient_checkpointing()
     if device.type == "mps":
         pipeline.unet.set_attention_slice("auto")
 

@@ -57,7 +57,7 @@ def build_pipeline(
             pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
-    net = UNet2DConditionModel(sample_size=16, cross_attention_dim=TEXT_WIDTH, norm_num_groups=8, **unet)
+    net = UNet2DConditionModel(**({"sample_size": 16, "cross_attention_dim": TEXT_WIDTH, "norm_num_groups": 8} | unet))
     for i, module in enumerate((vae, text_encoder, net)):
         randomise(module, seed + i)
     with torch.no_grad():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from dragnoise import DragConfig, DragSession, Model, Snapshot
 
 
 def resized(feature: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -41,3 +46,61 @@ def assert_one_sentence(error: BaseException, *named: str) -> None:
     assert not re.search(r"[.!?] ", re.sub(r"\(.*\)", "", message)), message
     for part in named:
         assert part in message
+
+
+QUICK = DragConfig(steps=4, edit_from=2, refine_from=0, max_iterations=6, side=64)
+"""Numbers with which a small model takes no time."""
+
+
+def quick_session(model: Model, iterations: int = 0, **given: Any) -> DragSession:
+    """A session of a soft picture 50 wide and 40 high with two drags and a mask, after so many iterations."""
+    session = DragSession(model, smooth_picture(50, 40), "a fox", QUICK, **given)
+    session.drags = [((10, 10), (30, 30)), ((40, 12.5), (20, 12.5))]
+    mask = np.zeros((40, 50), bool)
+    mask[3:37, :45] = True
+    session.mask = mask
+    for _ in range(iterations):
+        session.step()
+    return session
+
+
+def assert_same_snapshots(one: Sequence[Snapshot], other: Sequence[Snapshot]) -> None:
+    """To the bit, all but the seconds; of what was let go nothing is asked."""
+    assert len(one) == len(other)
+    for mine, its in zip(one, other, strict=True):
+        for name in ("iteration", "loss", "alignment_loss", "mask_loss", "grad_norm", "status", "config"):
+            a, b = getattr(mine, name), getattr(its, name)
+            assert a == b or (a != a and b != b), (mine, its, name)
+        for name in ("anchors", "distances", "grid_anchors", "mask"):
+            np.testing.assert_array_equal(getattr(mine, name), getattr(its, name))
+        if mine.is_whole and its.is_whole:
+            assert torch.equal(mine.bottleneck, its.bottleneck)
+            assert (mine.moments is None) == (its.moments is None)
+            if mine.moments is not None and its.moments is not None:
+                assert torch.equal(mine.moments.first, its.moments.first)
+                assert torch.equal(mine.moments.second, its.moments.second)
+                assert mine.moments.updates == its.moments.updates
+
+
+def fingerprint(session: DragSession) -> str:
+    """Of all that a session holds, the seconds too."""
+    digest = hashlib.sha256()
+    for thing in (
+        session.drags, session.config, session.prompt, session.name, session.origin, session.history_limit,
+        session.image.size, session.inverted, session.status, id(session.lora), id(session.model), session._autosave,
+    ):  # fmt: skip
+        digest.update(repr(thing).encode())
+    digest.update(session.image.tobytes())
+    digest.update(b"" if session.mask is None else session.mask.tobytes())
+    for latents in session.trajectory:
+        digest.update(latents.numpy().tobytes())
+    for snapshot in session.history:
+        digest.update(repr((snapshot.iteration, snapshot.loss, snapshot.seconds, snapshot.is_whole)).encode())
+        digest.update(snapshot.anchors.tobytes() + snapshot.grid_anchors.numpy().tobytes())
+        if snapshot.is_whole:
+            digest.update(snapshot.bottleneck.numpy().tobytes())
+            moments = snapshot.moments
+            digest.update(
+                b"" if moments is None else moments.first.numpy().tobytes() + moments.second.numpy().tobytes()
+            )
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import build_sd15
 from diffusers import DDIMScheduler
 from helpers import assert_one_sentence
 
@@ -46,8 +47,8 @@ def test_latents_are_those_of_diffusers(
 
 
 @pytest.mark.parametrize("memory", ["normal", "low"])
-def test_a_session_of_a_generated_picture(sd15: Any, memory: Any) -> None:
-    model = Model(sd15, memory=memory)
+def test_a_session_of_a_generated_picture(memory: Any) -> None:
+    model = Model(build_sd15(), memory=memory)
     session = DragSession.from_prompt(
         model, "a fox", seed=3, steps=4, size=(72, 64), negative_prompt="rain", config=QUICK, progress=False
     )

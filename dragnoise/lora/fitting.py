@@ -173,7 +173,7 @@ class _Trainee:
         if checkpointing:
             unet.train()  # older diffusers look at both
             unet.enable_gradient_checkpointing()
-        self.model = model.with_unet(unet, recompute=False)
+        self.model = model.with_unet(unet)
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.lr, betas=(0.9, 0.999), weight_decay=0.01)
         self.loss_scale = HALF_SCALE if model.dtype == torch.float16 else 1.0
         self.losses: tuple[float, ...] = ()

@@ -1,0 +1,206 @@
+"""What memory="low" gains and costs: peak memory by count, time by the clock.
+
+    python benchmarks/memory.py                # counted on the real architectures, timed on a smaller one
+    python benchmarks/memory.py --cuda FOLDER  # besides, on a CUDA device with a model that you have
+
+Memory is counted on the real architectures in float16 with tensors that have shapes and no data: every
+operation's outputs are followed until they are freed, so neither weights nor an accelerator are needed.
+What a device adds of its own (workspaces, fragmentation, its context) is not in these figures; --cuda
+measures it.  Times are medians of alternating runs in one process, given as a ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dragnoise.conditioning import Conditioning
+from dragnoise.memory import TILE
+from dragnoise.unet import CutUNet
+
+SD15: dict[str, Any] = {
+    "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)
+}  # fmt: skip
+SDXL: dict[str, Any] = {
+    "sample_size": 128, "cross_attention_dim": 2048, "attention_head_dim": [5, 10, 20],
+    "block_out_channels": (320, 640, 1280), "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": True,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
+}  # fmt: skip
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2,
+}  # fmt: skip
+TEXT_ENCODERS = {"SD 1.5": 123.06e6, "SDXL": 123.06e6 + 694.66e6}
+"""Parameters of CLIP ViT-L and, for SDXL, OpenCLIP bigG beside it."""
+
+MODELS = {"SD 1.5": (SD15, 512, 2), "SDXL": (SDXL, 1024, 1)}
+"""U-Net, side in pixels, supervision block."""
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors that are alive, and their peak; those given at the start do not count."""
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._given = [tensor.untyped_storage() for tensor in given]
+        self._seen: dict[int, Any] = {id(storage): None for storage in self._given}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and id(storage := tensor.untyped_storage()) not in self._seen:
+                self._follow(storage, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _follow(self, storage: Any, size: int) -> None:
+        key = id(storage)
+
+        def gone(_: Any) -> None:
+            self.now -= size
+            self._seen.pop(key, None)
+
+        self.now += size
+        self._seen[key] = weakref.ref(storage, gone)
+
+
+def built(kind: Callable[..., torch.nn.Module], dtype: torch.dtype, **config: Any) -> Any:
+    torch.set_default_dtype(dtype)
+    try:
+        return kind(**config).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def weights(module: torch.nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
+
+
+def unet_peaks(config: dict[str, Any], side: int, block: int, *, low: bool, sliced: bool) -> tuple[int, int, int]:
+    """Bytes: the U-Net's weights, and what an inversion step and an iteration need beside them at their peak."""
+    with FakeTensorMode():
+        unet = built(UNet2DConditionModel, torch.float16, **config)
+        if sliced:
+            unet.set_attention_slice("auto")
+        if low:
+            unet.enable_gradient_checkpointing()
+        cut, (z, text) = CutUNet(unet), inputs(config, side, torch.float16)
+        with Live(unet.parameters()) as inversion, torch.no_grad():
+            encoded = cut.encode(z, 681, text)
+            cut.decode(encoded.bottleneck, encoded)
+        leaf = encoded.bottleneck.clone().requires_grad_()
+        kept = [leaf, *encoded.skips, encoded.time, encoded.text]
+        with Live([*unet.parameters(), *kept]) as iteration:
+            one_iteration(cut, leaf, encoded, block)
+        return weights(unet), inversion.peak, iteration.peak + sum(t.untyped_storage().nbytes() for t in kept)
+
+
+def inputs(config: dict[str, Any], side: int, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    z = torch.randn(1, 4, side // 8, side // 8).to(dtype)
+    text = torch.randn(1, 77, config["cross_attention_dim"]).to(dtype)
+    if config.get("addition_embed_type") is None:
+        return z, text
+    return z, Conditioning(text, torch.randn(1, 1280).to(dtype)).sized(side, side)
+
+
+def one_iteration(cut: CutUNet, leaf: Tensor, encoded: Any, block: int) -> None:
+    feature = cut.decode(leaf, encoded, upto=block).feature
+    torch.autograd.grad(feature.float().abs().mean(), leaf)
+
+
+def vae_peaks(side: int, *, low: bool) -> tuple[int, int]:
+    """Bytes in float32: the VAE's weights, and what encoding and decoding need beside them at their peak."""
+    with FakeTensorMode():
+        vae = built(AutoencoderKL, torch.float32, sample_size=side, **VAE)
+        if low:
+            vae.enable_tiling()
+            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE, TILE // 8
+        with Live(vae.parameters()) as live, torch.no_grad():
+            vae.encode(torch.zeros(1, 3, side, side))
+            vae.decode(torch.zeros(1, 4, side // 8, side // 8))
+        return weights(vae), live.peak
+
+
+def table() -> None:
+    """Peak memory of every stage, with everything that lies on the device at that time."""
+    print("GiB, float16 with the VAE in float32; U-Net, VAE and text encoders as far as they are on the device\n")
+    print(f"{'':36}{'inversion':>12}{'iteration':>12}{'VAE':>12}{'largest':>12}")
+    for name, (config, side, block) in MODELS.items():
+        text = int(2 * TEXT_ENCODERS[name])
+        for label, low, sliced in (
+            ("normal", False, False),
+            ("low", True, False),
+            ("low, attention sliced", True, True),
+        ):
+            unet, inversion, iteration = unet_peaks(config, side, block, low=low, sliced=sliced)
+            vae, coding = vae_peaks(side, low=low)
+            resting = 0 if low else vae + text
+            stages = [unet + resting + inversion, unet + resting + iteration, unet + (vae if low else resting) + coding]
+            stages.append(max(stages))
+            print(f"{f'{name} {side}, {label}':36}" + "".join(f"{stage / 2**30:12.2f}" for stage in stages))
+
+
+def time_ratio(rounds: int) -> float:
+    """How many times as long an iteration takes in low memory: a U-Net of SD 1.5's shape, half as wide, at 256."""
+    config = SD15 | {"block_out_channels": (160, 320, 640, 640)}
+    unet = built(UNet2DConditionModel, torch.float32, **config)
+    z, text = inputs(config, 256, torch.float32)
+    cut = CutUNet(unet)
+    with torch.no_grad():
+        encoded = cut.encode(z, 681, text)
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(rounds + 1):
+        for taken, switch in zip(
+            times, (unet.disable_gradient_checkpointing, unet.enable_gradient_checkpointing), strict=True
+        ):
+            switch()
+            leaf = encoded.bottleneck.clone().requires_grad_()
+            started = time.perf_counter()
+            one_iteration(cut, leaf, encoded, 2)
+            if round_:
+                taken.append(time.perf_counter() - started)
+    return statistics.median(times[1]) / statistics.median(times[0])
+
+
+def on_cuda(name: str) -> None:
+    """Peak memory and seconds of a short edit, inversion to picture, as the device itself counts them."""
+    from PIL import Image
+
+    from dragnoise import DragSession, load_model
+
+    for memory in ("normal", "low"):
+        model = load_model(name, memory=memory)  # type: ignore[arg-type]
+        config = model.default_config.replace(max_iterations=10, tolerance=0.01)
+        session = DragSession(model, Image.effect_mandelbrot((512, 512), (-2, -1.5, 1, 1.5), 60), config=config)
+        session.drags = [((150, 150), (300, 300))]
+        torch.cuda.reset_peak_memory_stats()
+        started = time.perf_counter()
+        session.run(progress=False)
+        taken, peak = time.perf_counter() - started, torch.cuda.max_memory_allocated()
+        print(f"{name}, {memory}: {peak / 2**30:.2f} GiB at most, {taken:.1f} s for inversion, 10 iterations, picture")
+        del model, session
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cuda", metavar="MODEL", help="measure with this model on a CUDA device too")
+    parser.add_argument("--rounds", type=int, default=7, help="alternating runs that are timed")
+    chosen = parser.parse_args()
+    table()
+    print(f"\nan iteration in low memory takes {time_ratio(chosen.rounds):.2f} times as long on this CPU")
+    if chosen.cuda:
+        on_cuda(chosen.cuda)
