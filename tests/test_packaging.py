@@ -21,6 +21,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 CONDA_TO_PYPI = {"pytorch": "torch"}
+NOT_FROM_CONDA = {"playwright"}  # the extras in environment.yml's pip section bring it
 NOT_IN_THE_ENGINE = {"ipywidgets", "ipycanvas", "torchvision"}
 
 
@@ -76,7 +77,7 @@ def test_environment_has_the_same_bounds_as_pyproject() -> None:
     python = conda.pop("python")
     conda.pop("pip")
     assert python == SpecifierSet(read_pyproject()["project"]["requires-python"])
-    assert conda == pyproject_bounds()
+    assert conda == {name: bound for name, bound in pyproject_bounds().items() if name not in NOT_FROM_CONDA}
 
 
 def test_environment_installs_the_project_with_extras_that_exist() -> None:
@@ -93,7 +94,7 @@ def test_tested_version_is_exact_and_within_the_bounds(tested: Requirement) -> N
     assert "+" not in pin.version, "a local version exists on one index only"
     name = canonicalize_name(tested.name)
     assert pyproject_bounds()[name].contains(pin.version)
-    assert environment()[0][name].contains(pin.version)
+    assert name in NOT_FROM_CONDA or environment()[0][name].contains(pin.version)
 
 
 def test_torchvision_is_required_nowhere() -> None:

@@ -76,8 +76,8 @@ class DragCanvas(widgets.Box):
         manners = widgets.HTML(keys.MANNERS, layout={"display": "none"})
         frame = widgets.Box([self.canvas, manners], layout={"overflow": "hidden"}).add_class(keys.CLASS)
         left = [self.toolbar, frame, self.toolbar.mask_row, self.status]
-        column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
-        super().__init__([column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
+        self.column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
+        super().__init__([self.column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
 
         tenths = partial(round, ndigits=1)  # a slider sends 15.999999999999998
         traitlets.link((self, "tool"), (self.toolbar.tool, "value"))

@@ -8,6 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
+from dragnoise_widgets.view import LARGEST, SMALLEST
+
 CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
 
 STYLE = """<style>
@@ -15,9 +17,6 @@ STYLE = """<style>
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
 .dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
 </style>"""
-
-SHORTEST = 512
-"""Smaller pictures are shown as large as this, as the canvas does."""
 
 
 class Preview(widgets.VBox):
@@ -36,7 +35,7 @@ class Preview(widgets.VBox):
         self.curtain.add_class("dragnoise-before")
         self.stage = widgets.Box(
             [self.after_image, self.curtain],
-            layout={"display": "grid", "width": "100%", "max_width": f"{SHORTEST}px", "overflow": "hidden"},
+            layout={"display": "grid", "width": "100%", "max_width": f"{SMALLEST}px", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
         self.caption = widgets.HTML(layout={"margin": "0 2px"})
@@ -53,7 +52,7 @@ class Preview(widgets.VBox):
         controls = widgets.HBox(
             [self.slider, self.every], layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
         )
-        controls.layout.max_width = f"{SHORTEST}px"
+        controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
         super().__init__([controls, self.stage, self.caption, style], layout={"width": "100%", "overflow": "hidden"})
 
@@ -73,9 +72,9 @@ class Preview(widgets.VBox):
         if picture is not self.picture:
             self.picture = picture
             self.after_image.value = b"" if picture is None else png(picture)
-            longer = SHORTEST if picture is None else max(picture.size)
-            width = SHORTEST if picture is None else round(picture.width * max(longer, SHORTEST) / longer)
-            self.stage.layout.max_width = f"{min(width, 640)}px"
+            longer = SMALLEST if picture is None else max(picture.size)
+            width = SMALLEST if picture is None else round(picture.width * max(longer, SMALLEST) / longer)
+            self.stage.layout.max_width = f"{min(width, LARGEST)}px"
         if caption != self.caption.value:
             self.caption.value = caption
 

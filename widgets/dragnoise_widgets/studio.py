@@ -430,7 +430,8 @@ class DragStudio(widgets.VBox):
     # ---- how it looks ------------------------------------------------------------------------
 
     def _layout(self, *, folded: bool) -> list[widgets.Widget]:
-        column = {"flex": "1 1 390px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
+        column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
+        self.canvas.children = [self.canvas.column]  # its table goes below the transport, which is used more often
         stage = widgets.HBox(
             [widgets.VBox([self.canvas], layout=column), widgets.VBox([self.preview], layout=column)],
             layout={"flex_flow": "row wrap", "align_items": "flex-start"},
@@ -443,6 +444,7 @@ class DragStudio(widgets.VBox):
             _fold("Picture, prompt, model", self.library.source, folded=folded),
             stage,
             self.transport,
+            self.canvas.table,
             looking,
             _fold("Parameters", self.parameters),
             _fold("Breakpoints", self.stops),

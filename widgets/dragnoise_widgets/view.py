@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 
-SMALLEST, LARGEST = 512, 640
+SMALLEST, LARGEST = 480, 640
 """The longer side of a canvas in CSS pixels: small pictures are shown larger, large ones smaller."""
 
 UNIT = 2.0

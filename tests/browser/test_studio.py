@@ -1,0 +1,251 @@
+"""A person's first minutes with the studio, in a real JupyterLab and a real Chromium.
+
+The pictures that it takes on the way are in tests/browser/out.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lab import PATIENCE, Lab, chromium
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright, so the browser tests are skipped")
+
+OUT = Path(__file__).parent / "out"
+ARGUMENTS = [
+    "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+BY_HAND = ((60.0, 30.0), (84.0, 52.0))
+"""Where the mouse pulls, in pixels of the picture."""
+
+pytestmark = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        running = playwright.chromium.launch(executable_path=chromium(), args=[*ARGUMENTS, *root])
+        yield running
+        running.close()
+
+
+class Notebook:
+    """Notebook 01 on a page, and its kernel."""
+
+    def __init__(self, lab: Any, browser: Any, *, width: int, height: int) -> None:
+        OUT.mkdir(exist_ok=True)
+        self.complaints: list[str] = []
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.goto(f"{lab.url}/lab/tree/01_first_drag.ipynb")
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        self.page.keyboard.press("Control+b")  # the file browser is in the way
+        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached")
+        self.kernel = lab.kernel()
+        self.page.click(".lm-MenuBar-item:has-text('Run')")
+        self.page.click(".lm-Menu-item:has-text('Run All Cells')")
+        self.kernel.until("'other' in globals() and len(other.history) > 1")  # all cells have run
+        self.go_to_studio()
+
+    def go_to_studio(self) -> None:
+        """The first screen, away from the last cell, where running all cells ends."""
+        self.page.wait_for_timeout(1000)
+        self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        self.page.wait_for_selector(".dragnoise-canvas canvas")
+
+    @property
+    def canvas(self) -> Any:
+        return self.page.locator(".dragnoise-canvas canvas").first
+
+    def button(self, label: str) -> Any:
+        return self.page.locator(".dragnoise-studio button").filter(has_text=re.compile(f"^\\s*{label}\\s*$")).first
+
+    def shoot(self, name: str) -> None:
+        """The page as it is, with the studio's tools at its top."""
+        self.page.locator(".dragnoise-studio").first.evaluate("e => e.scrollIntoView()")
+        self.page.wait_for_timeout(400)
+        self.page.screenshot(path=OUT / f"{name}.png")
+
+    def on_page(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Image pixels -> where that is on the page."""
+        box = self.canvas.bounding_box()
+        width, height = self.kernel.ask("list(studio.session.image.size)")
+        return (
+            box["x"] + (point[0] + 0.5) * box["width"] / width,
+            box["y"] + (point[1] + 0.5) * box["height"] / height,
+        )
+
+    def pull(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press, move, release."""
+        self.canvas.scroll_into_view_if_needed()
+        mouse = self.page.mouse
+        mouse.move(*self.on_page(start))
+        mouse.down()
+        mouse.move(*self.on_page(end), steps=12)
+        mouse.up()
+
+    def pixels(self) -> np.ndarray:
+        """What is drawn on the canvas, (h, w, 4) uint8."""
+        url = self.canvas.evaluate("c => c.toDataURL('image/png')")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
+
+    def colour_at(self, point: tuple[float, float]) -> np.ndarray:
+        """The canvas's colour at a point of the picture."""
+        pixels = self.pixels()
+        width, height = self.kernel.ask("list(studio.session.image.size)")
+        return pixels[
+            int((point[1] + 0.5) * pixels.shape[0] / height), int((point[0] + 0.5) * pixels.shape[1] / width)
+        ].astype(int)
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        notebook = Notebook(lab, browser, width=1280, height=800)
+        yield notebook
+        notebook.kernel.close()
+        notebook.page.close()
+
+
+def test_an_arrow_is_pulled_with_the_mouse(notebook: Notebook) -> None:
+    given = notebook.pixels()
+    assert given[..., 3].min() == 255 and given[..., :3].std() > 20  # the picture is there
+    notebook.pull(*BY_HAND)
+    drags = notebook.kernel.until("[[list(d.anchor), list(d.objective)] for d in studio.session.drags]")
+    np.testing.assert_allclose(drags, [BY_HAND], atol=0.3)
+    notebook.page.wait_for_timeout(500)
+    anchor, objective = (notebook.colour_at(point) for point in BY_HAND)
+    assert anchor[0] > anchor[2] + 60, "the anchor is red"
+    far = notebook.pixels().astype(int) - given
+    assert np.abs(far).max(-1).mean() < 30, "the rest is as it was"
+    assert (objective != given[0, 0]).any()
+    notebook.shoot("1 an arrow")
+
+
+def test_three_steps(notebook: Notebook) -> None:
+    for k in (1, 2, 3):
+        notebook.button("Step").click()
+        notebook.kernel.until(f"len(studio.session.history) == {k + 1} and studio.runner.state == 'idle'")
+    losses = notebook.kernel.ask("[s.loss for s in studio.session.history[1:]]")
+    assert len(losses) == 3 and all(loss > 0 for loss in losses)
+    assert "iteration 3" in notebook.page.locator(".dragnoise-studio").first.inner_text()
+    notebook.shoot("2 three steps")
+
+
+def test_run_and_pause(notebook: Notebook) -> None:
+    notebook.kernel.ask("studio.configure(max_iterations=3000, lr=1e-4)")  # so that it does not end by itself
+    notebook.button("Run").click()
+    notebook.kernel.until("len(studio.session.history) > 6")
+    notebook.button("Pause").click()
+    notebook.kernel.until("studio.runner.state == 'paused'")
+    paused = notebook.kernel.ask("len(studio.session.history)")
+    notebook.page.wait_for_timeout(700)
+    assert notebook.kernel.ask("len(studio.session.history)") == paused
+    notebook.shoot("3 paused")
+
+
+def test_scrubbing_back_shows_what_was(notebook: Notebook) -> None:
+    last = notebook.kernel.ask("studio.iteration")
+    notebook.kernel.until("studio.wait(60)")
+    slider = notebook.page.locator(".dragnoise-studio .widget-hslider", has_text="iteration").first
+    slider.locator(".noUi-handle").focus()
+    for _ in range(2):
+        notebook.page.keyboard.press("ArrowLeft")
+    notebook.kernel.until(f"studio.iteration == {last - 2}")
+    assert notebook.kernel.ask("len(studio.canvas.trajectory)") == last - 1
+    notebook.kernel.until("studio.preview.caption.value == f'iteration {studio.iteration}'")
+    notebook.shoot("4 scrubbed back")
+
+
+def test_go_on_from_there_to_the_end(notebook: Notebook) -> None:
+    here = notebook.kernel.ask("studio.iteration")
+    kept = notebook.kernel.ask(f"[s.loss for s in studio.session.history[1:{here + 1}]]")
+    notebook.kernel.ask(
+        "studio.configure(max_iterations=studio.iteration + 12, lr=studio.session.model.default_config.lr)"
+    )
+    notebook.button("Go on from here").click()
+    notebook.kernel.until("studio.runner.state == 'idle' and studio.wait(60)")
+    assert notebook.kernel.ask(f"[s.loss for s in studio.session.history[1:{here + 1}]]") == kept
+    assert here < notebook.kernel.ask("studio.session.history[-1].iteration") <= here + 12
+    assert notebook.kernel.ask("studio.session.status") in ("reached", "max_iterations")
+    notebook.kernel.until("studio.preview.caption.value == f'iteration {len(studio.session.history) - 1}'")
+    notebook.shoot("5 the end")
+
+
+def test_the_picture_is_downloaded(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.page.locator(".dragnoise-studio").get_by_text("Download and code").first.click()
+    with notebook.page.expect_download() as coming:
+        notebook.page.locator(".dragnoise-studio a[download$='.png']").first.click()
+    path = tmp_path / coming.value.suggested_filename
+    coming.value.save_as(path)
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert picture.shape == (128, 128, 3)
+    assert notebook.kernel.ask("__import__('numpy').asarray(studio.image).astype(int).tolist()") == picture.tolist()
+    given = np.array(notebook.kernel.ask("__import__('numpy').asarray(studio.session.image).astype(int).tolist()"))
+    assert np.abs(picture - given).max() > 40, "the picture was edited"
+    notebook.shoot("6 download")
+
+
+def test_the_inspector_looks_inside(notebook: Notebook) -> None:
+    studio = notebook.page.locator(".dragnoise-studio")
+    studio.get_by_text("Inspector").first.click()
+    for title in ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log"):
+        studio.locator(".lm-TabBar-tab, .p-TabBar-tab").filter(has_text=title).first.click()
+        notebook.page.wait_for_timeout(600)
+        notebook.kernel.until("studio.wait(60)")
+        notebook.page.wait_for_timeout(600)
+        shown = studio.locator(".lm-TabPanel-stackedPanel, .widget-tab-contents").first
+        shown.evaluate("e => e.scrollIntoView({block: 'end'})")
+        notebook.page.screenshot(path=OUT / f"7 {title.lower()}.png")
+    assert notebook.kernel.ask("[told for told in studio.journal.text if 'Traceback' in told]") == []
+
+
+def test_a_reloaded_page_is_drawn_again(notebook: Notebook) -> None:
+    notebook.page.keyboard.press("Escape")
+    notebook.page.click(".jp-NotebookPanel .jp-Toolbar [data-command='docmanager:save'], button[title^='Save']")
+    notebook.page.wait_for_timeout(2000)
+    before = notebook.pixels()
+    notebook.page.reload()
+    notebook.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    notebook.go_to_studio()
+    notebook.page.wait_for_function(
+        "document.querySelector('.dragnoise-canvas canvas').getContext('2d').getImageData(9, 9, 1, 1).data[3] > 0"
+    )
+    notebook.page.wait_for_timeout(1500)
+    after = notebook.pixels()
+    assert after.shape == before.shape
+    assert np.abs(after.astype(int) - before).max(-1).mean() < 2
+    notebook.shoot("8 reloaded")
+
+
+def test_the_browser_has_nothing_to_complain_of(notebook: Notebook) -> None:
+    assert not notebook.complaints
+
+
+def test_a_narrow_page(browser: Any, tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        notebook = Notebook(lab, browser, width=900, height=800)
+        notebook.pull(*BY_HAND)
+        drags = notebook.kernel.until("[[list(d.anchor), list(d.objective)] for d in studio.session.drags]")
+        np.testing.assert_allclose(drags, [BY_HAND], atol=0.4)
+        studio = notebook.page.locator(".dragnoise-studio").first
+        assert studio.evaluate("e => e.scrollWidth - e.clientWidth") <= 1, "nothing sticks out"
+        notebook.shoot("9 narrow")
+        studio.screenshot(path=OUT / "9 narrow, all of it.png")
+        assert not notebook.complaints
+        notebook.kernel.close()
