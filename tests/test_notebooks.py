@@ -2,28 +2,104 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbformat import NotebookNode
+from PIL import Image
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from dragnoise.toyland import drag_cases, render
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+PHOTO = "02_your_photo_on_a_gpu"
+"""The one that is about a real model; here it gets the embedded one."""
+
+COLAB = {
+    "__init__.py": "",
+    "output.py": "def enable_custom_widget_manager():\n    print('widgets are on')\n",
+    "files.py": "def upload():\n    return {'photo.png': open('photo.png', 'rb').read()}\n",
+}
+"""What of the package google.colab a notebook asks for; somebody uploads photo.png."""
 
 
-def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+def put_in(notebook: NotebookNode, **values: Any) -> None:
+    """Give a notebook other parameters as papermill does, in a cell after the one tagged so."""
+    (at,) = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
-    ).execute()
-    pictures = [
-        o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})
-    ]
-    assert len(pictures) >= 4
-    complaints = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.get("name") == "stderr"]
+def executed(name: str, folder: Path | None = None, **parameters: Any) -> NotebookNode:
+    """The notebook after all of its cells, none of which has complained.
+
+    folder: where it runs, default where it lies, as in JupyterLab.
+    """
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    if parameters:
+        put_in(notebook, **parameters)
+    resources = {"metadata": {"path": folder or NOTEBOOKS}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    complaints = [o for o in outputs(notebook) if o.get("name") == "stderr"]
     assert not complaints, complaints
+    return notebook
+
+
+def outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def pictures(notebook: NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def printed(notebook: NotebookNode) -> str:
+    return "".join(output.text for output in outputs(notebook) if output.get("name") == "stdout")
+
+
+def test_every_notebook_is_run_below() -> None:
+    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == ["01_first_drag", PHOTO, "03_step_debugging"]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert not outputs(notebook)
+    assert not any(cell.get("execution_count") for cell in notebook.cells)
+
+
+def test_a_first_drag() -> None:
+    assert pictures(executed("01_first_drag")) >= 4
+
+
+def test_a_photo_with_the_example(tmp_path: Path) -> None:
+    notebook = executed(PHOTO, MODEL="toyland", LORA_STEPS=3, SAVE_TO=str(tmp_path / "edits"))
+    assert pictures(notebook) >= 8
+    assert "an example from toyland" in printed(notebook)
+    saved = tmp_path / "edits"
+    assert Image.open(saved / "edited.png").size == (128, 128)
+    assert (saved / "edit.drag").is_file()
+
+
+def test_a_photo_that_is_uploaded_in_colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "packages" / "google" / "colab"
+    package.mkdir(parents=True)
+    for name, text in COLAB.items():
+        (package / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"), prepend=os.pathsep)
+    case = drag_cases("sun", 1, seed=20_000_000)[0]
+    Image.fromarray(render(case.scene)).resize((150, 100)).save(tmp_path / "photo.png")
+
+    notebook = executed(PHOTO, tmp_path, MODEL="toyland", DRAGS=[((90, 30), (60, 24))], LORA_STEPS=3, SIDE=64)
+    assert pictures(notebook) >= 8
+    assert "widgets are on" in printed(notebook)
+    assert "150x100 pixels" in printed(notebook)
+    assert Image.open(tmp_path / "dragnoise" / "edited.png").size == (150, 100)
+
+
+def test_step_debugging() -> None:
+    assert pictures(executed("03_step_debugging")) >= 8
