@@ -43,7 +43,7 @@ def executed(name: str, folder: Path | None = None, **parameters: Any) -> Notebo
     if parameters:
         put_in(notebook, **parameters)
     resources = {"metadata": {"path": folder or NOTEBOOKS}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     complaints = [o for o in outputs(notebook) if o.get("name") == "stderr"]
     assert not complaints, complaints
     return notebook
