@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_session
+import numpy as np
 import pytest
 import torch
 from fake_session import FakeSession
@@ -579,13 +580,59 @@ def test_two_errors_at_once_are_both_told(held: Held) -> None:
 
 def test_an_error_in_a_call_is_told_and_given_back() -> None:
     _, runner = ready()
-    future = runner.call(lambda s: s.history[3])
-    assert runner.state == "error" and runner.error == "IndexError: tuple index out of range"
+    future = runner.call(lambda s: [][3])
+    assert runner.state == "error" and runner.error == "IndexError: list index out of range"
     assert isinstance(future.exception(0), IndexError)
     runner.rewind(3)
     assert runner.state == "error" and "iteration 3" in runner.status.message
+    assert runner.call(lambda s: len(s.history), aside=True).result(0) == 1
+    assert runner.state == "error", "looking mends nothing"
     runner.call(lambda s: None)
     assert runner.state == "idle" and runner.status.message == ""
+
+
+def test_a_picture_made_aside_leaves_what_was_said() -> None:
+    _, runner = ready()
+    runner.breakpoints = [lambda history: "far enough" if len(history) == 3 else ""]
+    runner.run()
+    runner.render(1)
+    assert (runner.state, runner.status.message) == ("paused", "far enough")
+    runner.call(lambda s: 1 / 0)
+    runner.render(1)
+    assert (runner.state, runner.status.message) == ("paused", "")
+
+
+def test_what_was_called_for_first_is_done_first(held: Held) -> None:
+    """A run that follows a rewind at once begins where the rewind went."""
+    held.runner.step(4)
+    held.finish()
+    order: list[str] = []
+    for n in range(20):
+        held.runner.call(lambda s, n=n: order.append(f"call {n}"))
+        held.runner.step()
+        held.runner.call(lambda s, n=n: order.append(f"after {n}: {len(s.history)}"))
+    assert held.runner.wait(PATIENCE)
+    assert [told for told in order if told.startswith("call")] == [f"call {n}" for n in range(20)]
+    for _ in range(20):
+        held.runner.rewind(2)
+        held.runner.step()
+        assert held.runner.wait(PATIENCE)
+        assert len(held.session.history) == 4
+
+
+def test_calls_that_call_again_let_the_work_go_on(held: Held) -> None:
+    lengths: list[int] = []
+
+    def again(session: FakeSession) -> None:
+        lengths.append(len(session.history))
+        if len(lengths) < 1000 and len(session.history) < 9:
+            held.runner.call(again)
+
+    held.runner.run()
+    held.runner.call(again)
+    held.finish()
+    assert len(held.session.history) == 9
+    assert len(lengths) < 100
 
 
 def test_an_error_in_a_call_does_not_end_the_run(held: Held) -> None:
@@ -975,9 +1022,10 @@ def test_the_time_left_reckons_with_previews(clock: Clock) -> None:
     runner.preview_every = 1
     seen = observed(runner)
     runner.run()
-    (told,) = [u.status for u in seen if u.status.done == 4 and u.step is u.history[-1] and u.picture_iteration == 3]
-    assert (told.task, told.total) == ("optimising", 8)
-    assert told.seconds_left == pytest.approx((8 - 4) * (1 + 5))
+    told = [u.status for u in seen if u.status.done == 4 and u.step is u.history[-1] and u.picture_iteration == 3]
+    assert {(status.task, status.total) for status in told} == {("optimising", 8)}
+    expected = (8 - 4) * (1 + 5) - np.arange(len(told))  # a second passes with every step of the picture
+    assert [status.seconds_left for status in told] == pytest.approx(expected.tolist())
 
 
 def test_the_time_left_forgets_how_it_was_long_ago(clock: Clock) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from dragnoise.geometry import Frame
 from dragnoise.history import History, Snapshot
 from dragnoise.session import DragSession
 
@@ -123,8 +122,7 @@ def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
 
 def supervision_pixel(session: DragSession) -> float:
     """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance; the larger of x and y."""
-    frame = Frame.of(session.image.size, session.config, native=session.model.native, multiple=session.model.factor)
-    return max(given / grid for given, grid in zip(frame.given, frame.grid, strict=True))
+    return max(given / grid for given, grid in zip(session.frame.given, session.frame.grid, strict=True))
 
 
 def _moved(history: History, k: int) -> np.ndarray:

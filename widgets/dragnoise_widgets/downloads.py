@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -44,39 +44,55 @@ def render_gif(
     call: Callable[[Callable[[DragSession], Any]], Future[Any]], iterations: Sequence[int], drags: Sequence[Drag],
     say: Callable[[str], Any],
 ) -> Future[bytes]:  # fmt: skip
-    """The GIF of these iterations, a frame at a time wherever `call` runs functions of the session.
+    """The GIF of these iterations, a denoising step at a time wherever `call` runs functions of the session.
 
-    say: told how far it is.  The Future has what went wrong, and may be cancelled between two frames.
+    say: told how far it is.  The Future has what went wrong, and may be cancelled between two steps.
     """
     result: Future[bytes] = Future()
     frames: list[Image.Image] = []
+    work: list[Iterator[Image.Image | None]] = []
 
-    def next_frame(done: Future[Any] | None = None) -> None:
-        if result.cancelled() or (done is not None and done.cancelled()):
-            return
+    def one_step(session: DragSession) -> None:
+        if not work:
+            work.append(_frames(session, iterations, drags, say))
         try:
-            if done is not None:
-                frames.append(frame_picture(*done.result(), drags))
-            if len(frames) == len(iterations):
-                result.set_result(gif(frames))
-                return
-            say(f"frame {len(frames) + 1} of {len(iterations)} …")
-            k = iterations[len(frames)]
-            call(lambda session: render_at(session, k)).add_done_callback(next_frame)
-        except Exception as error:
-            result.set_exception(error)
+            frame = next(work[0])
+        except StopIteration:
+            whole = gif(frames)
+            if not result.done():  # nobody has given it up
+                result.set_result(whole)
+        else:
+            frames.extend([] if frame is None else [frame])
 
-    next_frame()
+    def go_on(done: Future[Any] | None = None) -> None:
+        error = None if done is None or done.cancelled() else done.exception()
+        if result.done() or (done is not None and done.cancelled()):
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            call(one_step).add_done_callback(go_on)
+
+    go_on()
     return result
 
 
-def render_at(session: DragSession, k: int) -> tuple[Image.Image, np.ndarray]:
-    """The picture of iteration k and the anchors' path up to it, (k + 1, m, 2) image pixels.
+def _frames(
+    session: DragSession, iterations: Sequence[int], drags: Sequence[Drag], say: Callable[[str], Any]
+) -> Iterator[Image.Image | None]:
+    """A frame for each iteration, and None for what is done on the way to it; the session stays as it is.
 
-    The session stays as it is.  Raises IndexError when there is no such iteration.
+    Raises IndexError when there is no such iteration.
     """
-    branch = session.branch(k)
-    return branch.render(), np.stack([snapshot.anchors for snapshot in branch.history])
+    for i, k in enumerate(iterations, 1):
+        say(f"frame {i} of {len(iterations)} …")
+        branch = session.branch(k)
+        latents = branch.latents
+        for state in branch.denoise():
+            latents = state.latents
+            yield None
+        paths = np.stack([snapshot.anchors for snapshot in branch.history])
+        yield frame_picture(branch.picture_of(latents), paths, drags)
 
 
 def frame_picture(picture: Image.Image, paths: np.ndarray, drags: Sequence[Drag]) -> Image.Image:

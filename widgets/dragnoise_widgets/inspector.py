@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -59,6 +61,7 @@ class Page(widgets.VBox):
         self.plot = FigureImage(WIDE, height)
         self._drawn: tuple[Any, ...] | None = None
         self._due = 0.0
+        self._drawing = threading.RLock()  # a tab is opened on one thread and brought up to date on another
         super().__init__([*above, self.plot])
 
     def key(self, sight: Sight) -> tuple[Any, ...]:
@@ -71,13 +74,14 @@ class Page(widgets.VBox):
 
     def show(self, sight: Sight) -> None:
         """Draw what differs; while something runs only so often that it hardly slows it down."""
-        key = self.key(sight)
-        same = self._drawn is not None and all(map(_is, key, self._drawn))
-        if same or (sight.running and time.monotonic() < self._due):
-            return
-        self._drawn = key
-        self.plot.draw(lambda figure: self.paint(figure, sight))
-        self._due = time.monotonic() + self.plot.seconds * (1 / SHARE - 1)
+        with self._drawing:
+            key = self.key(sight)
+            same = self._drawn is not None and all(map(_is, key, self._drawn))
+            if same or (sight.running and time.monotonic() < self._due):
+                return
+            self._drawn = key
+            self.plot.draw(lambda figure: self.paint(figure, sight))
+            self._due = time.monotonic() + self.plot.seconds * (1 / SHARE - 1)
 
 
 class LossPage(Page):
@@ -131,7 +135,7 @@ class LatentsPage(Page):
             style={"description_width": "initial"},
         )  # fmt: skip
         self._sight: Sight | None = None
-        self.step.observe(lambda _: None if self._sight is None else self.show(self._sight), "value")
+        self.step.observe(self._chosen, "value")
         super().__init__(240, above=(self.step,))
 
     def show(self, sight: Sight) -> None:
@@ -143,8 +147,14 @@ class LatentsPage(Page):
         super().show(sight)
 
     def key(self, sight: Sight) -> tuple[Any, ...]:
-        done = sight.session.trajectory
-        return (done[self.step.value] if done else None, self.step.value)
+        done, k = sight.session.trajectory, self.step.value
+        return (k, zlib.crc32(done[k].numpy().tobytes()) if k < len(done) else None)
+
+    def _chosen(self, _: Any) -> None:
+        """The slider is followed at once, whatever runs."""
+        if self._sight is not None:
+            self._due = 0.0
+            super().show(self._sight)
 
     def paint(self, figure: Figure, sight: Sight) -> None:
         done = sight.session.trajectory
@@ -178,7 +188,7 @@ class FeaturesPage(Page):
         soon = sight.running and time.monotonic() < self._asked_at + 2
         if not soon and not (self._asked and all(map(_is, wanted, self._asked))):
             self._asked, self._asked_at = wanted, time.monotonic()
-            self._call(lambda session: _measured(session, sight.k)).add_done_callback(self._measured)
+            self._call(lambda session: self._measure(session, sight.k))
         if self._maps:
             super().show(sight)
 
@@ -192,9 +202,12 @@ class FeaturesPage(Page):
         drags = sight.drags if len(sight.drags) == m else None
         plots.plot_similarity(self._maps, drags=drags, ax=figure.subplots(1, m, squeeze=False).ravel())
 
-    def _measured(self, future: Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self._maps = future.result()
+    def _measure(self, session: DragSession, k: int) -> None:
+        """The maps, or why there are none: that is no error of the session's."""
+        try:
+            self._maps = measure(session, k)
+        except Exception as error:
+            self._maps = str(error)
 
 
 class LoraPage(Page):
@@ -213,10 +226,11 @@ class LoraPage(Page):
         if lora is None:
             raise ValueError("There is no LoRA; tick it beside Prepare to fit one.")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-        steps = np.arange(1, len(lora.losses) + 1)
-        left.plot(steps, lora.losses, color=plots.HAIR, lw=1)
-        left.plot(steps, _smooth(lora.losses), color=plots.INK, lw=1.8)
-        left.set(xlabel="step", ylabel="loss")
+        left.set(xlabel="step", ylabel="loss" if lora.losses else "loss (the LoRA's file does not say)")
+        if lora.losses:
+            steps = np.arange(1, len(lora.losses) + 1)
+            left.plot(steps, lora.losses, color=plots.HAIR, lw=1)
+            left.plot(steps, _smooth(lora.losses), color=plots.INK, lw=1.8)
         names, norms = list(lora.norms), list(lora.norms.values())
         right.barh(range(len(norms)), norms, color=plots.COLOURS[0])
         right.invert_yaxis()
@@ -252,14 +266,6 @@ class Inspector(widgets.Tab):
             self.pages[at].show(sight)
         except Exception as error:
             self._journal.error(f"the tab {self.pages[at].title} failed", error)
-
-
-def _measured(session: DragSession, k: int) -> FeatureMaps | str:
-    """The maps, or why there are none: that is no error of the session's."""
-    try:
-        return measure(session, k)
-    except Exception as error:
-        return str(error)
 
 
 def _mark(ax: Any, sight: Sight) -> None:

@@ -36,7 +36,7 @@ class Library:
         self._models: dict[str, Model] = {}
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *arguments: studio._guarded(action, *arguments)
+            return lambda *arguments: studio.messages.guarded(action, *arguments)
 
         self.source = Source(
             {
@@ -76,7 +76,7 @@ class Library:
     def compare(self, index: int | None) -> None:
         """Compare the one shown with another one, None with nothing."""
         self._compared = None if index is None else self._sessions[index]
-        self._studio._refresh()
+        self._studio.showing.refresh()
 
     @property
     def compared_history(self) -> History:
@@ -110,7 +110,7 @@ class Library:
 
     def show(self) -> None:
         """Bring both panels in line."""
-        if self._sessions and self._studio._runner is not None:
+        if self._sessions and self._studio.has_session:
             session = self._studio.session
             names = _distinct([getattr(s, "name", "session") for s in self._sessions])
             other = None if self._compared is None else self._index(self._compared)
@@ -154,7 +154,7 @@ class Library:
     def save(self, path: str | Path) -> Future[Any]:
         """Save the session shown, between two iterations."""
         future = self._studio.runner.call(lambda session: session.save(path))  # type: ignore[attr-defined]
-        future.add_done_callback(lambda f: None if f.exception() else self._studio.tell(f"saved to {path}"))
+        future.add_done_callback(lambda f: None if f.exception() else self._studio.messages.tell(f"saved to {path}"))
         return future
 
     def open(self, path: str | Path) -> None:
@@ -191,11 +191,11 @@ class Library:
                 if session is not None:
                     self._studio.session = session
                 else:
-                    self._studio.tell(f"{what}: done")
+                    self._studio.messages.tell(f"{what}: done")
             except Exception as error:
-                self._studio._failed(error)
+                self._studio.messages.failed(error)
 
-        self._studio.tell(f"{what} …")
+        self._studio.messages.tell(f"{what} …")
         if self._studio._inline:
             work()
         else:

@@ -6,7 +6,9 @@ import dataclasses
 import html
 import inspect
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import ipywidgets as widgets
@@ -51,14 +53,16 @@ def meanings() -> tuple[Meaning, ...]:
 class Parameters(widgets.VBox):
     """A row for each field: its name, a field to change it, what it means.
 
-    change: called with (name, value) for what was typed; raising ValueError or TypeError refuses it.
+    change: called with (name, value) for what was typed; what it raises, or the Future that it returns, refuses it.
     preset: called with a `DragConfig` to take as a whole, None for the model's own.
     """
 
     def __init__(self, change: Callable[[str, Any], Any], preset: Callable[[DragConfig | None], Any]) -> None:
         self._change = change
         self._shown: DragConfig | None = None
+        self._given: dict[str, Any] = {}  # typed, and not yet in a config that was shown
         self._busy = False
+        self._lock = threading.RLock()  # fields are typed in on one thread and brought up to date on others
         self.fields: dict[str, widgets.Widget] = {}
         self.error = widgets.HTML()
         rows: list[widgets.Widget] = [self._presets(preset), self.error]
@@ -72,15 +76,16 @@ class Parameters(widgets.VBox):
 
     def show(self, config: DragConfig) -> None:
         """Show the numbers of a config."""
-        if config is self._shown:
-            return
-        self._shown, self._busy = config, True
-        try:
-            for name, field in self.fields.items():
-                value = getattr(config, name)
-                field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
-        finally:
-            self._busy = False
+        with self._lock:
+            if config is self._shown:
+                return
+            self._shown, self._given, self._busy = config, {}, True
+            try:
+                for name, field in self.fields.items():
+                    value = getattr(config, name)
+                    field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
+            finally:
+                self._busy = False
 
     def _row(self, meaning: Meaning) -> widgets.HBox:
         field = self.fields[meaning.name] = _field(meaning.name)
@@ -104,16 +109,33 @@ class Parameters(widgets.VBox):
         )
 
     def _typed(self, name: str, field: widgets.Widget, value: Any) -> None:
-        if self._busy or self._shown is None or value == getattr(self._shown, name):
-            return
-        try:
-            self._change(name, _read(name, value))
-        except (TypeError, ValueError) as error:
-            shown, self._shown = self._shown, None
-            self.show(shown)
-            self.say(str(error))
-        else:
+        with self._lock:
+            if self._busy or self._shown is None:
+                return
+            try:
+                wanted = _read(name, value)
+                if wanted == self._given.get(name, getattr(self._shown, name)):
+                    return
+                future = self._change(name, wanted)
+            except Exception as error:
+                self._refuse(error)
+                return
+            self._given[name] = wanted
             self.say("")
+        if isinstance(future, Future):
+            future.add_done_callback(self._tried)
+
+    def _tried(self, future: Future[Any]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._refuse(error)
+
+    def _refuse(self, error: BaseException) -> None:
+        """Say why, and show the numbers that hold."""
+        with self._lock:
+            shown, self._shown = self._shown, None
+            if shown is not None:
+                self.show(shown)
+            self.say(" ".join(str(error).split()))
 
     def say(self, message: str) -> None:
         """A line above the fields, for what was refused."""

@@ -66,7 +66,7 @@ class Runner:
 
     def render(self, k: int | None = None) -> None:
         """The picture of iteration k, default where the session stands; it comes in `Update.picture`."""
-        self._put(Task(partial(stages.render, k=k), Options()))
+        self._put(Task(partial(stages.render, k=k), Options(), aside=True))
 
     def pause(self) -> None:
         """Hold after the iteration under way, and forget the commands that wait; `run()` goes on."""
@@ -83,14 +83,14 @@ class Runner:
         """Go back to iteration k; a run under way goes on from there."""
         return self.call(lambda session: session.rewind(k))
 
-    def call(self, function: Callable[[DragSession], Any]) -> Future[Any]:
+    def call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future[Any]:
         """`function(session)` on the worker, between two iterations; the Future has what it returned or raised.
 
         This is how drags, mask and config are changed: `runner.call(lambda s: setattr(s, "drags", drags))`.
-        A run under way goes on with the change.
+        A run under way goes on with the change.  aside: it only looks, so that the state "error" outlasts it.
         """
         self._require_open()
-        return self._worker.call(function)
+        return self._worker.call(function, aside=aside)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is left to do and every watcher has heard of it; False when that took too long.

@@ -34,10 +34,12 @@ class Teller:
         self._pace = Pace()
         self._picture: tuple[Image.Image, Snapshot | None] | None = None
 
-    def begin(self) -> None:
-        """A command begins."""
+    def begin(self, *, keep_message: bool = False) -> None:
+        """A command begins; of an error nothing is kept."""
         self._pace = Pace()
-        self.tell(state="running", task="", done=0, total=0, seconds_left=None, message="")
+        status = self.update.status
+        message = status.message if keep_message and status.state != "error" else ""
+        self.tell(state="running", task="", done=0, total=0, seconds_left=None, message=message)
 
     def note(self, progress: Progress, history: History) -> None:
         """A stage has come so far."""
@@ -88,10 +90,13 @@ class Pace:
         """Note that `done` steps of `total` are done now."""
         if task != self._task or (self._marks and done < self._marks[-1][1]):
             self._marks.clear()
-        self._task = task
-        self._marks.append((time.perf_counter(), done))
-        (began, first), (now, last) = self._marks[0], self._marks[-1]
-        return (total - done) * (now - began) / (last - first) if last > first else None
+        self._task, now = task, time.perf_counter()
+        if not self._marks or done > self._marks[-1][1]:
+            self._marks.append((now, done))
+        (began, first), (then, last) = self._marks[0], self._marks[-1]
+        if last == first:
+            return None
+        return max((total - done) * (then - began) / (last - first) - (now - then), 0.0)
 
 
 class Publisher:

@@ -27,11 +27,15 @@ Outcome = Literal["done", "held", "pause", "stop", "error"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A long command: `work(session, kept)` makes its stage.  ends: is a pause over when it is done?"""
+    """A long command: `work(session, kept)` makes its stage.
+
+    ends: is a pause over when it is done?  aside: is it nothing that one waits for, so that what was said last stays?
+    """
 
     work: Callable[[DragSession, Kept], Stage]
     options: Options
     ends: bool = False
+    aside: bool = False
 
 
 class Worker:
@@ -49,8 +53,9 @@ class Worker:
         self.error: str | None = None
         self.traceback = ""
         self._kept = Kept()
-        self._tasks: deque[Task] = deque()
-        self._calls: deque[tuple[Callable[[DragSession], Any], Future]] = deque()
+        self._tasks: deque[tuple[Task, int]] = deque()  # each with how many calls were made before it
+        self._calls: deque[tuple[Callable[[DragSession], Any], Future, bool]] = deque()
+        self._calls_made = self._calls_done = 0
         self._current: Task | None = None
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
@@ -62,14 +67,15 @@ class Worker:
     def put(self, task: Task) -> None:
         """Do a task when those before it are done."""
         with self.changed:
-            self._tasks.append(task)
+            self._tasks.append((task, self._calls_made))
         self._start()
 
-    def call(self, function: Callable[[DragSession], Any]) -> Future:
-        """Do something short between two units of work."""
+    def call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future:
+        """Do something short between two units of work; one that is done aside mends no error."""
         future: Future = Future()
         with self.changed:
-            self._calls.append((function, future))
+            self._calls.append((function, future, aside))
+            self._calls_made += 1
         self._start()
         return future
 
@@ -148,7 +154,9 @@ class Worker:
         """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
         self._do_calls()
         with self.changed:
-            task = self._current = self._tasks.popleft() if self._tasks else None
+            if self._tasks and self._tasks[0][1] > self._calls_done:  # what was called for before it comes first
+                return True
+            task = self._current = self._tasks.popleft()[0] if self._tasks else None
             preview = self._preview_wanted
             if task is None and not preview and not self._calls:
                 self._thread = None  # under the same lock as the look at the queues, lest a command be missed
@@ -163,7 +171,7 @@ class Worker:
     def _perform(self, task: Task) -> None:
         """One task from its start to its end, a pause or an error."""
         stage = task.work(self.session, self._kept)
-        self.teller.begin()
+        self.teller.begin(keep_message=task.aside)
         outcome, message = "error", ""
         try:
             outcome, message = self._drive(stage)
@@ -202,11 +210,12 @@ class Worker:
             if outcome == "held" or not self.watchers:
                 self._tasks.clear()
             self._preview_wanted = bool(task.options.preview_every) and outcome in ("done", "held", "pause")
+            message = message or {"pause": "paused", "stop": "stopped"}.get(outcome, "")
             self.teller.rest(
                 self.session.history,
                 keep=not self._tasks or outcome == "error",
                 state="error" if outcome == "error" else self._rest,
-                message=message or {"pause": "paused", "stop": "stopped"}.get(outcome, ""),
+                **({} if task.aside and not message else {"message": message}),
             )
         self.teller.flush()
 
@@ -233,8 +242,9 @@ class Worker:
         self._do_calls()
 
     def _do_calls(self) -> None:
-        while self._calls:
-            function, future = self._calls.popleft()
+        for _ in range(len(self._calls)):  # those that come meanwhile wait for the next time, lest work never go on
+            function, future, aside = self._calls.popleft()
+            self._calls_done += 1
             if not future.set_running_or_notify_cancel():
                 continue
             try:
@@ -245,7 +255,7 @@ class Worker:
                 if not isinstance(error, Exception) and self.teller.inline:
                     raise
             else:
-                mended = self.teller.update.status.state == "error"
+                mended = self.teller.update.status.state == "error" and not aside
                 self._called({"message": "", "state": self._rest} if mended else {})
                 future.set_result(result)
 

@@ -1,0 +1,58 @@
+"""How a studio looks: picture beside picture, the buttons under them, all else folded away below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+if TYPE_CHECKING:
+    from dragnoise_widgets.studio import DragStudio
+
+STYLE = """<style>
+.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px }
+.dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
+.dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
+</style>"""
+
+
+def arranged(studio: DragStudio, *, folded: bool) -> list[widgets.Widget]:
+    """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
+    column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
+    studio.canvas.children = [studio.canvas.column]  # its table goes below the transport, which is used more often
+    stage = widgets.HBox(
+        [widgets.VBox([studio.canvas], layout=column), widgets.VBox([studio.preview], layout=column)],
+        layout={"flex_flow": "row wrap", "align_items": "flex-start"},
+    )
+    return [
+        widgets.HTML(STYLE, layout={"display": "none"}),
+        _fold("Picture, prompt, model", studio.library.source, folded=folded),
+        stage,
+        studio.transport,
+        studio.canvas.table,
+        _looking(studio),
+        _fold("Parameters", studio.parameters),
+        _fold("Breakpoints", studio.stops),
+        _fold("Download and code", studio.share),
+        _fold("Branches and files", studio.library.keeping),
+    ]
+
+
+def _looking(studio: DragStudio) -> widgets.Accordion:
+    """The inspector, which draws nothing while it is folded away."""
+
+    def unfolded(change: Any) -> None:
+        studio.inspector.visible = change.new is not None
+        studio.showing.refresh()
+
+    fold = _fold("Inspector", studio.inspector)
+    studio.inspector.visible = False
+    fold.observe(unfolded, "selected_index")
+    return fold
+
+
+def _fold(title: str, content: widgets.Widget, *, folded: bool = True) -> widgets.Accordion:
+    fold = widgets.Accordion([content], layout={"margin": "2px 0"})
+    fold.set_title(0, title)
+    fold.selected_index = None if folded else 0
+    return fold

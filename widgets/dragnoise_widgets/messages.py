@@ -1,0 +1,69 @@
+"""What a studio says: a short line by the buttons, the whole story in the log, and the studio goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dragnoise_widgets.log import Log
+from dragnoise_widgets.transport import Transport
+
+
+class Messages:
+    """Tells in the log and under the buttons what was done and what went wrong.
+
+    error: what a handler ran into last, note: what was done last; both "" as soon as something else is done.
+    """
+
+    def __init__(self, journal: Log, transport: Transport) -> None:
+        self.error = self.note = ""
+        self._journal, self._transport = journal, transport
+        self._reported = "", ""
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call it; what it raises is told and not passed on, for ipywidgets would lose it."""
+        self.clear()
+        try:
+            return function(*arguments)
+        except Exception as error:
+            return self.failed(error)
+
+    def clear(self) -> None:
+        """What was said last is over."""
+        self.error = self.note = ""
+
+    def tell(self, message: str) -> None:
+        """Tell what was done."""
+        self.note = message
+        self._journal.note(message)
+        self._transport.say(message)
+
+    def failed(self, error: BaseException) -> None:
+        """Tell of an error, with its traceback in the log."""
+        self.error = " ".join(str(error).split()) or type(error).__name__
+        self._journal.error(self.error, error)
+        self._transport.say(self.error, error=True)
+
+    def refused(self, message: str) -> None:
+        """Tell of something wrong that has its sentence already."""
+        self.error = message
+        self._journal.note(message)
+        self._transport.say(message, error=True)
+
+    def failed_at_work(self, message: str, traceback: str) -> None:
+        """Write an error of the worker's into the log, once, however often it is told."""
+        reported, self._reported = self._reported, (message, traceback)
+        if traceback and (reported[0] != message or reported[1] is not traceback):  # the same may happen again
+            self._journal.error(message, traceback)
+
+    def begin(self, message: str, traceback: str) -> None:
+        """Another session is shown from now on; what went wrong there last is no news."""
+        self.clear()
+        self._reported = message, traceback
+
+    def stand(self, *parts: str, error: str = "") -> None:
+        """Show an error, else what a handler ran into, else where things stand, in parts that may be empty."""
+        if error or self.error:
+            self._transport.say(error or self.error, error=True)
+        else:
+            self._transport.say(" · ".join(part for part in dict.fromkeys([*parts, self.note]) if part))
