@@ -98,12 +98,11 @@ def build_sd15(**unet: Any) -> StableDiffusionPipeline:
 def build_sd21() -> StableDiffusionPipeline:
     """Stable Diffusion 2.1's shape: linear projections, heads per level, v-prediction."""
     heads = {"attention_head_dim": [2, 4, 4, 8], "use_linear_projection": True}
-    scheduler = type(build_scheduler()).from_config(build_scheduler().config, prediction_type="v_prediction")
-    return build_pipeline(build_kl(), FOUR_LEVELS | heads, scheduler, seed=21)
+    return build_pipeline(build_kl(), FOUR_LEVELS | heads, build_scheduler(), seed=21)
 
 
 def build_three_block() -> StableDiffusionPipeline:
-    """Three levels and a tiny autoencoder, f = 4, as the embedded miniature has."""
+    """Three levels and a tiny autoencoder, f = 4, as the embedded miniature has; epsilon."""
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8), num_encoder_blocks=(1, 1, 1),
         num_decoder_blocks=(1, 1, 1), upsampling_scaling_factor=2, scaling_factor=0.5,
@@ -115,7 +114,8 @@ def build_three_block() -> StableDiffusionPipeline:
         "layers_per_block": 1,
         "attention_head_dim": 4,
     }
-    return build_pipeline(vae, unet, build_scheduler(), seed=3)
+    scheduler = type(build_scheduler()).from_config(build_scheduler().config, prediction_type="epsilon")
+    return build_pipeline(vae, unet, scheduler, seed=3)
 
 
 def build_text_encoder(kind: Any, width: int, *, layers: int = 2) -> Any:

@@ -104,6 +104,7 @@ class Program:
         bottleneck = bottleneck.clone().requires_grad_()
         adam = torch.optim.Adam([bottleneck], lr=LR)
         result = Edit()
+        tie = 1 + 1e-5  # beyond the map's last pixel the grid repeats it, but for rounding: then the first place counts
         for k in range(iterations):
             noise, feature, _ = self.forward(z, t, bottleneck)
             if k > 0:
@@ -114,7 +115,9 @@ class Program:
                         for py in range(max(y - 3, 0), min(y + 4, h)) for px in range(max(x - 3, 0), min(x + 4, w))
                     ]  # fmt: skip
                     apart = [float((feature[:, py, px] - first[:, y0, x0]).abs().sum().detach()) for px, py in window]
-                    anchors[i] = window[apart.index(min(apart))]
+                    anchors[i] = next(
+                        place for place, far in zip(window, apart, strict=True) if far <= tie * min(apart)
+                    )
             if all(math.dist(a, b) < 2.0 for a, b in zip(anchors, objectives, strict=True)):
                 break
             alignment = torch.zeros(())
