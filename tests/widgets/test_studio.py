@@ -287,6 +287,39 @@ def test_an_error_in_the_work_is_told_and_the_next_step_works(troubled: DragStud
     assert "division" not in troubled.transport.line.value
 
 
+def test_an_error_stays_in_sight_until_something_else_is_done(troubled: DragStudio, session: DragSession) -> None:
+    fold = next(c for c in troubled.children if troubled.inspector in getattr(c, "children", ()))
+    fold.selected_index, troubled.inspector.selected_index = 0, 4  # which measures features when there is time
+    troubled.step(2)
+    troubled.break_when(lambda snapshot: 1 / 0)
+    troubled.run()
+    assert troubled.runner.state == "error"
+    assert "ZeroDivisionError" in troubled.transport.line.value
+    assert len(troubled.journal.text) == 1
+    troubled.transport.scrubber.value = 1
+    assert f"loss {session.history[1].loss:.4g}" in troubled.transport.line.value
+    np.testing.assert_array_equal(pixels(troubled.image), pixels(session.branch(1).render()))
+
+
+def test_an_error_in_a_call_while_it_runs_is_in_the_log(threaded: DragStudio, session: DragSession) -> None:
+    threaded.configure(max_iterations=2000)
+    threaded.run()
+    assert until(lambda: threaded.iteration >= 1)
+    threaded.runner.call(lambda _: 1 / 0)
+    assert until(lambda: any("ZeroDivisionError" in told for told in threaded.journal.text))
+    assert threaded.runner.state == "running"
+
+
+def test_what_was_done_is_said_until_something_else_is_done(studio: DragStudio, tmp_path: Path) -> None:
+    studio.step()
+    studio.library.save(tmp_path / "edit.drag")
+    studio.show(0)
+    assert "saved to" in studio.transport.line.value
+    studio.transport.scrubber.value = 1
+    assert "saved to" not in studio.transport.line.value
+    studio.journal.text.clear()
+
+
 def test_an_error_of_a_button_is_told(troubled: DragStudio, session: DragSession) -> None:
     troubled.canvas.drags = ()
     assert troubled.transport.run.disabled
@@ -479,6 +512,71 @@ def test_deleting_a_point_while_it_runs(threaded: DragStudio, session: DragSessi
     assert threaded.wait(WAIT)
     assert session.drags == threaded.canvas.drags
     assert len(session.history[-1].anchors) == 1
+    assert not threaded.journal.text
+
+
+def test_two_clicks_at_once(threaded: DragStudio, session: DragSession) -> None:
+    """Callbacks come on two threads where each comm has its own."""
+    together = threading.Barrier(2)
+
+    def click(button: Any) -> None:
+        together.wait()
+        button.click()
+
+    step = threaded.transport.step
+    clicks = [threading.Thread(target=click, args=(step,)) for _ in range(2)]
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    assert until(lambda: len(session.history) == 3)
+    threaded.configure(max_iterations=2000)
+    clicks = [threading.Thread(target=click, args=(b,)) for b in (threaded.transport.run, threaded.transport.stop)]
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    threaded.stop()
+    assert threaded.wait(WAIT)
+    assert threaded.runner.state == "idle"
+    done = len(session.history)
+    threaded.step()
+    assert until(lambda: len(session.history) == done + 1)
+    assert not threaded.journal.text
+
+
+def test_closing_it_in_the_middle_of_a_run_ends_the_work_and_leaves_the_session_usable(session: DragSession) -> None:
+    studio = DragStudio(session)
+    studio.configure(max_iterations=2000)
+    studio.run()
+    assert until(lambda: studio.iteration >= 2)
+    runner = studio.runner
+    studio.close()
+    assert runner.wait(WAIT)
+    done = len(session.history)
+    time.sleep(0.3)
+    assert len(session.history) == done
+    assert session.step().iteration == done
+    again = DragStudio(session)
+    again.step()
+    assert until(lambda: len(session.history) == done + 2)
+    assert again.wait(WAIT)
+    assert again.iteration == done + 1
+    again.close()
+
+
+def test_stop_in_the_middle_leaves_everything_usable(threaded: DragStudio, session: DragSession) -> None:
+    threaded.configure(max_iterations=2000)
+    threaded.run()
+    assert until(lambda: threaded.iteration >= 2)
+    threaded.transport.stop.click()
+    assert threaded.wait(WAIT)
+    assert threaded.runner.state == "idle"
+    assert not threaded.transport.run.disabled and threaded.transport.stop.disabled
+    done = len(session.history)
+    threaded.step()
+    assert until(lambda: len(session.history) == done + 1)
+    assert threaded.wait(WAIT)
     assert not threaded.journal.text
 
 

@@ -18,7 +18,7 @@ class Messages:
     def __init__(self, journal: Log, transport: Transport) -> None:
         self.error = self.note = ""
         self._journal, self._transport = journal, transport
-        self._reported = "", ""
+        self._reported = self._seen = "", ""  # the worker's last error and its traceback, and the last one done with
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call it; what it raises is told and not passed on, for ipywidgets would lose it."""
@@ -31,6 +31,7 @@ class Messages:
     def clear(self) -> None:
         """What was said last is over."""
         self.error = self.note = ""
+        self._seen = self._reported
 
     def tell(self, message: str) -> None:
         """Tell what was done."""
@@ -52,17 +53,19 @@ class Messages:
 
     def failed_at_work(self, message: str, traceback: str) -> None:
         """Write an error of the worker's into the log, once, however often it is told."""
-        reported, self._reported = self._reported, (message, traceback)
-        if traceback and (reported[0] != message or reported[1] is not traceback):  # the same may happen again
+        told = self._reported
+        if traceback and (told[0] != message or told[1] is not traceback):  # the same may happen again
+            self._reported = message, traceback
             self._journal.error(message, traceback)
 
     def begin(self, message: str, traceback: str) -> None:
         """Another session is shown from now on; what went wrong there last is no news."""
-        self.clear()
         self._reported = message, traceback
+        self.clear()
 
     def stand(self, *parts: str, error: str = "") -> None:
-        """Show an error, else what a handler ran into, else where things stand, in parts that may be empty."""
+        """Show the worker's error or a handler's, else where things stand, in parts that may be empty."""
+        error = "" if self._seen is self._reported else error
         if error or self.error:
             self._transport.say(error or self.error, error=True)
         else:

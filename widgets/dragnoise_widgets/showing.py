@@ -149,7 +149,8 @@ class Showing:
         if studio.has_session:
             runner = studio.runner
             studio.messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
-        studio.messages.stand(self._standing(), status.message, error=status.message if failed else "")
+        said, error = ("", status.message) if failed else (status.message, "")
+        studio.messages.stand(self._standing(), said, error=error)
 
     def _standing(self) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """

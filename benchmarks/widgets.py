@@ -1,0 +1,91 @@
+"""What the notebook layer costs: a mouse move on the canvas, and the studio round an iteration.
+
+    python benchmarks/widgets.py              # the embedded model on this machine's processor
+
+A move is timed in the kernel, from the message that the page sends to the drawing commands that go
+back.  The studio is timed against the bare generator on two sessions of the same edit, some
+iterations of one and of the other in turns; the ratio is of the medians of an iteration's wall time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from dragnoise import DragSession, Model, load_model
+from dragnoise_widgets import DragCanvas, DragStudio
+from dragnoise_widgets.source import example
+
+MOVES = 60
+"""Messages of one drag, as a browser sends them."""
+
+
+def move_times(model: Model, drags: int = 5) -> list[float]:
+    """Seconds of each move of some drags through the canvas's own message handler."""
+    session = example(model)
+    canvas = DragCanvas(session.image, drags=session.drags, mask=session.mask)
+    width, height = canvas.view.canvas
+    taken = []
+    for n in range(drags):
+        send(canvas, "mouse_down", 0.2 * width, (0.1 + 0.15 * n) * height)
+        for k in range(MOVES):
+            started = time.perf_counter()
+            send(canvas, "mouse_move", (0.2 + 0.6 * k / MOVES) * width, (0.1 + 0.15 * n) * height)
+            taken.append(time.perf_counter() - started)
+        send(canvas, "mouse_up", 0.8 * width, (0.1 + 0.15 * n) * height)
+    assert len(canvas.drags) == drags + len(session.drags)
+    return taken
+
+
+def send(canvas: DragCanvas, event: str, x: float, y: float) -> None:
+    """What the page sends when the mouse does something."""
+    canvas.canvas._canvases[-1]._handle_custom_msg({"event": event, "x": x, "y": y}, [])
+
+
+def iteration_times(model: Model, *, rounds: int = 12, each: int = 10, seen: bool = True) -> tuple[float, float]:
+    """Median seconds of an iteration, of the bare generator and in a studio, taken in turns.
+
+    seen: is the inspector unfolded, so that its figures are drawn too?  Previews are off: they are
+    asked for, and cost what they are allowed to.
+    """
+    bare, studio = endless(example(model)), DragStudio(endless(example(model)))
+    studio.preview.every.value = 0
+    studio.inspector.visible = seen
+    studio.prepare()
+    list(bare.invert())
+    studio.wait()
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(rounds + 1):
+        started = time.perf_counter()
+        for _ in range(each):
+            bare.step()
+        halfway = time.perf_counter()
+        studio.step(each)
+        while len(studio.session.history) < (round_ + 1) * each + 1:  # not `wait`: the last update is the next one's
+            time.sleep(0.001)
+        ended = time.perf_counter()
+        studio.wait()
+        if round_ > 0:
+            times[0].append((halfway - started) / each)
+            times[1].append((ended - halfway) / each)
+    assert (bare.bottleneck == studio.session.bottleneck).all()
+    studio.close()
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def endless(session: DragSession) -> DragSession:
+    """The same, which does not end before the benchmark does."""
+    session.config = session.config.replace(max_iterations=100_000)
+    return session
+
+
+if __name__ == "__main__":
+    toyland = load_model()
+    moves = move_times(toyland)
+    print(f"a mouse move in the kernel: {1000 * statistics.median(moves):.2f} ms (median of {len(moves)}; wanted: 10)")
+    for seen in (False, True):
+        alone, driven = iteration_times(toyland, seen=seen)
+        print(
+            f"an iteration on toyland, inspector {'open' if seen else 'folded'}: {1000 * alone:.1f} ms bare, "
+            f"{1000 * driven:.1f} ms in the studio: {100 * (driven / alone - 1):+.1f} % (wanted: 10)"
+        )

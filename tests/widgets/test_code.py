@@ -1,0 +1,200 @@
+"""Copy as code: the code, run on its own, makes the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_one_sentence
+
+import dragnoise
+from dragnoise import DragSession, Model
+from dragnoise_widgets.code import as_code
+from dragnoise_widgets.studio import DragStudio
+
+
+@pytest.fixture(autouse=True)
+def loading(small: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What models the code asks for; it gets the small one."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def load(name: str = "toyland", **given: Any) -> Model:
+        asked.append((name, given))
+        return small
+
+    monkeypatch.setattr(dragnoise, "load_model", load)
+    monkeypatch.setattr("dragnoise_widgets.code.SMALL", 300)  # so that one of the small masks goes into a file
+    return asked
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((56, 72), bool)
+    mask[8:50, 4:60] = True
+    return mask
+
+
+def grain() -> np.ndarray:
+    """A mask that does not become small."""
+    return np.random.default_rng(0).random((56, 72)) > 0.3
+
+
+def change(session: DragSession, **changes: Any) -> None:
+    session.config = session.config.replace(**changes)
+
+
+def plain(session: DragSession) -> None:
+    _steps(session, 2)
+
+
+def not_yet(session: DragSession) -> None:
+    """Before any iteration."""
+
+
+def masked(session: DragSession) -> None:
+    session.mask = square()
+    _steps(session, 2)
+
+
+def coarsely_masked(session: DragSession) -> None:
+    session.mask = grain()
+    _steps(session, 2)
+
+
+def changed_in_between(session: DragSession) -> None:
+    _steps(session, 1)
+    change(session, lr=0.05)
+    session.mask = square()
+    _steps(session, 2)
+    change(session, lr=0.1, r1=2)
+    session.mask = None
+    _steps(session, 1)
+    session.mask = grain()
+    _steps(session, 1)
+    change(session, refine_from=0)  # counts for the rendering alone
+
+
+def gone_back(session: DragSession) -> None:
+    _steps(session, 3)
+    change(session, lr=0.9)
+    _steps(session, 2)
+    session.rewind(3)
+    change(session, lr=0.03)
+    _steps(session, 1)
+
+
+def other_numbers(session: DragSession) -> None:
+    change(session, steps=6, edit_from=4, refine_from=2, side=80, latent_noise=0.05, seed=3, propagation="delta")
+    session.drags = [((3.25, 4), (20, 30.5))]
+    _steps(session, 2)
+
+
+def as_released(session: DragSession) -> None:
+    session.config = dragnoise.DragConfig.released(steps=4, edit_from=3, lr=0.1)
+    _steps(session, 2)
+
+
+def in_a_lora(session: DragSession) -> None:
+    list(session.fit_lora(steps=2, rank=2))
+    _steps(session, 2)
+
+
+def in_half_a_lora(session: DragSession) -> None:
+    list(session.fit_lora(steps=2, rank=2, lr=0.01))
+    session.lora_weight = 0.5
+    _steps(session, 2)
+
+
+def _steps(session: DragSession, n: int) -> None:
+    for _ in range(n):
+        session.step()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [plain, not_yet, masked, coarsely_masked, changed_in_between, gone_back, other_numbers, as_released, in_a_lora,
+     in_half_a_lora],
+)  # fmt: skip
+def test_the_code_makes_the_same_bits(session: DragSession, tmp_path: Path, edit: Callable[..., None]) -> None:
+    edit(session)
+    done = run(as_code(session, tmp_path / "edit"))
+    assert torch.equal(done["session"].bottleneck, session.bottleneck)
+    np.testing.assert_array_equal(np.asarray(done["picture"]), np.asarray(session.render()))
+    assert len(done["session"].history) == max(len(session.history), len(done["session"].history[:1]))
+    assert done["session"].drags == session.drags and done["session"].prompt == session.prompt
+    assert done["session"].config == session.config
+
+
+def test_a_branch_makes_the_same_bits(session: DragSession, tmp_path: Path) -> None:
+    _steps(session, 3)
+    branch = session.branch(1)
+    change(branch, lr=0.04)
+    _steps(branch, 2)
+    assert torch.equal(run(as_code(branch, tmp_path))["session"].bottleneck, branch.bottleneck)
+
+
+def run(code: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "copied", "exec"), namespace)
+    return namespace
+
+
+def test_a_prompt_may_hold_anything(session: DragSession, tmp_path: Path) -> None:
+    session.prompt = "a \"fox\"\n\\ and 'so on' {é}"
+    _steps(session, 1)
+    assert run(as_code(session, tmp_path))["session"].prompt == session.prompt
+
+
+def test_the_model_is_named_as_it_was_loaded(
+    session: DragSession, tmp_path: Path, loading: list[tuple[str, dict[str, Any]]]
+) -> None:
+    session.model = Model(session.model.pipeline, name="somebody/some-model")
+    run(as_code(session, tmp_path))
+    assert loading == [("somebody/some-model", {"device": "cpu", "dtype": "float32"})]
+
+
+def test_a_picture_in_a_file_stays_where_it_is(session: DragSession, tmp_path: Path) -> None:
+    session.image.save(tmp_path / "given.png")
+    code = as_code(session, tmp_path / "edit", picture=str(tmp_path / "given.png"))
+    assert str(tmp_path / "given.png") in code and not (tmp_path / "edit").exists()
+
+
+def test_files_of_one_edit_do_not_overwrite_each_other(session: DragSession, tmp_path: Path) -> None:
+    session.mask = grain()
+    _steps(session, 1)
+    session.mask = ~grain()
+    _steps(session, 1)
+    code = as_code(session, tmp_path)
+    assert "mask.png" in code and "mask 2.png" in code
+    assert torch.equal(run(code)["session"].bottleneck, session.bottleneck)
+
+
+def test_without_a_model_it_says_so(session: DragSession, tmp_path: Path) -> None:
+    session.save(tmp_path / "edit.drag")
+    with pytest.raises(RuntimeError, match=r"session\.model") as caught:
+        as_code(DragSession.open(tmp_path / "edit.drag"), tmp_path)
+    assert_one_sentence(caught.value)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def test_the_button_shows_the_code(studio: DragStudio, session: DragSession, elsewhere: Path) -> None:
+    studio.canvas.mask = square()
+    studio.step(2)
+    studio.configure(lr=0.03)
+    studio.step(1)
+    assert studio.share.code.layout.display == "none"
+    studio.share.make_code.click()
+    assert studio.share.code.layout.display == ""
+    assert studio.share.code.value == studio.code()
+    assert (elsewhere / "edit" / "picture.png").is_file()
+    done = run(studio.share.code.value)
+    assert torch.equal(done["session"].bottleneck, session.bottleneck)
+    np.testing.assert_array_equal(np.asarray(done["picture"]), np.asarray(studio.image))

@@ -1,0 +1,193 @@
+"""The parameters: every number has its field, says what it means and what a change of it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pytest
+from helpers import assert_one_sentence
+
+from dragnoise import DragConfig, DragSession
+from dragnoise_widgets.parameters import NEEDS_INVERSION, STARTS_AFRESH, Parameters, meanings
+from dragnoise_widgets.studio import DragStudio
+
+NAMES = [field.name for field in dataclasses.fields(DragConfig)]
+
+OTHER: dict[str, Any] = {
+    "steps": 5, "edit_from": 2, "refine_from": 0, "propagation": "delta", "lr": 0.3, "eps": 1e-4,
+    "max_iterations": 7, "r1": 2, "r2": 1, "mask_weight": 0.5, "tolerance": 2.0, "supervision_block": 1,
+    "supervision_scale": 0.25, "resize": "shorter", "side": "80", "latent_noise": 0.1, "seed": 4,
+    "inversion": "target", "convention": "released",
+}  # fmt: skip
+"""For each field another value than the tests' config has, as its control takes it."""
+
+WRONG: dict[str, Any] = {
+    "steps": 1, "edit_from": 9, "refine_from": 4, "lr": -0.5, "eps": 0.0, "max_iterations": 0, "r1": -1, "r2": 0,
+    "mask_weight": -1.0, "tolerance": 0.0, "supervision_block": -1, "supervision_scale": 1.5, "side": "12",
+    "latent_noise": -0.1, "seed": -1,
+}  # fmt: skip
+
+
+def texts(widget: widgets.Widget) -> list[str]:
+    """All HTML below a widget."""
+    own = [widget.value] if isinstance(widget, widgets.HTML) else []
+    return own + [text for child in getattr(widget, "children", ()) for text in texts(child)]
+
+
+def row_of(parameters: Parameters, name: str) -> widgets.HBox:
+    (row,) = [row for row in parameters.children if parameters.fields[name] in getattr(row, "children", ())]
+    return row
+
+
+def value_of(config: DragConfig, name: str) -> Any:
+    """As its control shows it."""
+    value = getattr(config, name)
+    return "" if value is None else str(value) if name == "side" else value
+
+
+@pytest.fixture
+def troubled(session: DragSession) -> Iterator[DragStudio]:
+    studio = DragStudio(session, inline=True)
+    yield studio
+    studio.close()
+
+
+# ---- what they say ----------------------------------------------------------------------------------
+
+
+def test_every_field_of_the_config_has_a_control_and_nothing_else_has(studio: DragStudio) -> None:
+    assert sorted(studio.parameters.fields) == sorted(NAMES) == sorted(OTHER)
+    assert [meaning.name for meaning in meanings() if not meaning.text] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_tooltip_tells_meaning_and_range(studio: DragStudio, name: str) -> None:
+    (meaning,) = [meaning for meaning in meanings() if meaning.name == name]
+    titles = [
+        html.unescape(title)
+        for text in texts(row_of(studio.parameters, name))
+        for title in re.findall(r'title="([^"]*)"', text)
+    ]
+    assert len(titles) == 2  # on the name and on what stands beside it
+    for title in titles:
+        assert title.startswith(meaning.text)
+    field = studio.parameters.fields[name]
+    if isinstance(field, widgets.Dropdown):
+        assert len(field.options) >= 2
+    else:
+        assert re.search(r">=? ?\d|\d\.\.|counted from 0|relative to", titles[0]), titles[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_a_change_costs_and_that_is_what_it_costs(
+    studio: DragStudio, session: DragSession, name: str
+) -> None:
+    studio.step(2)
+    before, told = len(session.history), " ".join(texts(row_of(studio.parameters, name)))
+    studio.parameters.fields[name].value = OTHER[name]
+    assert value_of(session.config, name) == OTHER[name]
+    assert studio.parameters.error.value == ""
+    assert (NEEDS_INVERSION in told) is not session.inverted
+    assert (NEEDS_INVERSION in told or STARTS_AFRESH in told) is (len(session.history) != before)
+
+
+# ---- what they do -----------------------------------------------------------------------------------
+
+
+def test_a_change_takes_effect_at_the_next_iteration(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    studio.parameters.fields["lr"].value = 0.05
+    studio.parameters.fields["r2"].value = 3
+    studio.step(2)
+    made_with = [(s.config.lr, s.config.r2) for s in session.history[1:] if s.config is not None]
+    assert made_with == [(0.2, 2), (0.2, 2), (0.05, 3), (0.05, 3)]
+    bare = DragSession(session.model, session.image, session.prompt, session.config.replace(lr=0.2, r2=2))
+    bare.drags = session.drags
+    for changes in ({}, {}, {"lr": 0.05, "r2": 3}, {}):
+        bare.config = bare.config.replace(**changes)
+        bare.step()
+    assert (bare.bottleneck == session.bottleneck).all()
+
+
+def test_a_config_from_code_is_shown(studio: DragStudio) -> None:
+    studio.configure(lr=0.07, side=None, propagation="delta")
+    fields = studio.parameters.fields
+    assert (fields["lr"].value, fields["side"].value, fields["propagation"].value) == (0.07, "", "delta")
+    fields["side"].value = " 72 "
+    assert studio.session.config.side == 72
+    fields["side"].value = ""
+    assert studio.session.config.side is None
+
+
+def test_the_presets(studio: DragStudio, session: DragSession) -> None:
+    buttons = {button.description: button for button in studio.parameters.children[0].children}
+    for label, config in (
+        ("Paper", DragConfig()), ("Released program", DragConfig.released()),
+        ("Model's own", session.model.default_config),
+    ):  # fmt: skip
+        buttons[label].click()
+        assert session.config == config
+        assert all(field.value == value_of(config, name) for name, field in studio.parameters.fields.items())
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_a_wrong_value_is_refused_with_a_sentence_and_the_old_one_stays(
+    studio: DragStudio, session: DragSession, name: str
+) -> None:
+    studio.step()
+    before = session.config
+    studio.parameters.fields[name].value = WRONG[name]
+    assert session.config is before
+    assert studio.parameters.fields[name].value == value_of(before, name)
+    said = html.unescape(re.sub("<[^>]*>", "", studio.parameters.error.value))
+    assert_one_sentence(ValueError(said), name, str(WRONG[name]))
+    studio.parameters.fields["lr"].value = 0.11
+    assert studio.parameters.error.value == ""
+    assert session.config.lr == 0.11
+
+
+def test_what_is_no_number_is_refused(studio: DragStudio, session: DragSession) -> None:
+    studio.parameters.fields["side"].value = "wide"
+    assert studio.parameters.fields["side"].value == "64"
+    assert "whole number" in studio.parameters.error.value
+    assert session.config.side == 64
+
+
+def test_what_only_the_session_can_refuse_is_refused_too(troubled: DragStudio, tmp_path: Path) -> None:
+    troubled.step()
+    troubled.session.save(tmp_path / "edit.drag")
+    troubled.session = DragSession.open(tmp_path / "edit.drag")  # without a model
+    before = troubled.session.config
+    troubled.parameters.fields["lr"].value = 0.9
+    assert troubled.session.config == before
+    assert troubled.parameters.fields["lr"].value == before.lr
+    assert "model" in troubled.parameters.error.value
+
+
+def test_what_is_typed_while_a_change_waits_is_compared_with_what_was_typed_last() -> None:
+    given, futures = [], []
+
+    def change(name: str, value: Any) -> Future[None]:
+        given.append((name, value))
+        futures.append(Future())
+        return futures[-1]
+
+    parameters = Parameters(change, lambda config: None)
+    config = DragConfig()
+    parameters.show(config)
+    field = parameters.fields["lr"]
+    field.value = 0.5
+    field.value = config.lr
+    parameters.show(config)
+    assert given == [("lr", 0.5), ("lr", config.lr)]
+    field.value = 0.6
+    futures[-1].set_exception(ValueError("lr=0.6 is too much today."))
+    assert field.value == config.lr
+    assert "too much today" in parameters.error.value
