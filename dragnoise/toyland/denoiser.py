@@ -42,8 +42,10 @@ from dragnoise.toyland.scenes import caption, sample_scene
 MAX_GAIN = 6.0
 """An error of the velocity counts 1, but that of a little noisy timestep less, so that the error of the clean latent
 it makes never counts more than this often."""
-EDITS, LED = 0.375, 0.125
+EDITS, LED = 0.5, 0.125
 """Shares of a batch, see `training_sample`."""
+LOWEST = 200
+"""Below this timestep the latent shows all, and there is nothing to be led to."""
 INVERTED = 0.5
 """Most of a picture's latent that the simulated noise of its inversion holds."""
 
@@ -57,7 +59,7 @@ def train_denoiser(
     *,
     steps: int = 12_000,
     batch: int = 32,
-    lr: float = 8e-4,
+    lr: float = 1e-3,
     bottleneck_noise: float = 0.1,
     save_every: int = 250,
     fused: bool = True,
@@ -169,6 +171,7 @@ def training_sample(z0: torch.Tensor, changed: torch.Tensor, alphas: torch.Tenso
     usual = slice(int((EDITS + LED) * batch), batch)
     u = torch.rand(3, batch, generator=rng)
     t = (u[0] * len(alphas)).long()
+    t[: usual.start] = (LOWEST + u[0] * (len(alphas) - LOWEST)).long()[: usual.start]
     start = t.clone()  # where the edit began
     low = t[edits].clamp(min=300)
     start[edits] = (low + (950 - low).clamp(min=0) * u[1, edits]).long()
@@ -233,10 +236,16 @@ def decode_bottleneck(
             x = _without_skip(resnet, x, time)
             if hasattr(block, "attentions"):
                 x = block.attentions[i](x, encoder_hidden_states=text, return_dict=False)[0]
-        x = block.upsamplers[0](x)
+        x = block.upsamplers[0].conv(_double(x))
     first = unet.conv_in(z)
     x = unet.up_blocks[-1](x, (first, unet.down_blocks[0].resnets[0](first, time)), time)
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    """Nearest upsampling by two.  Its usual way is compiled with a wrong gradient (torch 2.13, CPU, bfloat16)."""
+    b, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)
 
 
 def _without_skip(resnet: ResnetBlock2D, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
