@@ -12,6 +12,7 @@ import numpy as np
 from dragnoise import iteration, replay
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise
+from dragnoise.given import shown
 from dragnoise.history import History, Snapshot, require_limit
 from dragnoise.memory import guarded
 from dragnoise.model import Model
@@ -146,7 +147,7 @@ class Branches:
 def checked_name(name: object) -> str:
     """Raise TypeError or ValueError unless it is a name for a branch."""
     if not isinstance(name, str):
-        raise TypeError(f"a branch's name must be text, not {name!r:.80}.")
+        raise TypeError(f"a branch's name must be text, not {shown(name)}.")
     if not name.strip():
-        raise ValueError(f"a branch's name must not be empty, as {name!r:.80} is.")
+        raise ValueError(f"a branch's name must not be empty, as {shown(name)} is.")
     return name

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from dragnoise.given import shown
 from dragnoise.history import Snapshot
-from dragnoise.plots import COLOURS, DOTS, GREY, NotebookFigure, Panels, _calm, plot_pictures
+from dragnoise.plots import COLOURS, DOTS, GREY, NotebookFigure, Panels, _calm, plot_pictures, require_panels
 from dragnoise.session import DragSession
 
 
 def fork(one: DragSession, other: DragSession) -> int | None:
     """The last iteration that two sessions have in common, by their numbers; None if there is none.
 
-    The numbers of an iteration are of before its update, so that a difference shows one later.
+    The numbers of an iteration are of before its update, so that a difference shows one later.  Raises
+    TypeError for what is no session.
     """
+    _require_sessions((one, other))
     common = None
     for mine, its in zip(one.history, other.history, strict=False):
         if not _same(mine, its):
@@ -62,6 +66,7 @@ def plot_before_after(*sessions: DragSession, ax: Panels | None = None) -> np.nd
         s.image is not given and (s.image.size, s.image.tobytes()) != (given.size, given.tobytes()) for s in sessions
     ):
         raise ValueError("the sessions edit different pictures; give branches of one edit.")
+    require_panels(ax, 1 + len(sessions))  # before the rendering, which takes its time
     pictures = {"given": given}
     for session in sessions:
         k = session.history[-1].iteration if session.history else 0
@@ -70,8 +75,8 @@ def plot_before_after(*sessions: DragSession, ax: Panels | None = None) -> np.nd
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:
-    numbers = [(s.loss, s.alignment_loss, s.mask_loss, s.grad_norm) for s in (one, other)]
-    return np.array_equal(*numbers, equal_nan=True) and np.array_equal(one.anchors, other.anchors)
+    mine, its = ((s.loss, s.alignment_loss, s.mask_loss, s.grad_norm) for s in (one, other))
+    return np.array_equal(mine, its, equal_nan=True) and np.array_equal(one.anchors, other.anchors)
 
 
 def _require_sessions(sessions: tuple[object, ...]) -> None:
@@ -79,7 +84,7 @@ def _require_sessions(sessions: tuple[object, ...]) -> None:
         raise ValueError("there is nothing to compare; give at least one session, such as session, session.branch(3).")
     for session in sessions:
         if not isinstance(session, DragSession):
-            raise TypeError(f"give sessions to compare, not {session!r:.80}.")
+            raise TypeError(f"give sessions to compare, not {shown(session)}.")
 
 
 def _two(ax: Panels | None) -> list[Axes]:
@@ -87,11 +92,11 @@ def _two(ax: Panels | None) -> list[Axes]:
         return list(NotebookFigure(figsize=(9.0, 3.2), layout="constrained").subplots(1, 2))
     panels = [] if isinstance(ax, Axes) else list(np.asarray(ax, dtype=object).ravel())
     if len(panels) != 2 or not all(isinstance(panel, Axes) for panel in panels):
-        raise ValueError(f"ax must be two matplotlib Axes, not {ax!r:.80}.")
+        raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
     return panels
 
 
-def _unused(name: str, taken: dict[str, object]) -> str:
+def _unused(name: str, taken: Container[str]) -> str:
     while name in taken:
         name += "'"
     return name

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
+
+from dragnoise.given import LONGEST, as_float, is_one_of, shown
 
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
@@ -40,12 +42,12 @@ class DragConfig:
 
     Picture
         resize: bring the picture to the working size by its "longer" or "shorter" side, or "never".
-        side: length of that side as the model sees it, in pixels, >= 64; None is the model's native
+        side: length of that side as the model sees it, in pixels, 64..16384; None is the model's native
             one.  A smaller one takes less memory and time, and gives coarser pictures.
         latent_noise: standard deviation of seeded Gaussian noise put on the picture's latent before
             inversion, >= 0.  Off (0) unless a model asks for it: very smooth pictures invert to
             latents of too little variance, which this mends at no visible cost.
-        seed: of that noise.
+        seed: of that noise, 0..2**63 - 1.
         inversion: the timestep at which an inversion step asks for the noise, the "source" it
             starts from (DDIM) or the "target" it goes to (the authors' program).
 
@@ -82,9 +84,9 @@ class DragConfig:
         self._integer("r1", 0)
         self._integer("r2", 1)
         self._integer("supervision_block", 0)
-        self._integer("seed", 0)
+        self._integer("seed", 0, 2**63 - 1)
         if self.side is not None:
-            self._integer("side", 64)
+            self._integer("side", 64, LONGEST)
         self._number("lr", positive=True)
         self._number("eps", positive=True)
         self._number("tolerance", positive=True)
@@ -132,24 +134,27 @@ class DragConfig:
     def is_released(self) -> bool:
         return self.convention == "released"
 
-    def _integer(self, name: str, low: int) -> None:
+    def _integer(self, name: str, low: int, high: int | None = None) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            raise ValueError(f"{name}={value!r} must be an integer of at least {low}.")
+            raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")
+        if high is not None and int(value) > high:
+            raise ValueError(f"{name}={shown(value)} must be an integer of at most {high}.")
         object.__setattr__(self, name, int(value))  # numpy's numbers cannot be written to a file
 
     def _number(self, name: str, *, positive: bool = False) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"{name}={value!r} must be a finite number.")
-        if value < 0 or (positive and value == 0):
-            raise ValueError(f"{name}={value!r} must be {'above' if positive else 'at least'} 0.")
-        object.__setattr__(self, name, float(value))
+        number = as_float(value)
+        if number is None or not math.isfinite(number):
+            raise ValueError(f"{name}={shown(value)} must be a finite number.")
+        if number < 0 or (positive and number == 0):
+            raise ValueError(f"{name}={shown(value)} must be {'above' if positive else 'at least'} 0.")
+        object.__setattr__(self, name, number)
 
     def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}.")
+        if not is_one_of(value, allowed):
+            raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(repr, allowed))}.")
 
 
 def _known(changes: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.geometry import Frame
+from dragnoise.given import shown
 from dragnoise.history import Snapshot
 from dragnoise.semantics import Grid
 from dragnoise.session import DragSession
@@ -40,8 +41,10 @@ class FeatureMaps:
 def measure(session: DragSession, k: int | None = None) -> FeatureMaps:
     """The maps after iteration k, default the last; costs a forward of the decoder and changes nothing.
 
-    Raises ValueError before there is a history, IndexError beyond it.
+    Raises ValueError before there is a history, IndexError beyond it, TypeError for no session or iteration.
     """
+    if not isinstance(session, DragSession):
+        raise TypeError(f"give a session to measure, not {shown(session)}.")
     history = session.history
     if not history:
         raise ValueError("there are no features to compare yet; call session.step() or session.run() first.")

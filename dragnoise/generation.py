@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from dragnoise import ddim
 from dragnoise.geometry import tensor_picture
+from dragnoise.given import LONGEST, as_float, shown
 from dragnoise.iteration import require_finite
 from dragnoise.memory import rescue
 from dragnoise.model import Model
@@ -73,13 +74,14 @@ def generate(
 def _check(prompt: Any, negative_prompt: Any, seed: Any, guidance: Any, steps: Any) -> None:
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
-            raise TypeError(f"the {name} must be text, not {text!r:.80}.")
+            raise TypeError(f"the {name} must be text, not {shown(text)}.")
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise ValueError(f"seed={seed!r:.80} must be an integer of at least 0.")
+        raise ValueError(f"seed={shown(seed)} must be an integer of at least 0.")
     if isinstance(steps, bool) or not isinstance(steps, Integral) or not 2 <= int(steps) <= 1000:
-        raise ValueError(f"steps={steps!r:.80} must be an integer, 2..1000.")
-    if isinstance(guidance, bool) or not isinstance(guidance, Real) or not math.isfinite(guidance) or guidance < 0:
-        raise ValueError(f"guidance={guidance!r:.80} must be a finite number of at least 0; 1 is none.")
+        raise ValueError(f"steps={shown(steps)} must be an integer, 2..1000.")
+    weight = as_float(guidance)
+    if weight is None or not 0 <= weight < math.inf:
+        raise ValueError(f"guidance={shown(guidance)} must be a finite number of at least 0; 1 is none.")
 
 
 def _checked_size(size: Any, model: Model) -> tuple[int, int]:
@@ -89,12 +91,14 @@ def _checked_size(size: Any, model: Model) -> tuple[int, int]:
     try:
         width, height = size
     except (TypeError, ValueError):
-        raise ValueError(f"size={size!r:.80} must be (width, height) in pixels.") from None
+        raise ValueError(f"size={shown(size)} must be (width, height) in pixels.") from None
     low, step = 8 * model.factor, model.factor
     for length in (width, height):
-        if isinstance(length, bool) or not isinstance(length, Integral) or length < low or length % step:
+        whole = isinstance(length, Integral) and not isinstance(length, bool)
+        if not (whole and low <= length <= LONGEST and length % step == 0):
             raise ValueError(
-                f"size={size!r:.80} must be (width, height) in pixels, multiples of {step} and at least {low} each."
+                f"size={shown(size)} must be (width, height) in pixels, multiples of {step}, at least {low} and "
+                f"at most {LONGEST} each."
             )
     return int(width), int(height)
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dragnoise.config import DragConfig
+from dragnoise.given import as_float, shown
 
 Picture = str | Path | Image.Image | np.ndarray
 """What a picture may be given as: a path, a PIL image, or an (H, W[, 1|3|4]) uint8/uint16/bool/float array."""
@@ -121,9 +121,13 @@ def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
     not a pair of points, not finite numbers, outside the picture, or an anchor on its objective.
     """
     if isinstance(drags, Drag) or not isinstance(drags, Iterable) or isinstance(drags, str | bytes | dict):
-        raise TypeError(f"drags must be a list of Drag(anchor=(x, y), objective=(x, y)), not {drags!r:.80}.")
+        raise TypeError(f"drags must be a list of Drag(anchor=(x, y), objective=(x, y)), not {shown(drags)}.")
+    try:
+        given = list(drags)
+    except TypeError:  # arrays without dimensions
+        raise TypeError(f"drags must be a list of pairs of points (x, y), not {shown(drags)}.") from None
     checked = []
-    for i, drag in enumerate(drags):
+    for i, drag in enumerate(given):
         if isinstance(drag, Drag):
             pair: Any = (drag.anchor, drag.objective)
         else:
@@ -131,7 +135,7 @@ def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
         try:
             anchor, objective = pair
         except (TypeError, ValueError):
-            raise TypeError(f"drag {i} must be a pair (anchor, objective) of points, not {drag!r:.80}.") from None
+            raise TypeError(f"drag {i} must be a pair (anchor, objective) of points, not {shown(drag)}.") from None
         a, b = as_point(anchor, f"anchor of drag {i}", size), as_point(objective, f"objective of drag {i}", size)
         if a == b:
             raise ValueError(f"drag {i} goes nowhere: its anchor and its objective are both {a}; move one of them.")
@@ -144,11 +148,11 @@ def as_point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float
     try:
         x, y = value
     except (TypeError, ValueError):
-        raise TypeError(f"the {name} must be two numbers (x, y) in image pixels, not {value!r:.80}.") from None
-    for number in (x, y):
-        if isinstance(number, bool | np.bool_) or not isinstance(number, Real):
-            raise TypeError(f"the {name} must be two numbers (x, y) in image pixels, not {value!r:.80}.")
-    point = (float(x), float(y))
+        raise TypeError(f"the {name} must be two numbers (x, y) in image pixels, not {shown(value)}.") from None
+    first, second = as_float(x), as_float(y)
+    if first is None or second is None:
+        raise TypeError(f"the {name} must be two numbers (x, y) in image pixels, not {shown(value)}.")
+    point = first, second
     if not all(map(math.isfinite, point)):
         raise ValueError(f"the {name} is {point}, which is not finite; give (x, y) in image pixels.")
     if not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):
@@ -178,28 +182,50 @@ def as_picture(picture: Any) -> Image.Image:
         path = Path(picture)
         try:
             with Image.open(path) as opened:
-                opened.load()
-                picture = ImageOps.exif_transpose(opened)
+                picture = _upright(opened)
         except FileNotFoundError:
             raise ValueError(f"there is no picture at {str(path)!r}; give the path of an image file.") from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{str(path)!r} cannot be read as a picture ({error}).") from None
+        except Exception as error:  # broken files raise whatever their reader came to
+            raise ValueError(f"{str(path)!r} cannot be read as a picture ({_reason(error)}).") from None
     elif isinstance(picture, Image.Image):
-        picture = ImageOps.exif_transpose(picture)
+        picture = _upright(picture)
     elif isinstance(picture, np.ndarray):
         picture = _from_array(picture)
     else:
         raise TypeError(
             f"a picture must be a path, a PIL image or an (H, W[, 3|4]) uint8 array, not {type(picture).__name__}."
         )
-    if min(picture.size) < 1:
-        raise ValueError(f"the picture is empty: its size is {picture.size[0]}x{picture.size[1]}.")
     if picture.mode in ("I", "F", "I;16", "I;16L", "I;16B", "I;16N"):
         picture = _from_array(np.asarray(picture))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A PIL image, turned by its EXIF tag; raises ValueError unless its pixels are there and can be made RGB."""
+    if min(picture.size) < 1:
+        raise ValueError(f"the picture is empty: its size is {picture.size[0]}x{picture.size[1]}.")
+    try:
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+    except Exception as error:
+        raise ValueError(f"the picture's pixels cannot be read ({_reason(error)}).") from None
+    if picture.mode not in MODES:
+        raise ValueError(f"a picture of mode {picture.mode!r} cannot be read; give one of mode 'RGB'.")
+    return picture
+
+
+MODES = (
+    "1", "L", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "La", "RGBa",
+    "I", "F", "I;16", "I;16L", "I;16B", "I;16N",
+)  # fmt: skip
+"""PIL's modes that can be made RGB."""
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -238,6 +264,7 @@ def as_mask(mask: Any, size: tuple[int, int]) -> np.ndarray | None:
     if isinstance(mask, str | Path):
         mask = as_picture(mask).convert("L")
     if isinstance(mask, Image.Image):
+        mask = _upright(mask)
         mask = np.asarray(mask.convert("L") if mask.mode not in ("1", "L", "I;16", "I", "F") else mask)
     if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "buif":
         raise TypeError(

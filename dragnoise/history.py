@@ -7,13 +7,13 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from torch import Tensor
 
 from dragnoise.config import DragConfig
+from dragnoise.given import as_float, shown
 
 HISTORY_LIMIT = 2**30
 """Bytes of bottlenecks and moments that a session keeps unless told otherwise: 1 GiB.
@@ -129,6 +129,12 @@ class History(Sequence[Snapshot]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Snapshot]: ...
     def __getitem__(self, index: int | slice) -> Snapshot | Sequence[Snapshot]:
+        if isinstance(index, slice):
+            return self._snapshots[index]
+        if not isinstance(index, int | np.integer):
+            raise TypeError(f"an iteration is a whole number or a slice, not {shown(index)}.")
+        if not -len(self) <= index < len(self):
+            raise self._beyond(index)
         return self._snapshots[index]
 
     def __len__(self) -> int:
@@ -166,17 +172,21 @@ class History(Sequence[Snapshot]):
     def upto(self, iteration: int) -> History:
         """The history as it was at an iteration, 0..len-1; raises IndexError beyond."""
         if isinstance(iteration, bool) or not isinstance(iteration, int | np.integer):
-            raise TypeError(f"an iteration is a whole number, not {iteration!r}.")
+            raise TypeError(f"an iteration is a whole number, not {shown(iteration)}.")
         if not 0 <= iteration < len(self):
-            last = f"choose 0..{len(self) - 1}" if self else "run an iteration first"
-            raise IndexError(f"there is no iteration {iteration} in the history; {last}.")
+            raise self._beyond(iteration)
         return History(self._snapshots[: iteration + 1])
+
+    def _beyond(self, iteration: object) -> IndexError:
+        last = f"choose 0..{len(self) - 1}" if self else "run an iteration first"
+        return IndexError(f"there is no iteration {shown(iteration)} in the history; {last}.")
 
 
 def require_limit(limit: Any) -> float:
     """Raise ValueError or TypeError unless it is a number of bytes above 0; infinity is no limit."""
-    if isinstance(limit, bool) or not isinstance(limit, Real):
-        raise TypeError(f"history_limit must be a number of bytes, not {limit!r:.80}.")
-    if math.isnan(limit) or limit <= 0:
-        raise ValueError(f"history_limit={limit!r:.80} must be above 0 bytes; math.inf keeps everything.")
-    return float(limit)
+    number = as_float(limit)
+    if number is None:
+        raise TypeError(f"history_limit must be a number of bytes, not {shown(limit)}.")
+    if math.isnan(number) or number <= 0:
+        raise ValueError(f"history_limit={shown(limit)} must be above 0 bytes; math.inf keeps everything.")
+    return number

@@ -14,6 +14,7 @@ import transformers
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 
 from dragnoise import single_file
+from dragnoise.given import as_path, is_one_of, shown
 from dragnoise.memory import Memory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
 
@@ -33,8 +34,10 @@ def read_pipeline(
 ) -> DiffusionPipeline:
     """Read a pipeline on the CPU; arguments, and what is raised, as of `load_model`."""
     single_file.refuse_pickle(source)
-    if config is not None and not isinstance(config, str | Path):
-        raise TypeError(f"config={config!r:.80} must be the hub id or the folder of a diffusers pipeline.")
+    if config is not None:
+        config = as_source(config, name="config", what="the configs of a diffusers pipeline, or its hub id")
+    if variant is not None and not isinstance(variant, str):
+        raise TypeError(f"variant={shown(variant)} must be text, such as 'fp16'.")
     if single_file.is_single_file(source):
         family = single_file.family_of(source)
         configs = str(config) if config is not None else family.configs
@@ -62,9 +65,9 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
         return vae.to(dtype)
     if not isinstance(vae, str | Path):
         raise TypeError(
-            f"vae={vae!r:.80} must be a hub id, a folder, a .safetensors file, or an AutoencoderKL or AutoencoderTiny."
+            f"vae={shown(vae)} must be a hub id, a folder, a .safetensors file, or an AutoencoderKL or AutoencoderTiny."
         )
-    source = str(vae)
+    source = as_source(vae, name="vae", what="a VAE, or its hub id")
     single_file.refuse_pickle(source)
     if single_file.is_single_file(source):
         with _explained(source, configs=configs):
@@ -77,10 +80,16 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     raise ValueError(f"{source!r} holds {kind}, which is no VAE of Stable Diffusion; give {' or '.join(VAES)}.")
 
 
+def as_source(source: Any, *, name: str, what: str) -> str:
+    """A path, "~" expanded, or a hub id; raises TypeError, ValueError or OSError for what cannot be either."""
+    path = as_path(source, name=name, what=what)
+    return str(path) if path.exists() else str(source)
+
+
 def set_prediction(pipeline: DiffusionPipeline, prediction: str) -> None:
     """Say what the U-Net predicts; raises ValueError for a word that is none."""
-    if prediction not in ("epsilon", "v_prediction", "sample"):
-        raise ValueError(f"prediction={prediction!r} must be 'epsilon', 'v_prediction' or 'sample'.")
+    if not is_one_of(prediction, ("epsilon", "v_prediction", "sample")):
+        raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
 
 
@@ -93,12 +102,12 @@ def as_device(device: torch.device | str | None) -> torch.device:
         return torch.device(_best_device())
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        torch.empty(1, device=chosen).cpu()  # "meta" has nothing to give
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:
         if is_out_of_memory(error):
             raise
         raise ValueError(
-            f"device={str(device)!r} cannot be used here; leave it out for {_best_device()!r}, the best there is."
+            f"device={shown(device)} cannot be used here; leave it out for {_best_device()!r}, the best there is."
         ) from None
     return chosen
 
@@ -114,16 +123,15 @@ def as_dtype(dtype: torch.dtype | str | None, *, default: torch.dtype) -> torch.
     if dtype is None:
         return default
     found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in DTYPES.values():
-        raise ValueError(f"dtype={dtype!r:.80} must be torch.float32, torch.bfloat16 or torch.float16.")
-    assert isinstance(found, torch.dtype)
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise ValueError(f"dtype={shown(dtype)} must be torch.float32, torch.bfloat16 or torch.float16.")
     return found
 
 
 def require_memory(memory: Any) -> None:
     """Raise ValueError for what is not "normal" or "low"."""
-    if memory not in get_args(Memory):
-        raise ValueError(f"memory={memory!r:.80} must be 'normal' or 'low'.")
+    if not is_one_of(memory, get_args(Memory)):
+        raise ValueError(f"memory={shown(memory)} must be 'normal' or 'low'.")
 
 
 # ---------------------------------------------------------------------------- what is refused

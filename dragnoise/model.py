@@ -17,6 +17,7 @@ from dragnoise import conditioning, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
 from dragnoise.geometry import picture_tensor
+from dragnoise.given import shown
 from dragnoise.memory import Memory, economise, visit
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
@@ -74,11 +75,13 @@ class Model:
                 part.eval().requires_grad_(False)
         self.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         self.prediction: str = self.scheduler.config.prediction_type
+        if default_config is not None and not isinstance(default_config, DragConfig):
+            raise TypeError(f"default_config must be a DragConfig, not {shown(default_config)}.")
         self.default_config = default_config or _usual_config(self.unet)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         side = pipeline.unet.config.sample_size
         self.native = self.factor * (side if isinstance(side, int) else max(side))
-        self._place(self.device if device is None else torch.device(device))
+        self._place(self.device if device is None else loading.as_device(device))
 
     def __repr__(self) -> str:
         low = ', memory="low"' if self.memory == "low" else ""
@@ -206,15 +209,14 @@ def load_model(
     ValueError for a pickle, a wrong argument, and a pipeline that has no bottleneck to drag or wants
     more than a text, such as an inpainting model.
     """
-    embedded = str(name) == "toyland"
-    source = TOYLAND if embedded else Path(name)
+    found = loading.as_source(name, name="name", what="a model, or its hub id")
+    embedded = found == "toyland"
+    source = TOYLAND if embedded else Path(found)
     loading.require_memory(memory)
     on = loading.as_device("cpu" if embedded and device is None else device)
     half = on.type == "cuda" and not embedded
     kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
-    pipeline = loading.read_pipeline(
-        str(source) if source.exists() else str(name), kind, vae=vae, config=config, variant=variant
-    )
+    pipeline = loading.read_pipeline(str(source) if embedded else found, kind, vae=vae, config=config, variant=variant)
     if prediction is not None:
         loading.set_prediction(pipeline, prediction)
     config_file = source / CONFIG_FILE

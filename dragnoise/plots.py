@@ -30,6 +30,7 @@ from torch import Tensor
 from dragnoise import feature_maps, geometry
 from dragnoise.feature_maps import FeatureMaps
 from dragnoise.geometry import Picture
+from dragnoise.given import as_float, shown
 from dragnoise.history import Snapshot
 from dragnoise.session import DragSession
 
@@ -76,6 +77,8 @@ def plot_anchor_motion(
     A session's dotted ends lead to where the anchors are now.  Raises ValueError when there are no snapshots.
     """
     snapshots = _snapshots(source)
+    if tolerance is not None and ((far := as_float(tolerance)) is None or not 0 <= far < math.inf):
+        raise ValueError(f"tolerance={shown(tolerance)} must be a finite number of image pixels, at least 0.")
     iterations = [s.iteration for s in snapshots]
     distances = np.stack([s.distances for s in snapshots])  # (n, m)
     now = None
@@ -227,15 +230,19 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     if isinstance(source, DragSession):
         done = source.trajectory or (source.latents,)
         step = len(done) - 1 if step is None else step
+        if isinstance(step, bool) or not isinstance(step, int | np.integer):
+            raise TypeError(f"a step of the inversion is a whole number, not {shown(step)}.")
         if not 0 <= step < len(done):
             raise ValueError(
-                f"step {step} is not among the done 0..{len(done) - 1}; go through session.invert() first."
+                f"step {shown(step)} is not among the done 0..{len(done) - 1}; go through session.invert() first."
             )
         source = done[step]
     elif not isinstance(source, Tensor):
-        raise TypeError(f"give a session or a latent such as session.latents, not {source!r:.80}.")
-    elif source.ndim != 4 or len(source) != 1 or step is not None:
-        raise ValueError(f"give a latent (1, C, h, w) and no step, or a session, not {tuple(source.shape)}, {step=}.")
+        raise TypeError(f"give a session or a latent such as session.latents, not {shown(source)}.")
+    elif source.ndim != 4 or len(source) != 1 or 0 in source.shape or step is not None:
+        raise ValueError(
+            f"give a latent (1, C, h, w) and no step, or a session, not {tuple(source.shape)}, step={shown(step)}."
+        )
     channels = source[0].detach().float().cpu().numpy()  # (C, h, w)
     limit = np.abs(channels).max() or 1
     columns = next(n for n in (4, 3, 5, 2, 1) if len(channels) % n == 0)
@@ -265,13 +272,15 @@ def plot_similarity(
         drags = source.drags if drags is None else drags
         source = feature_maps.measure(source, iteration)
     elif not isinstance(source, FeatureMaps):
-        raise TypeError(f"give a session or what feature_maps.measure(session) made, not {source!r:.80}.")
+        raise TypeError(f"give a session or what feature_maps.measure(session) made, not {shown(source)}.")
     elif iteration is not None:
         raise ValueError(f"{iteration=} is for a session; these maps are of one iteration.")
     w, h = source.frame.grid
     corners = source.frame.to_image(torch.tensor([(-0.5, -0.5), (w - 0.5, h - 0.5)]))
     (left, top), (right, bottom) = corners.tolist()
     pairs = () if drags is None else geometry.as_drags(drags, source.frame.given)
+    if drags is not None and len(pairs) != len(source.distance):
+        raise ValueError(f"there are {len(pairs)} drags for {len(source.distance)} anchors; give those of the maps.")
     was, k = source.snapshot.anchors, source.snapshot.iteration
     panels = _panels(ax, 1, len(source.distance), side=3.2)
     for i, (panel, distance) in enumerate(zip(panels, source.distance, strict=True)):
@@ -293,6 +302,8 @@ def plot_pictures(pictures: Mapping[str, Picture], *, ax: Panels | None = None) 
 
     Raises ValueError when there are none.
     """
+    if not isinstance(pictures, Mapping):
+        raise TypeError(f"give {{name: picture}} to plot, not {shown(pictures)}.")
     if not pictures:
         raise ValueError("there are no pictures to plot; give {name: picture}.")
     panels = _panels(ax, 1, len(pictures), side=3.2)
@@ -309,7 +320,7 @@ def _snapshots(source: Any) -> list[Snapshot]:
     """The snapshots of a session or a list, at least one, all of as many drags."""
     snapshots = source.history if isinstance(source, DragSession) else source
     if not isinstance(snapshots, Sequence) or not all(isinstance(s, Snapshot) for s in snapshots):
-        raise TypeError(f"give a session or a list of its snapshots, such as session.history, not {source!r:.80}.")
+        raise TypeError(f"give a session or a list of its snapshots, such as session.history, not {shown(source)}.")
     if not snapshots:
         raise ValueError("there are no snapshots to plot yet; call session.step() or session.run() first.")
     if len({len(s.anchors) for s in snapshots}) > 1:
@@ -334,6 +345,15 @@ def _axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
     return ax
 
 
+def require_panels(ax: Any, count: int) -> None:
+    """Raise ValueError unless it is None, one Axes to divide, or so many."""
+    if ax is None or isinstance(ax, Axes):
+        return
+    panels = np.asarray(ax, dtype=object).ravel()
+    if len(panels) != count or not all(isinstance(panel, Axes) for panel in panels):
+        raise ValueError(f"ax must be one matplotlib Axes or {count} of them, not {shown(ax)}.")
+
+
 def _panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np.ndarray:
     """(rows * columns,) Axes for pictures, in reading order and without ticks."""
     if ax is None:
@@ -345,9 +365,8 @@ def _panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np.ndarra
         corners = [(1.08 * width * c, 1 - height - 1.3 * height * r) for r in range(rows) for c in range(columns)]
         panels = np.array([ax.inset_axes((*corner, width, height)) for corner in corners])
     else:
+        require_panels(ax, rows * columns)
         panels = np.asarray(ax, dtype=object).ravel()
-        if len(panels) != rows * columns or not all(isinstance(panel, Axes) for panel in panels):
-            raise ValueError(f"ax must be one matplotlib Axes or {rows * columns} of them, not {ax!r:.80}.")
     for panel in panels:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_color(HAIR)
@@ -364,12 +383,14 @@ def _calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
     ax.tick_params(colors=GREY, labelcolor=INK, length=3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(ax.get_legend_handles_labels()[1]) > 1:
-        ax.legend(frameon=False, labelcolor=INK, fontsize="small", handlelength=1.4)
+        legend = ax.legend(frameon=False, labelcolor=INK, fontsize="small", handlelength=1.4)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a branch may be called "$5"
     return ax
 
 
 def _label(panel: Axes, title: str, note: str) -> None:
-    panel.set_title(title, color=INK, fontsize="medium")
+    panel.set_title(title, color=INK, fontsize="medium", parse_math=False)
     panel.set_xlabel(note, color=GREY, fontsize="small")
 
 

@@ -20,6 +20,7 @@ from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
 from dragnoise.geometry import Drag, Frame, Picture
+from dragnoise.given import shown
 from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
 from dragnoise.memory import guarded
@@ -197,7 +198,7 @@ class DragSession(WearsLora, Branches, Saves):
         Returns the function that ends it.  Raises TypeError for what cannot be called.
         """
         if not callable(callback):
-            raise TypeError(f"watch() takes a function of the session, not {callback!r:.80}.")
+            raise TypeError(f"watch() takes a function of the session, not {shown(callback)}.")
         self._watchers = (*self._watchers, callback)
 
         def unwatch() -> None:
@@ -349,8 +350,17 @@ class DragSession(WearsLora, Branches, Saves):
 
     @guarded
     def picture_of(self, latents: Tensor) -> Image.Image:
-        """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
-        pixels = self._require_model().decode_latents(latents)
+        """Latents (1, C, h, w) of any step as a picture of the given picture's size.
+
+        Raises TypeError or ValueError for what are no such latents, FloatingPointError when the picture is not finite.
+        """
+        model = self._require_model()
+        channels = model.unet.unet.config.in_channels
+        if not isinstance(latents, Tensor):
+            raise TypeError(f"latents must be a tensor (1, {channels}, h, w), not {shown(latents)}.")
+        if latents.ndim != 4 or latents.shape[:2] != (1, channels) or 0 in latents.shape:
+            raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(latents.shape)}.")
+        pixels = model.decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
         return geometry.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 
@@ -443,8 +453,8 @@ class DragSession(WearsLora, Branches, Saves):
             callback(self)
 
     def _forget_inversion(self) -> None:
+        self._forget_optimisation()  # first, so that an interrupt leaves no iterations without their inversion
         self._trajectory = []
-        self._forget_optimisation()
 
     def _forget_optimisation(self) -> None:
         self._history = History()
@@ -539,13 +549,13 @@ def _require_model(model: object) -> None:
 
 def _checked_prompt(prompt: Any) -> str:
     if not isinstance(prompt, str):
-        raise TypeError(f"the prompt must be text, not {prompt!r:.80}.")
+        raise TypeError(f"the prompt must be text, not {shown(prompt)}.")
     return prompt
 
 
 def _checked_config(config: Any) -> DragConfig:
     if not isinstance(config, DragConfig):
-        raise TypeError(f"config must be a DragConfig, not {config!r:.80}.")
+        raise TypeError(f"config must be a DragConfig, not {shown(config)}.")
     return config
 
 

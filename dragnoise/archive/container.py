@@ -10,6 +10,7 @@ from typing import IO
 
 from dragnoise.archive.aside import aside
 from dragnoise.archive.contents import Broken, decode, parts
+from dragnoise.given import as_path, shown
 from dragnoise.state import State
 
 
@@ -24,7 +25,7 @@ def write(state: State, path: str | Path) -> Path:
     The same state gives the same bytes.  Raises OSError when it cannot be written, TypeError or
     ValueError for a path that is none, and ValueError for what is too large (`contents.LARGEST`).
     """
-    path = checked_path(path)
+    path = as_path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file in it, such as 'edit.drag'.")
     try:
@@ -46,7 +47,7 @@ def read(path: str | Path) -> State:
     Raises ArchiveError, a ValueError, for a file that is no session or a broken one, FileNotFoundError
     and other OSErrors when it cannot be read, TypeError or ValueError for a path that is none.
     """
-    path = checked_path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no session at {str(path)!r}; give a file that session.save() wrote.")
     if not path.is_file():
@@ -62,15 +63,6 @@ def read(path: str | Path) -> State:
             raise ArchiveError(f"{str(path)!r} cannot be opened as a session: {_problem(error)}.") from error
 
 
-def checked_path(path: object) -> Path:
-    """A path for a file; raises TypeError or ValueError for what is none."""
-    if not isinstance(path, str | Path):
-        raise TypeError(f"path must be the path of a file, such as 'edit.drag', not {path!r:.80}.")
-    if not str(path).strip() or "\0" in str(path):
-        raise ValueError(f"path must be the path of a file, such as 'edit.drag', not {str(path)!r:.80}.")
-    return Path(path).expanduser()
-
-
 class Parts(Mapping[str, bytes]):
     """The entries of a zip.  They are stored plainly, so that none can be larger than the file is."""
 
@@ -81,9 +73,9 @@ class Parts(Mapping[str, bytes]):
         self._entries = {entry.filename: entry for entry in entries}
         for entry in entries:
             if self._entries[entry.filename] is not entry:
-                raise Broken(f"it holds {entry.filename!r:.80} twice")
+                raise Broken(f"it holds {shown(entry.filename)} twice")
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise Broken(f"{entry.filename!r:.80} is compressed, which no part of a session is")
+                raise Broken(f"{shown(entry.filename)} is compressed, which no part of a session is")
         if sum(entry.file_size for entry in entries) > size:
             raise Broken(f"its parts claim to be larger than the file, which has {size} bytes")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame, as_drags
+from dragnoise.given import as_float
 from dragnoise.history import History, Moments, Snapshot, Status
 from dragnoise.lora import Lora
 from dragnoise.lora.files import pack, unpack
@@ -143,10 +144,10 @@ def decode(files: Mapping[str, bytes]) -> State:
     if (version := told.integer("version")) != VERSION:
         raise Broken(f"it has version {version} of the format, and this dragnoise reads version {VERSION}")
     image = _picture(files, "picture.png", "RGB")
-    masks = [_mask(files, i, image.size) for i in range(told.integer("masks", 0, len(files)))]
     configs = [_config(x) for x in told.many("configs")]
     config = told.chosen("config", configs)
     frame = _frame(told.fields("frame"), image.size, config)
+    masks = [_mask(files, i, image.size) for i in range(told.integer("masks", 0, len(files)))]
     drags = as_drags([(tuple(a), tuple(b)) for a, b in told.many("drags")], image.size)
     trajectory = _trajectory(files, told.integer("latents", 0), config)
     entries = [Fields(x, f"iteration {i}") for i, x in enumerate(told.many("history"))]
@@ -224,7 +225,7 @@ class Fields:
         return array
 
     def _within(self, name: str, value: Any, low: float, high: float) -> Any:
-        if not (low <= value <= high and abs(value) < math.inf):
+        if not (low <= value <= high and math.isfinite(as_float(value) or 0)):
             raise Broken(f"{name} of {self.what} is {value!r:.40}, which cannot be")
         return value
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragnoise.archive import container
+from dragnoise.given import as_path
 from dragnoise.history import History
 from dragnoise.lora.fitting import require_integer
 from dragnoise.model import Model
@@ -65,7 +66,7 @@ class Saves:
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
         """
         require_integer("every", every, 1)
-        self._autosave = None if path is None else (container.checked_path(path), int(every))
+        self._autosave = None if path is None else (as_path(path), int(every))
 
     def _save_if_due(self) -> None:
         if self._autosave is None:

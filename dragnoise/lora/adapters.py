@@ -7,12 +7,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from typing import cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from dragnoise.given import as_float, shown
 from dragnoise.model import Model
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -74,7 +75,7 @@ class Lora:
     losses: of every step of the fit so far; empty when the file it came from does not say.
     training: for going on with the fit; None when it was loaded.
 
-    Raises ValueError for a weight out of its range, or when there are no adapters.
+    Raises ValueError for a weight out of its range, or when there are no adapters, TypeError for what are none.
     """
 
     adapters: Mapping[str, Adapter]
@@ -83,10 +84,12 @@ class Lora:
     training: Training | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        weight: object = self.weight
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= float(weight) <= 1:
-            raise ValueError(f"a LoRA's weight must be a number from 0 to 1, not {weight!r:.80}.")
-        object.__setattr__(self, "weight", float(self.weight))
+        weight, adapters = as_float(self.weight), cast(object, self.adapters)
+        if weight is None or not 0 <= weight <= 1:
+            raise ValueError(f"a LoRA's weight must be a number from 0 to 1, not {shown(self.weight)}.")
+        object.__setattr__(self, "weight", weight)
+        if not isinstance(adapters, Mapping) or not all(isinstance(a, Adapter) for a in adapters.values()):
+            raise TypeError(f"a LoRA's adapters must be Adapters by the names of layers, not {shown(adapters)}.")
         if not self.adapters:
             raise ValueError("a LoRA needs an adapter for one layer at least.")
 

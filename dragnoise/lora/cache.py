@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dragnoise.given import as_float, as_path, shown
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.files import load, save
 from dragnoise.model import Model
@@ -16,13 +17,13 @@ class LoraCache:
     folder: made when first needed.  limit: bytes at most, default 1 GiB (some 80 of Stable Diffusion
     1.5 at rank 16).  Several programs may share one.
 
-    Raises ValueError for a limit that is no positive number.
+    Raises ValueError for a limit that is no positive number, and TypeError, ValueError or OSError for no folder.
     """
 
     def __init__(self, folder: str | Path, *, limit: int = 2**30) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
-            raise ValueError(f"limit={limit!r:.80} must be a number of bytes above 0.")
-        self.folder = Path(folder).expanduser()
+        if not (as_float(limit) or 0) > 0:
+            raise ValueError(f"limit={shown(limit)} must be a number of bytes above 0.")
+        self.folder = as_path(folder, name="folder", what="a folder for LoRAs")
         self.limit = limit
 
     def __repr__(self) -> str:

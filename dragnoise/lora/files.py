@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dragnoise.given import as_path
 from dragnoise.lora.adapters import Adapter, Lora, Training
 from dragnoise.model import Model
 
@@ -122,7 +123,7 @@ def checked_adapter(name: str, down: Tensor, up: Tensor, scale: float) -> Adapte
 
 
 def _file(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = as_path(path, what="a .safetensors file or a folder for one")
     return path if path.suffix == ".safetensors" else path / FILE_NAME
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
+from dragnoise.given import as_float, shown
 from dragnoise.lora.adapters import TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.cache import LoraCache
 from dragnoise.memory import rescue
@@ -66,8 +67,8 @@ class LoraSettings:
         require_integer("batch_size", self.batch_size, 1)
         require_integer("seed", self.seed, 0)
         lr: object = self.lr
-        if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
-            raise ValueError(f"lr={lr!r:.80} must be a finite number above 0.")
+        if not 0 < (as_float(lr) or 0) < math.inf:
+            raise ValueError(f"lr={shown(lr)} must be a finite number above 0.")
         for name, kind in (("rank", int), ("lr", float), ("batch_size", int), ("seed", int)):
             object.__setattr__(self, name, kind(getattr(self, name)))
 
@@ -300,4 +301,4 @@ def _advice(model: Model, settings: LoraSettings, checkpointing: bool) -> str:
 def require_integer(name: str, value: object, low: int) -> None:
     """Raise ValueError unless it is a whole number of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueError(f"{name}={value!r:.80} must be an integer of at least {low}.")
+        raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
+from dragnoise.given import shown
 from dragnoise.lora.adapters import Lora, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
@@ -41,7 +42,7 @@ class WearsLora:
     @lora.setter
     def lora(self, lora: Lora | None) -> None:
         if lora is not None and not isinstance(lora, Lora):
-            raise TypeError(f"session.lora takes a Lora or None, not {lora!r:.80}; session.load_lora(path) reads one.")
+            raise TypeError(f"session.lora takes a Lora or None, not {shown(lora)}; session.load_lora(path) reads one.")
         if lora is self._lora:
             return
         if lora is not None:

@@ -1,0 +1,57 @@
+"""What is given by a caller, whatever it is: how errors show it, and the checks that several entries share."""
+
+from __future__ import annotations
+
+import math
+import os
+from numbers import Real
+from pathlib import Path
+
+LONGEST = 2**14
+"""Sides of pictures in pixels at most, so that a slip of the finger is not a computer without memory."""
+
+
+def shown(value: object) -> str:
+    """A value on one line of at most 80 characters, also one that cannot be shown, for the sentence of an error."""
+    try:
+        text = repr(value)
+    except Exception:  # integers of thousands of digits, and whatever a class of somebody's does
+        text = f"a {type(value).__name__}"
+    return " ".join(line.strip() for line in text.splitlines())[:80]
+
+
+def as_float(value: object) -> float | None:
+    """A real number as a float, infinite beyond what one can hold; None for what is no real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):  # numpy's bool is none
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf
+
+
+def is_one_of(value: object, allowed: tuple[str, ...]) -> bool:
+    """Is it one of these words?  Asks nothing of a value that compares in its own way, such as an array."""
+    return isinstance(value, str) and value in allowed
+
+
+def as_path(path: object, *, name: str = "path", what: str = "a file, such as 'edit.drag'") -> Path:
+    """A path that the system can look for, "~" expanded.
+
+    name, what: of the argument, and what it is the path of, for the sentence.  Raises TypeError or
+    ValueError for what is no path, OSError for one that cannot even be looked for.
+    """
+    if not isinstance(path, str | Path):
+        raise TypeError(f"{name} must be the path of {what}, not {shown(path)}.")
+    if not str(path).strip() or "\0" in str(path):
+        raise ValueError(f"{name} must be the path of {what}, not {shown(str(path))}.")
+    try:
+        os.fsencode(path)
+        found = Path(path).expanduser()
+        found.exists()
+    except (UnicodeError, RuntimeError):
+        raise ValueError(f"{name}={shown(str(path))} names no place here; give the path of {what}.") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OSError(f"{name}={shown(str(path))} cannot be used ({reason}); give the path of {what}.") from error
+    return found
