@@ -279,6 +279,49 @@ def test_a_full_disk_leaves_the_old_file(small: Model, tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == 0 and len(DragSession.open(path).history) == 6
 
 
+def mount_small_disk(folder: Path, size: int) -> bool:
+    """Put a file system of so many bytes on a folder, for this process alone; False where that is not allowed."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_mounts, new_user, private = 0x20000, 0x10000000, 0x44000
+    if not hasattr(libc, "unshare") or libc.unshare(new_mounts | (0 if os.geteuid() == 0 else new_user)):
+        return False
+    libc.mount(b"none", b"/", None, private, None)
+    return libc.mount(b"none", bytes(folder), b"tmpfs", 0, f"size={size}".encode()) == 0
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_small_file_system_that_is_full_keeps_the_old_file(small: Model, tmp_path: Path) -> None:
+    small_one, large = quick_session(small, 1), quick_session(small, 5)
+    sizes = [s.save(tmp_path / f"{i}.drag").stat().st_size for i, s in enumerate((small_one, large))]
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def fill() -> int:
+        if not mount_small_disk(disk, sizes[0] + sizes[1] - 8192):
+            return 4
+        old = small_one.save(disk / "edit.drag").read_bytes()
+        for _ in range(3):
+            try:
+                large.save(disk / "edit.drag")
+            except OSError as error:
+                assert_one_sentence(error, "No space left", "still there")
+            else:
+                return 5
+            if (disk / "edit.drag").read_bytes() != old or len(list(disk.iterdir())) != 1:
+                return 6
+        (disk / "edit.drag").unlink()  # room again
+        large.save(disk / "edit.drag")
+        return 3 if len(DragSession.open(disk / "edit.drag").history) == 6 else 7
+
+    _, status = os.waitpid(in_child(fill), 0)
+    if (code := os.waitstatus_to_exitcode(status)) == 4:
+        pytest.skip("this system lets nobody mount a small file system")
+    assert code == 3 and not list(disk.iterdir())
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
 def test_a_failure_while_writing_leaves_nothing(
     small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
