@@ -79,5 +79,6 @@ def moved(text: Text, device: torch.device, dtype: torch.dtype) -> Text:
 
 def _ids(tokenizer: Callable[..., object], prompt: str, device: torch.device) -> Tensor:
     length = tokenizer.model_max_length  # type: ignore[attr-defined]
+    prompt = prompt.encode("utf-8", "replace").decode()  # half a character, as a cut text may end with, is no text
     tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return tokens.input_ids.to(device)  # type: ignore[attr-defined]

@@ -392,6 +392,13 @@ def test_two_thousand_bad_calls(world: SimpleNamespace, monkeypatch: pytest.Monk
     world.session.rewind(2)
 
 
+@pytest.mark.parametrize("prompt", ["\ud800", "a\0b", "x" * 100_000, "狐 🦊", "\n\n"])
+def test_any_text_is_a_prompt(small: Model, prompt: str) -> None:
+    session = quick_session(small)
+    session.prompt = prompt
+    assert session.step().iteration == 1 and session.prompt == prompt
+
+
 REFUSED = ("session.model", "session.lora_weight", "session.save_lora", "session.load_lora", "fork")
 """Entries that the session of these tests can give nothing good."""
 
