@@ -36,14 +36,14 @@ class FigureImage(widgets.VBox):
         self.figure.clear()
         try:
             paint(self.figure)
+            buffer = io.BytesIO()
+            self._canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
+            self.picture.value = buffer.getvalue()
+            self.picture.layout.display, self.note.layout.display = "", "none"
         except ValueError as error:
             self.say(str(error))
-            return
-        buffer = io.BytesIO()
-        self._canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
-        self.picture.value = buffer.getvalue()
-        self.picture.layout.display, self.note.layout.display = "", "none"
-        self.seconds = time.perf_counter() - started
+        finally:
+            self.seconds = time.perf_counter() - started
 
     def say(self, note: str) -> None:
         """Show a line of text and no picture."""
