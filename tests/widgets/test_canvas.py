@@ -18,7 +18,7 @@ from dragnoise import Drag, DragSession, Model
 from dragnoise_widgets import DragCanvas
 from dragnoise_widgets.toolbar import uploaded
 
-WIDTH, HEIGHT = 128, 96  # shown four times as large, with two canvas pixels per CSS pixel
+WIDTH, HEIGHT = 128, 96  # shown 480 wide, with two canvas pixels per CSS pixel
 A, B = (20.0, 30.0), (70.0, 50.0)
 
 
@@ -33,8 +33,8 @@ def send(canvas: DragCanvas, event: str, **content) -> None:
 
 
 def at(point, *, size=(WIDTH, HEIGHT)) -> dict[str, float]:
-    """An image point in canvas pixels: eight to one, and (0, 0) is the middle of the first pixel."""
-    scale = 1024 / max(size)
+    """An image point in canvas pixels: 7.5 to one, and (0, 0) is the middle of the first pixel."""
+    scale = 960 / max(size)
     return {"x": (point[0] + 0.5) * scale, "y": (point[1] + 0.5) * scale}
 
 
@@ -90,12 +90,12 @@ def errors(canvas: DragCanvas) -> list[str]:
 def test_it_is_a_multicanvas_of_four_layers_that_fits_the_picture(canvas):
     assert isinstance(canvas.canvas, MultiCanvas)
     assert len(canvas.canvas._canvases) == 4
-    assert (canvas.canvas.width, canvas.canvas.height) == (1024, 768)
-    assert canvas.canvas.layout.width == "512px"
+    assert (canvas.canvas.width, canvas.canvas.height) == (960, 720)
+    assert canvas.canvas.layout.width == "480px"
 
 
 @pytest.mark.parametrize("size, shown", [
-    ((128, 128), "512px"), ((600, 500), "600px"), ((4000, 3000), "640px"), ((300, 1200), "160px"), ((1, 1), "512px"),
+    ((128, 128), "480px"), ((600, 500), "600px"), ((4000, 3000), "640px"), ((300, 1200), "160px"), ((1, 1), "480px"),
 ])  # fmt: skip
 def test_small_pictures_are_shown_larger_and_large_ones_smaller(size, shown):
     canvas = DragCanvas(smooth_picture(*size))
@@ -302,7 +302,9 @@ def upload(canvas: DragCanvas, content: bytes) -> None:
     """As the page does, for ipywidgets 8 and 7."""
     widget = canvas.toolbar.load
     if isinstance(widget.value, dict):
-        widget.set_state({"data": [content], "metadata": [{"name": "m.png"}], "_counter": widget._counter + 1})
+        widget.set_state(
+            {"data": [memoryview(content)], "metadata": [{"name": "m.png"}], "_counter": widget._counter + 1}
+        )
     else:
         file = {"name": "m.png", "type": "image/png", "size": len(content), "last_modified": 0}
         widget.set_state({"value": [file | {"content": memoryview(content)}]})

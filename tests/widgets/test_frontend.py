@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def test_in_colab_it_is_switched_on_each_time(google: Path) -> None:
     assert enable_custom_widget_manager() is True
     assert enable_custom_widget_manager() is True
     assert sys.modules["google.colab.output"].calls == 2
+
+
+def test_all_widgets_take_all_that_they_are_given() -> None:
+    """ipywidgets 7 and 8 have other names; what a widget does not know, it warns of and drops."""
+    from dragnoise_widgets import DragStudio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DragStudio(inline=True).close()

@@ -40,9 +40,9 @@ class Toolbar(widgets.HBox):
         )
         self.invert = _button("", "Invert the mask", actions["invert_mask"], icon="adjust")
         self.clear = _button("", "Remove the mask: all may change", actions["clear_mask"], icon="times")
-        self.load = widgets.FileUpload(
-            accept="image/png", multiple=False, description="", tooltip="Load a mask", layout={"width": NARROW}
-        )
+        self.load = widgets.FileUpload(accept="image/png", multiple=False, description="", layout={"width": NARROW})
+        if self.load.has_trait("tooltip"):  # not in ipywidgets 7
+            self.load.tooltip = "Load a mask"
         self._saved: Mask | None = None
         self.save = widgets.HTML(layout={"margin": "0"})
         self.load.observe(lambda _: self._loaded(actions["load_mask"]), "value")
