@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from torch.multiprocessing.spawn import spawn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dragnoise.model import CONFIG_FILE, TOYLAND
@@ -39,9 +39,9 @@ STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 9000}
 
 DEFAULT_CONFIG: dict[str, object] = {
     "refine_from": 6,
-    "lr": 0.05,
+    "lr": 0.4,
     "eps": 0.1,
-    "r1": 3,
+    "r1": 5,
     "max_iterations": 40,
     "latent_noise": 0.08,
 }
@@ -91,7 +91,7 @@ def train_in_processes(run: Path, steps: int, processes: int) -> None:
         train_denoiser(_latents(run, "latents"), _latents(run, "changed_latents"), run, steps=steps)
         return
     with tempfile.TemporaryDirectory() as meeting:
-        torch.multiprocessing.spawn(_train_share, (processes, meeting, run, steps), nprocs=processes)
+        spawn(_train_share, (processes, meeting, run, steps), nprocs=processes)
 
 
 def _train_share(rank: int, processes: int, meeting: str, run: Path, steps: int) -> None:
