@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_client import BlockingKernelClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-PATIENCE = 60
+PATIENCE = 150
 """Seconds that anything may take, on a machine that is busy with something else."""
 
 
