@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,19 @@ def test_a_frame_shows_the_points_where_they_are() -> None:
     scale = 384 / 72
     assert columns.min() > 27 * scale and columns.max() < 48 * scale
     assert rows.min() > 33 * scale and rows.max() < 44 * scale
+
+
+def test_a_long_gif_is_made_where_calls_are_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inline every step is done when it is asked for; thousands of them must not pile up."""
+
+    def many_steps(*_: Any) -> Iterator[Image.Image | None]:
+        yield from [None] * 3000
+        yield smooth_picture(16, 16)
+
+    def call(function: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(function(None))
+        return done
+
+    monkeypatch.setattr(downloads, "_frames", many_steps)
+    assert len(frames(downloads.render_gif(call, (0,), (), lambda _: None).result(0))) == 1

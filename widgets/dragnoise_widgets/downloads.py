@@ -65,13 +65,14 @@ def render_gif(
             frames.extend([] if frame is None else [frame])
 
     def go_on(done: Future[Any] | None = None) -> None:
-        error = None if done is None or done.cancelled() else done.exception()
-        if result.done() or (done is not None and done.cancelled()):
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            call(one_step).add_done_callback(go_on)
+        while not result.done() and not (done is not None and done.cancelled()):
+            if done is not None and (error := done.exception()) is not None:
+                result.set_exception(error)
+                return
+            done = call(one_step)
+            if not done.done():  # inline, it is done already, and many calls in one another would be too deep
+                done.add_done_callback(go_on)
+                return
 
     go_on()
     return result
