@@ -38,7 +38,7 @@ class DragConfig:
         tolerance: an anchor has arrived within this distance, in supervision pixels, > 0.
         supervision_block: which up block's output is the supervision feature, counted from 0
             (the decoder's third layer is 2).
-        supervision_scale: side of the grid that features are sampled on, relative to the picture.
+        supervision_scale: side of the grid that features are sampled on, relative to the picture, > 0 and <= 1.
 
     Picture
         resize: bring the picture to the working size by its "longer" or "shorter" side, or "never".
