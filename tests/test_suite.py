@@ -92,13 +92,6 @@ def test_an_edit_changes_the_picture(measured: list[Result]) -> None:
         assert np.abs(result.pictures[0].astype(int) - result.pictures[1]).max() > 20
 
 
-def test_suns_and_creatures_really_drag(model: Model) -> None:
-    """With the model's own numbers, on held-out scenes, by the judge: the kinds that the model card says it can."""
-    results = [measure(model, case) for kind in ("sun", "creature") for case in drag_cases(kind, 4, TEST_SEED)]
-    assert sum(result.after <= result.before / 2 for result in results) >= 6
-    assert np.mean([result.psnr for result in results]) > 27
-
-
 def test_the_sheet_shows_every_case(measured: list[Result]) -> None:
     page = np.asarray(sheet(measured, CASES, columns=2, zoom=1))
     assert page.shape == (2 * 136, 2 * 396, 3)
