@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dragnoise.given import shown
 from dragnoise.history import Snapshot
-from dragnoise.plots import COLOURS, DOTS, GREY, NotebookFigure, Panels, _calm, plot_pictures, require_panels
+from dragnoise.plots import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, plot_pictures, require_panels
 from dragnoise.session import DragSession
 
 
@@ -39,7 +39,12 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
     _require_sessions(sessions)
     if not all(session.history for session in sessions):
         raise ValueError("one of the sessions has no iterations to plot yet; call its session.step() first.")
-    panels = np.array(_two(ax))
+    if isinstance(ax, Axes):
+        raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
+    require_panels(ax, 2)
+    if ax is None:
+        ax = NotebookFigure(figsize=(9.0, 3.2), layout="constrained").subplots(1, 2)
+    panels = np.asarray(ax, dtype=object).ravel()
     for i, session in enumerate(sessions):
         colour = COLOURS[i % len(COLOURS)]
         steps = [s for s in session.history if not math.isnan(s.loss)]
@@ -49,8 +54,8 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
     if len(sessions) > 1 and (common := fork(sessions[0], sessions[1])):
         for panel in panels:
             panel.axvspan(0, common, color=GREY, alpha=0.12, lw=0)
-    _calm(panels[0], "iteration", "loss")
-    _calm(panels[1], "iteration", "mean distance (px)")
+    calm(panels[0], "iteration", "loss")
+    calm(panels[1], "iteration", "mean distance (px)")
     return panels
 
 
@@ -85,15 +90,6 @@ def _require_sessions(sessions: tuple[object, ...]) -> None:
     for session in sessions:
         if not isinstance(session, DragSession):
             raise TypeError(f"give sessions to compare, not {shown(session)}.")
-
-
-def _two(ax: Panels | None) -> list[Axes]:
-    if ax is None:
-        return list(NotebookFigure(figsize=(9.0, 3.2), layout="constrained").subplots(1, 2))
-    panels = [] if isinstance(ax, Axes) else list(np.asarray(ax, dtype=object).ravel())
-    if len(panels) != 2 or not all(isinstance(panel, Axes) for panel in panels):
-        raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
-    return panels
 
 
 def _unused(name: str, taken: Container[str]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Literal
 
-from dragnoise.given import LONGEST, as_float, is_one_of, shown
+from dragnoise.given import LONGEST, as_float, as_integer, is_one_of, shown
 
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
@@ -135,12 +134,8 @@ class DragConfig:
         return self.convention == "released"
 
     def _integer(self, name: str, low: int, high: int | None = None) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")
-        if high is not None and int(value) > high:
-            raise ValueError(f"{name}={shown(value)} must be an integer of at most {high}.")
-        object.__setattr__(self, name, int(value))  # numpy's numbers cannot be written to a file
+        value = as_integer(name, getattr(self, name), low, high)
+        object.__setattr__(self, name, value)  # an int, for numpy's numbers cannot be written to a file
 
     def _number(self, name: str, *, positive: bool = False) -> None:
         value = getattr(self, name)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from dragnoise import ddim
 from dragnoise.geometry import tensor_picture
-from dragnoise.given import LONGEST, as_float, shown
+from dragnoise.given import LONGEST, as_float, as_integer, shown
 from dragnoise.iteration import require_finite
 from dragnoise.memory import rescue
 from dragnoise.model import Model
@@ -75,10 +75,8 @@ def _check(prompt: Any, negative_prompt: Any, seed: Any, guidance: Any, steps: A
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
             raise TypeError(f"the {name} must be text, not {shown(text)}.")
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise ValueError(f"seed={shown(seed)} must be an integer of at least 0.")
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or not 2 <= int(steps) <= 1000:
-        raise ValueError(f"steps={shown(steps)} must be an integer, 2..1000.")
+    as_integer("seed", seed, 0, 2**63 - 1)
+    as_integer("steps", steps, 2, 1000)
     weight = as_float(guidance)
     if weight is None or not 0 <= weight < math.inf:
         raise ValueError(f"guidance={shown(guidance)} must be a finite number of at least 0; 1 is none.")

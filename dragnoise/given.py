@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 
 LONGEST = 2**14
@@ -28,6 +28,15 @@ def as_float(value: object) -> float | None:
         return float(value)
     except OverflowError:
         return -math.inf if value < 0 else math.inf
+
+
+def as_integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """The whole number `value`, numpy's too, as an int; raises ValueError, naming it, outside low..high."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")
+    if high is not None and int(value) > high:
+        raise ValueError(f"{name}={shown(value)} must be an integer of at most {high}.")
+    return int(value)
 
 
 def is_one_of(value: object, allowed: tuple[str, ...]) -> bool:

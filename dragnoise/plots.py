@@ -63,7 +63,7 @@ def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = Non
         ax.plot(iterations, alignment, color=COLOURS[0], lw=1.2, label="alignment", **DOTS)
         ax.plot(iterations, loss - alignment, color=COLOURS[1], lw=1.2, label="λ · masking", **DOTS)
     ax.plot(iterations, loss, color=INK, lw=1.8, label="loss", **DOTS)
-    return _calm(ax, "iteration", "loss")
+    return calm(ax, "iteration", "loss")
 
 
 def plot_anchor_motion(
@@ -99,7 +99,7 @@ def plot_anchor_motion(
         ax.axhline(tolerance, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
         place = ax.get_yaxis_transform()  # x in parts of the axes, y in pixels
         ax.text(0.01, tolerance, "arrived", color=GREY, fontsize="small", va="bottom", transform=place)
-    _calm(ax, "iteration", "distance to objective (px)")
+    calm(ax, "iteration", "distance to objective (px)")
     ax.set_ylim(bottom=0)
     return ax
 
@@ -373,7 +373,8 @@ def _panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np.ndarra
     return panels
 
 
-def _calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+def calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+    """Name the axes, take away what distracts, and give it back; a legend where there are two lines."""
     ax.set_xlabel(xlabel, color=INK)
     ax.set_ylabel(ylabel, color=INK)
     ax.grid(color=HAIR, lw=0.8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,14 @@ def test_more_cases_begin_with_the_same() -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(ValueError, match=r"'nose'.*sun"):
         drag_cases("nose", 1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "seed", "sentence"),
+    [("moon\nrise", 1, 0, "no drags of kind"), (None, 1, 0, "no drags of kind None"), ("sun", 1.5, 0, "n=1.5"),
+     ("sun", -1, 0, "n=-1"), ("sun", 1, "a", "seed='a'"), ("sun", 1, -3, "seed=-3")],
+)  # fmt: skip
+def test_wrong_cases_get_one_sentence(kind: Any, n: Any, seed: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as raised:
+        drag_cases(kind, n, seed)
+    assert "\n" not in str(raised.value)

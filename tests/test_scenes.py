@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from dragnoise.toyland.factors import LENGTHS
 from dragnoise.toyland.networks import TOKENS, build_tokenizer
 from dragnoise.toyland.scenes import (
     LANDMARKS,
@@ -118,3 +120,39 @@ def test_captions_fit_and_differ_in_their_tokens() -> None:
     assert len(ids) == len(texts) > 50
     assert max(map(len, ids)) <= TOKENS
     assert tokenizer.unk_token_id not in {i for row in ids for i in row[1:-1]}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_factors_far_outside_their_ranges_still_give_a_picture(name: str) -> None:
+    for value in (-1e4, -50.0, 0.0, 1e-12, 300.0, 1e4):
+        if name in LENGTHS and value <= 0:
+            with pytest.raises(ValueError, match=f"{name}=.* must be a number above 0"):
+                dataclasses.replace(sample_scene(2), **{name: value})
+            continue
+        scene = dataclasses.replace(sample_scene(2), **{name: value})
+        assert render(scene).shape == (SIZE, SIZE, 3)
+        assert np.isfinite(list(landmarks(scene).values())).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "sentence"),
+    [
+        (lambda: render(3), TypeError, "give a Scene"),
+        (lambda: landmarks(None), TypeError, "give a Scene"),
+        (lambda: caption("a cat"), TypeError, "give a Scene"),
+        (lambda: with_factors(7, x=1.0), TypeError, "give a Scene"),
+        (lambda: with_factors(sample_scene(0), moon=1.0), ValueError, "no factor 'moon'"),
+        (lambda: with_factors(sample_scene(0), x=math.nan), ValueError, "x=nan"),
+        (lambda: sample_scene(-1), ValueError, "seed=-1"),
+        (lambda: sample_scene(1.5), ValueError, "seed=1.5"),
+        (lambda: render(sample_scene(0), supersample=0), ValueError, "supersample=0"),
+        (lambda: render(sample_scene(0), supersample=10**6), ValueError, "supersample=1000000"),
+        (lambda: dataclasses.replace(sample_scene(0), hat="yellow"), ValueError, "hat='yellow'"),
+        (lambda: dataclasses.replace(sample_scene(0), yaw=math.inf), ValueError, "yaw=inf"),
+        (lambda: dataclasses.replace(sample_scene(0), yaw="left"), ValueError, "yaw='left'"),
+    ],
+)
+def test_wrong_scenes_get_one_sentence(wrong: Callable[[], object], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence) as raised:
+        wrong()
+    assert "\n" not in str(raised.value)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragnoise.archive import container
-from dragnoise.given import as_path
+from dragnoise.given import as_integer, as_path
 from dragnoise.history import History
-from dragnoise.lora.fitting import require_integer
 from dragnoise.model import Model
 from dragnoise.state import State
 
@@ -65,7 +64,7 @@ class Saves:
         None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
         """
-        require_integer("every", every, 1)
+        as_integer("every", every, 1)
         self._autosave = None if path is None else (as_path(path), int(every))
 
     def _save_if_due(self) -> None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
-from dragnoise.given import as_float, shown
+from dragnoise.given import as_float, as_integer, shown
 from dragnoise.lora.adapters import TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.cache import LoraCache
 from dragnoise.memory import rescue
@@ -63,9 +62,9 @@ class LoraSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_integer("rank", self.rank, 1)
-        require_integer("batch_size", self.batch_size, 1)
-        require_integer("seed", self.seed, 0)
+        as_integer("rank", self.rank, 1)
+        as_integer("batch_size", self.batch_size, 1)
+        as_integer("seed", self.seed, 0)
         lr: object = self.lr
         if not 0 < (as_float(lr) or 0) < math.inf:
             raise ValueError(f"lr={shown(lr)} must be a finite number above 0.")
@@ -296,9 +295,3 @@ def _advice(model: Model, settings: LoraSettings, checkpointing: bool) -> str:
         f"the memory of {str(model.device)!r} is used up by the LoRA's fit, and the LoRA stands where it stood: try "
         f"{', then '.join(tries)}."
     )
-
-
-def require_integer(name: str, value: object, low: int) -> None:
-    """Raise ValueError unless it is a whole number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")

@@ -9,11 +9,11 @@ from PIL import Image
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
-from dragnoise.given import shown
+from dragnoise.given import as_integer, shown
 from dragnoise.lora.adapters import Lora, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
-from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, fit, require_integer
+from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, fit
 from dragnoise.model import Model
 
 
@@ -87,7 +87,7 @@ class WearsLora:
         for a number out of its range, FloatingPointError when a number stops being finite, and
         `OutOfMemory`; the last good step's LoRA stays on.
         """
-        require_integer("steps", steps, 1)
+        as_integer("steps", steps, 1)
         settings = LoraSettings(rank=rank, lr=lr, batch_size=batch_size, seed=seed)
         if cache is not None and not isinstance(cache, LoraCache):
             cache = LoraCache(cache)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dragnoise.geometry import Drag
+from dragnoise.given import as_integer, is_one_of, shown
 from dragnoise.toyland.scenes import RANGES, SIZE, Scene, landmarks, render, render_land, sample_scene, with_factors
 
 
@@ -48,12 +49,13 @@ _REACH = {  # least and most mean distance of the dragged landmarks, picture pix
 
 
 def drag_cases(kind: str, n: int, seed: int) -> list[DragCase]:
-    """`n` cases of a kind, the same for the same seed; raises ValueError for an unknown kind.
+    """`n` cases of a kind, the same for the same seed; raises ValueError for an unknown kind or a negative number.
 
     Every dragged landmark is visible and at least 4 pixels inside the picture before and after.
     """
-    if kind not in KINDS:
-        raise ValueError(f"there are no drags of kind {kind!r}; choose one of {', '.join(KINDS)}.")
+    if not is_one_of(kind, KINDS):
+        raise ValueError(f"there are no drags of kind {shown(kind)}; choose one of {', '.join(KINDS)}.")
+    n, seed = as_integer("n", n, 0), as_integer("seed", seed, 0)
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     cases: list[DragCase] = []
     scene_seed = seed + 100_000 * KINDS.index(kind)

@@ -7,22 +7,33 @@ same bytes.  Lengths are picture pixels, x right and y down; angles are degrees.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from dragnoise.given import as_integer
 from dragnoise.toyland.brush import Canvas, Point
+from dragnoise.toyland.factors import (
+    COATS,
+    HATS,
+    KINDS,
+    RANGES,
+    TIMES,
+    Scene,
+    factors,
+    require_scene,
+    sample_scene,
+    with_factors,
+)  # fmt: skip
+
+__all__ = [
+    "COATS", "HATS", "KINDS", "LANDMARKS", "RANGES", "SIZE", "TIMES", "Scene",
+    "caption", "factors", "landmarks", "render", "render_land", "sample_scene", "with_factors",
+]  # fmt: skip
 
 SIZE = 128
 """Side of a rendered picture in pixels."""
-
-TIMES = ("day", "dawn", "dusk", "night")
-KINDS = ("cat", "bunny", "bear")
-COATS = ("orange", "brown", "pink", "grey", "white")
-HATS = ("none", "red", "green", "blue")
 
 LANDMARKS = (
     "sun", "peak", "head", "left_ear", "right_ear", "left_eye", "right_eye",
@@ -30,87 +41,10 @@ LANDMARKS = (
 )  # fmt: skip
 """Names of the points that `landmarks` gives; left and right are the picture's, not the creature's."""
 
-RANGES: dict[str, tuple[float, float]] = {
-    "sun_x": (10, 118), "sun_y": (9, 42), "sun_radius": (6, 10),
-    "peak_x": (16, 112), "peak_y": (20, 58), "peak_width": (22, 40),
-    "far_phase": (0, 6.28), "far_height": (4, 11), "near_phase": (0, 6.28), "near_height": (2, 7),
-    "horizon": (72, 84),
-    "x": (34, 94), "y": (103, 121), "size": (0.9, 1.2),
-    "body_width": (16, 20), "body_height": (17, 22),
-    "neck": (2, 14), "lean": (-10, 10), "head_size": (16, 19),
-    "yaw": (-42, 42), "pitch": (-16, 22), "roll": (-12, 12),
-    "left_ear": (-24, 24), "right_ear": (-24, 24), "ear_length": (0.8, 1.2),
-    "eye_size": (3.4, 4.4), "gaze_x": (-1, 1), "gaze_y": (-1, 1),
-    "mouth_width": (4.0, 7.5), "mouth_open": (0, 5), "smile": (-1.5, 3),
-    "hat_height": (12, 22), "hat_tilt": (-14, 14),
-    "tail_side": (-1, 1), "tail_angle": (-12, 78), "tail_length": (15, 24), "tail_bend": (-35, 35),
-    "foot_spread": (7, 12),
-}  # fmt: skip
-"""Range of every continuous factor, low and high (uniform in `sample_scene`)."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything there is to know about one picture; see `RANGES` for the range of each float.
-
-    Use `dataclasses.replace(scene, sun_x=40.0)` to move one factor and leave the rest alone.
-    """
-
-    time: str
-    kind: str
-    coat: str
-    hat: str
-    sun_x: float
-    sun_y: float
-    sun_radius: float
-    peak_x: float
-    peak_y: float
-    peak_width: float
-    far_phase: float
-    far_height: float
-    near_phase: float
-    near_height: float
-    horizon: float
-    x: float
-    y: float
-    size: float
-    body_width: float
-    body_height: float
-    neck: float
-    lean: float
-    head_size: float
-    yaw: float
-    pitch: float
-    roll: float
-    left_ear: float
-    right_ear: float
-    ear_length: float
-    eye_size: float
-    gaze_x: float
-    gaze_y: float
-    mouth_width: float
-    mouth_open: float
-    smile: float
-    hat_height: float
-    hat_tilt: float
-    tail_side: float
-    tail_angle: float
-    tail_length: float
-    tail_bend: float
-    foot_spread: float
-
-
-def sample_scene(seed: int) -> Scene:
-    """A scene drawn from `RANGES` and the choices, the same for the same seed (any int >= 0)."""
-    rng = np.random.default_rng(seed)
-    time, kind, coat = (str(rng.choice(names)) for names in (TIMES, KINDS, COATS))
-    hat = str(rng.choice(HATS, p=(0.4, 0.2, 0.2, 0.2)))
-    drawn: dict[str, Any] = {name: float(rng.uniform(low, high)) for name, (low, high) in RANGES.items()}
-    return Scene(time=time, kind=kind, coat=coat, hat=hat, **drawn)
-
 
 def caption(scene: Scene) -> str:
-    """What the picture shows, in the small vocabulary that the text encoder knows."""
+    """What the picture shows, in the small vocabulary that the text encoder knows; TypeError for what is no scene."""
+    require_scene(scene)
     sky = {"day": "by day", "dawn": "at dawn", "dusk": "at dusk", "night": "at night"}[scene.time]
     hat = "" if scene.hat == "none" else f" with a {scene.hat} hat"
     article = "an" if scene.coat[0] in "aeiou" else "a"
@@ -211,8 +145,9 @@ def _polar(start: Point, length: float, angle: float, side: float) -> Point:
 def landmarks(scene: Scene) -> dict[str, tuple[float, float]]:
     """Where the named points are, {name: (x, y)} in picture pixels; `hat_top` only under a hat.
 
-    Points are given whether or not something stands in front of them.
+    Points are given whether or not something stands in front of them.  Raises TypeError for what is no scene.
     """
+    require_scene(scene)
     body = Body(scene)
     points = {
         "sun": (scene.sun_x, scene.sun_y),
@@ -233,17 +168,6 @@ def landmarks(scene: Scene) -> dict[str, tuple[float, float]]:
     if scene.hat == "none":
         del points["hat_top"]
     return {name: (float(x), float(y)) for name, (x, y) in points.items()}
-
-
-def factors(scene: Scene) -> dict[str, float]:
-    """The scene's continuous factors by name."""
-    return {name: getattr(scene, name) for name in RANGES}
-
-
-def with_factors(scene: Scene, **moved: float) -> Scene:
-    """The scene with some factors set, each clipped into its range."""
-    clipped: dict[str, Any] = {name: float(np.clip(value, *RANGES[name])) for name, value in moved.items()}
-    return dataclasses.replace(scene, **clipped)
 
 
 # -------------------------------------------------------------------------------------- picture
@@ -275,7 +199,12 @@ _HAT = {"red": (0.82, 0.14, 0.14), "green": (0.13, 0.55, 0.22), "blue": (0.16, 0
 
 
 def render(scene: Scene, *, supersample: int = 2) -> np.ndarray:
-    """The picture of a scene: (128, 128, 3) uint8 RGB, anti-aliased, the same bytes every time."""
+    """The picture of a scene: (128, 128, 3) uint8 RGB, anti-aliased, the same bytes every time.
+
+    supersample: samples a pixel and axis, 1..16.  Raises TypeError for what is no scene, ValueError for a wrong number.
+    """
+    require_scene(scene)
+    supersample = as_integer("supersample", supersample, 1, 16)
     canvas = Canvas(SIZE, supersample, light=_LIGHT[scene.time])
     _draw_land(canvas, scene)
     _draw_creature(canvas, scene)
