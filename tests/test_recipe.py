@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from dragnoise.toyland.autoencoder import train_autoencoder
 from dragnoise.toyland.checkpoint import Average
 from dragnoise.toyland.denoiser import load_denoiser, train_denoiser
 from dragnoise.toyland.judge import train_judge
-from dragnoise.toyland.pictures import THINGS, changed_scene, pictures, training_scene
-from dragnoise.toyland.scenes import RANGES, caption, render, sample_scene
+from dragnoise.toyland.optimiser import Optimiser
+from dragnoise.toyland.pictures import THINGS, change_odds, changed_scene, pictures, training_scene
+from dragnoise.toyland.scenes import RANGES, caption, factors, render, sample_scene
 
 
 def test_pictures_are_the_scenes_and_are_rendered_once(tmp_path: Path) -> None:
@@ -124,6 +127,68 @@ def test_edit_rows_are_what_ddim_makes_of_the_given_scene_when_the_changed_one_i
         lead_noise = (s.z_lead[row] - b.sqrt() * changed[row]) / (1 - b).sqrt()
         stamp = float((lead_noise * changed[row]).mean())
         assert -0.1 <= stamp <= denoiser.INVERTED + 0.1 and ratio[s.lead[row]] >= share - 0.06
+
+
+def test_a_small_change_counts_as_much_as_a_large_one_but_no_place_more_than_nine_times() -> None:
+    z0 = torch.randn(3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = z0.clone()
+    shown[0, 2, 5:21, 3:19] += 50.0  # a quarter of the picture, all but certainly changed
+    shown[1, :, 7, 9] -= 50.0  # one place of 1,024
+    place = denoiser.places(z0, shown)
+    assert place.shape == (3, 1, 32, 32)
+    changed = torch.zeros(32, 32, dtype=torch.bool)
+    changed[5:21, 3:19] = True
+    torch.testing.assert_close(place[0, 0][changed], torch.full((256,), 1 + 4.0), rtol=0, atol=0.05)
+    assert (place[0, 0][~changed] == 1).all() and (place[2] == 1).all()
+    assert 8.9 < place[1, 0, 7, 9] <= 9 and (place[1] == 1).sum() == 1023
+
+
+def test_what_is_hard_to_move_is_drawn_more_often() -> None:
+    odds = change_odds(400)
+    assert odds.sum() == pytest.approx(1) and len(set(odds)) == 3
+    given, changed = ([factors(scene_of(i)) for i in range(400)] for scene_of in (training_scene, changed_scene))
+    moved = [{name for name in RANGES if a[name] != b[name]} for a, b in zip(given, changed, strict=True)]
+    tails = [i for i in range(400) if "tail_angle" in moved[i]]
+    eyes = [i for i in range(400) if moved[i] == {"eye_size", "gaze_x", "gaze_y"}]
+    assert tails and all(odds[i] == odds.max() for i in tails)
+    assert eyes and all(odds[i] == odds.min() for i in eyes)
+
+
+def test_optimiser_moves_every_weight_and_its_matrices_in_all_directions_alike() -> None:
+    torch.manual_seed(0)
+    unet = networks.build_unet().to(memory_format=torch.channels_last)
+    optimiser = Optimiser(unet, 1e-3, weight_decay=0.0)
+    before = {name: p.detach().clone() for name, p in unet.named_parameters()}
+    for parameter in unet.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimiser.step()
+    for name, parameter in unet.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    moved = (unet.mid_block.resnets[0].conv1.weight - before["mid_block.resnets.0.conv1.weight"]).detach()
+    stretches = torch.linalg.svdvals(moved.flatten(1).double())  # flattened in another order, which turns nothing
+    assert moved.shape == (192, 192, 3, 3) and stretches.min() > 0.5 * stretches.max()
+    assert moved.square().mean().sqrt() == pytest.approx(0.2e-3, rel=0.3)  # AdamW's usual size at this rate
+
+
+def test_optimiser_goes_on_from_its_state_to_the_bit() -> None:
+    def ran(steps: int, state: Any = None) -> tuple[torch.nn.Module, Optimiser]:
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3))
+        module = module.to(memory_format=torch.channels_last)
+        optimiser = Optimiser(module, 1e-2)
+        if state:
+            module.load_state_dict(state[0])
+            optimiser.load_state_dict(state[1])
+        for step in range(3 if state else 0, steps):
+            optimiser.zero_grad()
+            module(torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(step))).square().mean().backward()
+            optimiser.step()
+        return module, optimiser
+
+    half, optimiser = ran(3)
+    kept = copy.deepcopy((half.state_dict(), optimiser.state_dict()))
+    for mine, its in zip(ran(6)[0].parameters(), ran(6, kept)[0].parameters(), strict=True):
+        assert torch.equal(mine, its)
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")

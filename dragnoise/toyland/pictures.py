@@ -39,10 +39,29 @@ def training_scene(seed: int) -> Scene:
 
 def changed_scene(seed: int) -> Scene:
     """Training scene `seed` after one or two of its things were drawn anew; its caption stays the same."""
-    rng = np.random.default_rng([TRAIN_SEED + seed, 1])
-    things = rng.choice(len(THINGS), rng.integers(1, 3), replace=False)
+    rng, things = _changes(seed)
     scene = training_scene(seed)
     return with_factors(scene, **{name: rng.uniform(*RANGES[name]) for i in things for name in THINGS[i]})
+
+
+def change_odds(count: int) -> np.ndarray:
+    """(count,) chances of a training scene to be drawn: what is hard to move more often, faces and hills less."""
+    weights = np.full(count, 0.5)
+    for seed in range(count):
+        first = {THINGS[i][0] for i in _changes(seed)[1]}
+        hat = "hat_height" in first and training_scene(seed).hat != "none"
+        if hat or first & {"peak_x", "left_ear", "tail_angle"}:
+            weights[seed] = 2.0
+        elif first & {"sun_x", "x", "neck", "yaw"}:
+            weights[seed] = 1.0
+    odds: np.ndarray = weights / weights.sum()
+    return odds
+
+
+def _changes(seed: int) -> tuple[np.random.Generator, np.ndarray]:
+    """Which of `THINGS` change in training scene `seed`, and the generator that draws their factors next."""
+    rng = np.random.default_rng([TRAIN_SEED + seed, 1])
+    return rng, rng.choice(len(THINGS), rng.integers(1, 3), replace=False)
 
 
 def pictures(folder: Path, count: int, *, changed: bool = False, workers: int = 2, chunk: int = 500) -> np.ndarray:
