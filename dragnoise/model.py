@@ -35,6 +35,7 @@ class Model:
     name: for people.  device, dtype: of the U-Net.  factor: picture pixels per latent pixel.
     native: side in pixels of the pictures it was trained on.  prediction: "epsilon", "v_prediction"
     or "sample".  default_config: the recommended `DragConfig`.  memory: "normal" or "low".
+    options: what `load_model` was given of vae, config, variant and prediction.
 
     A VAE that asks for it (`force_upcast`, as SDXL's does, for it overflows) works in float32 where
     the U-Net works in float16.
@@ -66,6 +67,7 @@ class Model:
         loading.require_memory(memory)
         self.pipeline = pipeline
         self.name = name or type(pipeline).__name__
+        self.options: dict[str, Any] = {}
         self.memory: Memory = memory
         self.unet = CutUNet(pipeline.unet)
         self.vae = pipeline.vae
@@ -221,7 +223,10 @@ def load_model(
         loading.set_prediction(pipeline, prediction)
     config_file = source / CONFIG_FILE
     default = DragConfig(**json.loads(config_file.read_text())) if config_file.is_file() else None
-    return Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
+    model = Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
+    asked = {"vae": vae, "config": config, "variant": variant, "prediction": prediction}
+    model.options = {key: value for key, value in asked.items() if value is not None}
+    return model
 
 
 def _usual_config(unet: CutUNet) -> DragConfig:

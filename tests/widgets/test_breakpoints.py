@@ -40,17 +40,17 @@ def test_reached_tells_when_each_anchor_arrives_and_arrives_again() -> None:
     history = of_distances([9, 9], [3, 9], [2, 9], [1, 2], [3, 1], [2, 1])
     reached = breakpoints.reached(2)
     assert fired(reached, history) == [2, 3, 5]
-    assert reached(history.upto(2)) == "anchor 1 has reached the objective"
-    assert reached(history.upto(3)) == "anchor 2 has reached the objective"
-    assert breakpoints.reached(3)(of_distances([9, 9], [3, 3])) == "anchors 1, 2 have reached the objective"
+    assert reached(history.upto(2)) == "anchor 0 has reached the objective"
+    assert reached(history.upto(3)) == "anchor 1 has reached the objective"
+    assert breakpoints.reached(3)(of_distances([9, 9], [3, 3])) == "anchors 0, 1 have reached the objective"
 
 
 def test_jumped_is_further_than_the_limit() -> None:
     history = of_anchors([(0, 0), (5, 5)], [(3, 0), (5, 5)], [(3, 3.1), (5, 5)], [(0, 0), (9, 5)])
     jumped = breakpoints.jumped(3)
     assert fired(jumped, history) == [2, 3]
-    assert jumped(history.upto(2)) == "anchor 1 jumped 3.1 px"
-    assert jumped(history) == "anchor 1 jumped 4.3 px; anchor 2 jumped 4.0 px"
+    assert jumped(history.upto(2)) == "anchor 0 jumped 3.1 px"
+    assert jumped(history) == "anchor 0 jumped 4.3 px; anchor 1 jumped 4.0 px"
 
 
 def test_stuck_counts_iterations_without_a_move_and_tells_again_after_as_many() -> None:
@@ -60,19 +60,19 @@ def test_stuck_counts_iterations_without_a_move_and_tells_again_after_as_many() 
     assert fired(breakpoints.stuck(2), history) == [4, 6]
     assert fired(breakpoints.stuck(4), history) == [6]
     assert fired(breakpoints.stuck(1), history) == [3, 4, 5, 6, 8]
-    assert breakpoints.stuck(2)(history.upto(4)) == "anchor 1 has not moved for 2 iterations"
+    assert breakpoints.stuck(2)(history.upto(4)) == "anchor 0 has not moved for 2 iterations"
 
 
 def test_an_anchor_that_has_arrived_may_stand_still() -> None:
     rows = [[(0, 0), (7, 7)]] * 5
     history = of_anchors(*rows, distances=[[9, 1]] * 5)
-    assert breakpoints.stuck(3)(history) == "anchors 1, 2 have not moved for 3 iterations"
-    assert breakpoints.stuck(3, within=2)(history) == "anchor 1 has not moved for 3 iterations"
+    assert breakpoints.stuck(3)(history) == "anchors 0, 1 have not moved for 3 iterations"
+    assert breakpoints.stuck(3, within=2)(history) == "anchor 0 has not moved for 3 iterations"
 
 
 def test_stuck_names_the_number_of_those_it_names() -> None:
     history = of_anchors(*[[(0, 0), (x, 0)] for x in (0, 0, 1, 2, 2, 2)])
-    assert breakpoints.stuck(2)(history) == "anchors 1, 2 have not moved for 4, 2 iterations"
+    assert breakpoints.stuck(2)(history) == "anchors 0, 1 have not moved for 4, 2 iterations"
 
 
 def test_rising_wants_losses_that_rise_in_a_row() -> None:

@@ -156,6 +156,23 @@ def test_the_model_is_named_as_it_was_loaded(
     assert loading == [("somebody/some-model", {"device": "cpu", "dtype": "float32"})]
 
 
+def test_what_else_the_model_was_loaded_with_is_repeated(
+    session: DragSession, tmp_path: Path, loading: list[tuple[str, dict[str, Any]]]
+) -> None:
+    session.model = Model(session.model.pipeline, name="some.safetensors")
+    session.model.options = {"config": Path("a/folder"), "prediction": "v_prediction"}
+    run(as_code(session, tmp_path))
+    numbers = {"device": "cpu", "dtype": "float32"}
+    assert loading == [("some.safetensors", numbers | {"config": "a/folder", "prediction": "v_prediction"})]
+
+
+def test_a_vae_that_was_given_as_an_object_is_asked_for(session: DragSession, tmp_path: Path) -> None:
+    session.model = Model(session.model.pipeline, name="toyland")
+    session.model.options = {"vae": session.model.vae}
+    code = as_code(session, tmp_path)
+    assert f"# vae: the {type(session.model.vae).__name__} that load_model was given" in code and "vae=vae" in code
+
+
 def test_a_picture_in_a_file_stays_where_it_is(session: DragSession, tmp_path: Path) -> None:
     session.image.save(tmp_path / "given.png")
     code = as_code(session, tmp_path / "edit", picture=str(tmp_path / "given.png"))

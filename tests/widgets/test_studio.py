@@ -14,6 +14,7 @@ from helpers import assert_one_sentence, smooth_picture
 from PIL import Image
 
 from dragnoise import Drag, DragSession, Model, Snapshot
+from dragnoise.history import History
 from dragnoise_widgets.studio import DragStudio
 
 WAIT = 60.0
@@ -226,6 +227,19 @@ def test_compared_branches_are_before_and_after(studio: DragStudio, session: Dra
 
 
 # ---- pausing --------------------------------------------------------------------------------------
+
+
+def test_breakpoints_set_on_the_runner_stay_when_others_are_ticked(studio: DragStudio) -> None:
+    def own(history: History) -> str:
+        return "mine" if history[-1].iteration == 2 else ""
+
+    studio.runner.breakpoints = [own]
+    studio.stops.ticks["rising"].value = True
+    remove = studio.break_when(lambda snapshot: False)
+    assert studio.runner.breakpoints[0] is own and len(studio.runner.breakpoints) == 3
+    remove()
+    studio.stops.ticks["rising"].value = False
+    assert studio.runner.breakpoints == [own]
 
 
 def test_break_when(studio: DragStudio, session: DragSession) -> None:

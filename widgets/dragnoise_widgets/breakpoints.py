@@ -4,7 +4,8 @@ A breakpoint is called with the session's history after every iteration.  It ret
 few words, or "" to go on.  Each tells of what has just happened, so that going on is not stopped
 by the same thing again.  Distances are image pixels; `supervision_pixel` converts the config's.
 
-As everywhere, `history[k]` holds the anchors that update k was computed from.
+Anchors are counted from 0, as on the canvas and in `session.drags`.  As everywhere, `history[k]`
+holds the anchors that update k was computed from.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def jumped(r2: float) -> Breakpoint:
             return ""
         moved = _moved(history, -1)
         (far,) = np.nonzero(moved > r2 + STILL)
-        return "; ".join(f"anchor {i + 1} jumped {moved[i]:.1f} px" for i in far)
+        return "; ".join(f"anchor {i} jumped {moved[i]:.1f} px" for i in far)
 
     return jumped
 
@@ -132,7 +133,7 @@ def _moved(history: History, k: int) -> np.ndarray:
 
 def _of_anchors(which: np.ndarray, one: str, many: str, what: str) -> str:
     """ "anchor 2 has reached the objective", "anchors 1, 3 have ..."; "" for none."""
-    numbers = [str(i + 1) for i in np.flatnonzero(which)]
+    numbers = [str(i) for i in np.flatnonzero(which)]
     if not numbers:
         return ""
     return f"anchor{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} {many if len(numbers) > 1 else one} {what}"

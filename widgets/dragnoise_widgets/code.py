@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from dragnoise import DragConfig, DragSession
@@ -47,7 +48,8 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
         picture = str(_into(folder, "picture.png"))
         session.image.save(picture)
     imports = ["import dragnoise", "from dragnoise import Drag, DragSession"]
-    lines = [
+    lines = [f"# {n}: the {type(v).__name__} that load_model was given" for n, v in _objects(session.model)]
+    lines += [
         f"model = {_load(session.model)}",
         f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})",
     ]
@@ -67,13 +69,23 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
     return "\n".join([*sorted(set(imports), key=_order), "", *lines, ""])
 
 
+def _objects(model: Model) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in model.options.items() if not isinstance(value, str | Path)]
+
+
 def _load(model: Model) -> str:
-    if model.name == "toyland" and str(model.device) == "cpu":
-        return "dragnoise.load_model()"
-    asked: Mapping[str, str] = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+    """The call of `load_model`; a VAE that was given as an object is a name that its caller fills."""
+    asked: dict[str, str] = {}
+    if model.name != "toyland" or str(model.device) != "cpu" or model.dtype != torch.float32:
+        asked = {"device": repr(str(model.device)), "dtype": repr(str(model.dtype).removeprefix("torch."))}
     if model.memory != "normal":
-        asked = {**asked, "memory": model.memory}
-    return f"dragnoise.load_model({model.name!r}, {', '.join(f'{k}={v!r}' for k, v in asked.items())})"
+        asked["memory"] = repr(model.memory)
+    for name, value in model.options.items():
+        asked[name] = repr(str(value))
+    asked |= {name: name for name, _ in _objects(model)}
+    if not asked and model.name == "toyland":
+        return "dragnoise.load_model()"
+    return f"dragnoise.load_model({', '.join([repr(model.name), *(f'{k}={v}' for k, v in asked.items())])})"
 
 
 def _wear(session: DragSession, folder: Path) -> list[str]:

@@ -55,6 +55,7 @@ class DragStudio(widgets.VBox):
         self._runner: Runner | None = None
         self._ends: list[Callable[[], Any]] = []  # what ends the ties to the session
         self._own_stops: list[Breakpoint] = []
+        self._set: list[Breakpoint] = []  # those of the runner that came from here
 
         self.journal = Log()
         self.transport = Transport(
@@ -260,7 +261,9 @@ class DragStudio(widgets.VBox):
 
     def _set_stops(self) -> None:
         if self._runner is not None:
-            self._runner.breakpoints = [*self.stops.chosen(self._runner.session), *self._own_stops]
+            others = [stop for stop in self._runner.breakpoints if stop not in self._set]
+            self._set = [*self.stops.chosen(self._runner.session), *self._own_stops]
+            self._runner.breakpoints = [*others, *self._set]
 
     def _make_gif(self) -> None:
         def done(future: Future[bytes]) -> None:  # of an error the runner tells
