@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from dragnoise.given import shown
 from dragnoise.history import Snapshot
-from dragnoise.plots import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, plot_pictures, require_panels
+from dragnoise.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
+from dragnoise.plots import plot_pictures
 from dragnoise.session import DragSession
 
 

@@ -13,7 +13,6 @@ Drags have one colour each and are numbered as in `session.drags`.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,10 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.patheffects import Normal, withStroke
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dragnoise import feature_maps, geometry
@@ -32,17 +28,19 @@ from dragnoise.feature_maps import FeatureMaps
 from dragnoise.geometry import Picture
 from dragnoise.given import as_float, shown
 from dragnoise.history import Snapshot
+from dragnoise.panels import (
+    COLOURS,
+    DOTS,
+    GREY,
+    INK,
+    Panels,
+    calm,
+    halo,
+    label,
+    one_axes,
+    picture_panels,
+)
 from dragnoise.session import DragSession
-
-COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#28b0a8", "#6b6f76")
-"""One colour per drag, used again from the ninth on."""
-
-Panels = Axes | Sequence[Axes] | np.ndarray
-"""What several panels may be drawn on: one Axes to divide, or one for each."""
-
-INK, GREY, HAIR = "#333840", "#7b828c", "#e4e7eb"
-DOTS: dict[str, Any] = {"marker": "o", "ms": 3}
-
 
 # ------------------------------------------------------------------------------ over iterations
 
@@ -56,7 +54,7 @@ def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = Non
     snapshots = [s for s in _snapshots(source) if not math.isnan(s.loss)]
     if not snapshots:
         raise ValueError("there is no loss before the first update; call session.step() or session.run() first.")
-    ax = _axes(ax)
+    ax = one_axes(ax)
     iterations = [s.iteration for s in snapshots]
     loss, alignment = np.array([[s.loss, s.alignment_loss] for s in snapshots]).T
     if any(s.mask_loss for s in snapshots):
@@ -88,7 +86,7 @@ def plot_anchor_motion(
             tolerance = source.config.tolerance * float(np.mean(np.divide(given, grid)))
         if iterations[-1] > 0:
             now = np.linalg.norm(np.array([d.objective for d in source.drags]) - source.anchors, axis=-1)
-    ax = _axes(ax)
+    ax = one_axes(ax)
     for i, distance in enumerate(distances.T):
         colour = COLOURS[i % len(COLOURS)]
         ax.plot(iterations, distance, color=colour, lw=1.8, label=f"drag {i}", **DOTS)
@@ -138,7 +136,7 @@ def plot_trajectory(
     pairs = () if drags is None else geometry.as_drags(drags, picture.size)
     if drags is not None and len(pairs) != paths.shape[1]:
         raise ValueError(f"there are {len(pairs)} drags for {paths.shape[1]} anchors; give those of the snapshots.")
-    ax = _axes(ax, 5.0, 5.0 * min(max(picture.height / picture.width, 0.4), 1.6))
+    ax = one_axes(ax, 5.0, 5.0 * min(max(picture.height / picture.width, 0.4), 1.6))
     ax.imshow(np.asarray(picture))
     ax.autoscale(False)
     for i in range(paths.shape[1]):
@@ -153,14 +151,14 @@ def _draw_drag(ax: Axes, index: int, path: np.ndarray, objective: tuple[float, f
     colour, start, away = COLOURS[index % len(COLOURS)], path[0], np.array([0.0, 1.0])
     if objective is not None:
         arrow: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 12, "shrinkA": 6, "shrinkB": 7}
-        ax.add_patch(FancyArrowPatch(start, objective, color=colour, lw=1, path_effects=_halo(3), zorder=3, **arrow))
-        ax.plot(*objective, marker="*", ms=17, mfc="white", mec=colour, mew=1.5, path_effects=_halo(3.6), zorder=4)
+        ax.add_patch(FancyArrowPatch(start, objective, color=colour, lw=1, path_effects=halo(3), zorder=3, **arrow))
+        ax.plot(*objective, marker="*", ms=17, mfc="white", mec=colour, mew=1.5, path_effects=halo(3.6), zorder=4)
         step = np.subtract(start, objective) * (1, -1)  # on the screen y goes up
         away = step / max(float(np.hypot(*step)), 1e-9)  # keeps the number off the arrow
-    ax.plot(*start, marker="o", ms=11, mfc="none", mec=colour, mew=2, path_effects=_halo(4.5), zorder=5)
-    ax.plot(*path.T, color=colour, lw=2.2, label=f"drag {index}", path_effects=_halo(4.6), zorder=6)
+    ax.plot(*start, marker="o", ms=11, mfc="none", mec=colour, mew=2, path_effects=halo(4.5), zorder=5)
+    ax.plot(*path.T, color=colour, lw=2.2, label=f"drag {index}", path_effects=halo(4.6), zorder=6)
     ax.plot(*path[-1], marker="o", ms=6.5, mfc=colour, mec="white", mew=1.2, zorder=7)
-    text: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "path_effects": _halo(3), "zorder": 8}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "path_effects": halo(3), "zorder": 8}
     ax.annotate(str(index), start, tuple(14 * away), textcoords="offset points", color=colour, **text)
 
 
@@ -187,17 +185,17 @@ def plot_bottleneck(source: DragSession | Sequence[Snapshot], *, ax: Panels | No
     change = colours[1] - colours[0]
     norms = np.stack([x.norm(dim=0).numpy() for x in (before, after, after - before)])
     limits = [(norms[:2].min(), norms[:2].max())] * 2 + [(0, norms[2].max() or 1)]
-    panels = _panels(ax, 2, 3)
+    panels = picture_panels(ax, 2, 3)
     upper, lower = panels[:3], panels[3:]
     titles = f"iteration {first.iteration}", f"iteration {last.iteration}", "difference"
     for panel, norm, (low, high), title in zip(upper, norms, limits, titles, strict=True):
         panel.imshow(norm, cmap="viridis", vmin=low, vmax=high)
-        _label(panel, title, f"{norm.min():.3g} to {norm.max():.3g}" if low else f"up to {norm.max():.3g}")
+        label(panel, title, f"{norm.min():.3g} to {norm.max():.3g}" if low else f"up to {norm.max():.3g}")
     for panel, rgb in zip(lower, [*colours, 0.5 + 0.5 * change / (np.abs(change).max() or 1)], strict=True):
         panel.imshow(rgb)
     upper[0].set_ylabel("norm", color=INK)
     lower[0].set_ylabel("PCA", color=INK)
-    _label(lower[0], "", f"{share:.0%} of variance")
+    label(lower[0], "", f"{share:.0%} of variance")
     return panels
 
 
@@ -246,10 +244,10 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     channels = source[0].detach().float().cpu().numpy()  # (C, h, w)
     limit = np.abs(channels).max() or 1
     columns = next(n for n in (4, 3, 5, 2, 1) if len(channels) % n == 0)
-    panels = _panels(ax, len(channels) // columns, columns)
+    panels = picture_panels(ax, len(channels) // columns, columns)
     for i, (panel, channel) in enumerate(zip(panels, channels, strict=True)):
         panel.imshow(channel, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        _label(panel, f"channel {i}", f"{channel.mean():.2f} ± {channel.std():.2f}")
+        label(panel, f"channel {i}", f"{channel.mean():.2f} ± {channel.std():.2f}")
     if step is not None:
         panels[0].set_ylabel(f"step {step}", color=INK)
     return panels
@@ -282,18 +280,18 @@ def plot_similarity(
     if drags is not None and len(pairs) != len(source.distance):
         raise ValueError(f"there are {len(pairs)} drags for {len(source.distance)} anchors; give those of the maps.")
     was, k = source.snapshot.anchors, source.snapshot.iteration
-    panels = _panels(ax, 1, len(source.distance), side=3.2)
+    panels = picture_panels(ax, 1, len(source.distance), side=3.2)
     for i, (panel, distance) in enumerate(zip(panels, source.distance, strict=True)):
         colour, (x0, y0, x1, y1) = COLOURS[i % len(COLOURS)], source.windows[i]
-        ring: dict[str, Any] = {"mec": colour, "mew": 1.5, "path_effects": _halo(3)}
+        ring: dict[str, Any] = {"mec": colour, "mew": 1.5, "path_effects": halo(3)}
         panel.imshow(distance, cmap="viridis_r", extent=(left, right, bottom, top), interpolation="nearest")
         panel.autoscale(False)
-        panel.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.8, path_effects=_halo(3.6)))
+        panel.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.8, path_effects=halo(3.6)))
         panel.plot(*was[i], marker="o", ms=9, mfc="none", **ring)
         panel.plot(*source.tracked[i], marker="o", ms=5, mfc=colour, mec="white", mew=1)
         if pairs:
             panel.plot(*pairs[i].objective, marker="*", ms=13, mfc="white", **ring)
-        _label(panel, f"drag {i}, iteration {k}", f"{distance.min():.3g} to {distance.max():.3g}")
+        label(panel, f"drag {i}, iteration {k}", f"{distance.min():.3g} to {distance.max():.3g}")
     return panels
 
 
@@ -306,10 +304,10 @@ def plot_pictures(pictures: Mapping[str, Picture], *, ax: Panels | None = None) 
         raise TypeError(f"give {{name: picture}} to plot, not {shown(pictures)}.")
     if not pictures:
         raise ValueError("there are no pictures to plot; give {name: picture}.")
-    panels = _panels(ax, 1, len(pictures), side=3.2)
+    panels = picture_panels(ax, 1, len(pictures), side=3.2)
     for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
         panel.imshow(np.asarray(geometry.as_picture(picture)))
-        _label(panel, name, "")
+        label(panel, name, "")
     return panels
 
 
@@ -326,74 +324,3 @@ def _snapshots(source: Any) -> list[Snapshot]:
     if len({len(s.anchors) for s in snapshots}) > 1:
         raise ValueError("the snapshots have different numbers of anchors; give those of one session.")
     return list(snapshots)
-
-
-class NotebookFigure(Figure):
-    """A Figure that a notebook shows whether or not pyplot has been imported there."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-
-def _axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
-    if ax is None:
-        return NotebookFigure(figsize=(width, height), layout="constrained").subplots()
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be a matplotlib Axes, not {type(ax).__name__}; figure.subplots() makes one.")
-    return ax
-
-
-def require_panels(ax: Any, count: int) -> None:
-    """Raise ValueError unless it is None, one Axes to divide, or so many."""
-    if ax is None or isinstance(ax, Axes):
-        return
-    panels = np.asarray(ax, dtype=object).ravel()
-    if len(panels) != count or not all(isinstance(panel, Axes) for panel in panels):
-        raise ValueError(f"ax must be one matplotlib Axes or {count} of them, not {shown(ax)}.")
-
-
-def _panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np.ndarray:
-    """(rows * columns,) Axes for pictures, in reading order and without ticks."""
-    if ax is None:
-        figure = NotebookFigure(figsize=(side * columns, (side + 0.25) * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    elif isinstance(ax, Axes):
-        ax.set_axis_off()
-        width, height = 1 / (1.08 * columns - 0.08), 1 / (1.3 * rows - 0.3)
-        corners = [(1.08 * width * c, 1 - height - 1.3 * height * r) for r in range(rows) for c in range(columns)]
-        panels = np.array([ax.inset_axes((*corner, width, height)) for corner in corners])
-    else:
-        require_panels(ax, rows * columns)
-        panels = np.asarray(ax, dtype=object).ravel()
-    for panel in panels:
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_color(HAIR)
-    return panels
-
-
-def calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
-    """Name the axes, take away what distracts, and give it back; a legend where there are two lines."""
-    ax.set_xlabel(xlabel, color=INK)
-    ax.set_ylabel(ylabel, color=INK)
-    ax.grid(color=HAIR, lw=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(GREY)
-    ax.tick_params(colors=GREY, labelcolor=INK, length=3)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if len(ax.get_legend_handles_labels()[1]) > 1:
-        legend = ax.legend(frameon=False, labelcolor=INK, fontsize="small", handlelength=1.4)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a branch may be called "$5"
-    return ax
-
-
-def _label(panel: Axes, title: str, note: str) -> None:
-    panel.set_title(title, color=INK, fontsize="medium", parse_math=False)
-    panel.set_xlabel(note, color=GREY, fontsize="small")
-
-
-def _halo(width: float) -> list[Any]:
-    return [withStroke(linewidth=width, foreground="white", alpha=0.9), Normal()]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from dragnoise.archive.aside import aside
-from dragnoise.archive.contents import Broken, decode, parts
+from dragnoise.archive.decoding import decode
+from dragnoise.archive.encoding import encode
+from dragnoise.archive.fields import Broken
 from dragnoise.given import as_path, shown
 from dragnoise.state import State
 
@@ -23,7 +25,7 @@ def write(state: State, path: str | Path) -> Path:
 
     It is written aside and renamed: a kill or a full disk at any moment leaves what was there before.
     The same state gives the same bytes.  Raises OSError when it cannot be written, TypeError or
-    ValueError for a path that is none, and ValueError for what is too large (`contents.LARGEST`).
+    ValueError for a path that is none, and ValueError for what is too large (`layout.LARGEST`).
     """
     path = as_path(path)
     if path.is_dir():
@@ -31,7 +33,7 @@ def write(state: State, path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside(path) as file, zipfile.ZipFile(file, "w") as archive:
-            for name, data in parts(state):
+            for name, data in encode(state):
                 archive.writestr(zipfile.ZipInfo(name), data)  # stored as it is: tensors do not compress
     except OSError as error:
         raise OSError(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dragnoise import Drag, DragSession
-from dragnoise.plots import COLOURS
+from dragnoise.panels import COLOURS
 
 FRAMES = 24
 """Iterations of a GIF at most, unless they are chosen."""

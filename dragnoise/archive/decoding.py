@@ -1,12 +1,11 @@
-"""What a session's parts hold, and everything that has to be true of them before they are believed."""
+"""The parts of a file as a session, and everything that has to be true of them before they are believed."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -15,117 +14,14 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from dragnoise.archive.fields import Broken, Fields, of_kind
+from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteration_part
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame, as_drags
-from dragnoise.given import as_float
 from dragnoise.history import History, Moments, Snapshot, Status
 from dragnoise.lora import Lora
-from dragnoise.lora.files import pack, unpack
+from dragnoise.lora.files import unpack
 from dragnoise.state import State
-
-FORMAT, VERSION = "dragnoise session", 1
-LARGEST = {"picture": 2**27, "session.json": 2**25}
-"""Pixels of a picture and bytes of JSON at most, so that a small hostile file cannot fill the memory."""
-
-
-class Broken(ValueError):
-    """What is wrong with a file, as a part of a sentence."""
-
-
-# -------------------------------------------------------------------------------------- writing
-
-
-def parts(state: State) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every part of a file, one after the other."""
-    history = state.history
-    masks = _unique([state.mask, *(s.mask for s in history)])
-    configs = _unique([state.config, *(s.config for s in history)])
-    lora_tensors, lora_numbers = pack(state.lora) if state.lora else ({}, None)
-    told = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": state.name,
-        "origin": state.origin,
-        "prompt": state.prompt,
-        "model": {"name": state.model_name, "fingerprint": state.fingerprint},
-        "frame": dataclasses.asdict(state.frame),
-        "drags": [[d.anchor, d.objective] for d in state.drags],
-        "configs": [dataclasses.asdict(config) for config in configs],
-        "config": _index(configs, state.config),
-        "masks": len(masks),
-        "mask": _index(masks, state.mask),
-        "history_limit": None if math.isinf(state.history_limit) else state.history_limit,
-        "latents": len(state.trajectory),
-        "anchors": None if state.anchors is None else state.anchors.tolist(),
-        "lora": lora_numbers,
-        "history": [_told(s) | {"config": _index(configs, s.config), "mask": _index(masks, s.mask)} for s in history],
-    }
-    text = json.dumps(told, indent=1, allow_nan=False).encode()
-    if len(text) > LARGEST["session.json"]:
-        raise ValueError(
-            f"a session of {len(text)} bytes of numbers is too large for a file; rewind or branch it first."
-        )
-    yield "session.json", text
-    yield "picture.png", _png(state.image)
-    for i, mask in enumerate(masks):
-        yield f"masks/{i}.png", _png(Image.fromarray(mask.astype(np.uint8) * 255))
-    if state.trajectory:
-        yield "latents.safetensors", _tensors({"latents": torch.cat([z.cpu() for z in state.trajectory])})
-    if state.lora:
-        yield "lora.safetensors", _tensors(lora_tensors)
-    for snapshot in history:
-        if snapshot.is_whole:
-            tensors = {"bottleneck": snapshot.bottleneck}
-            if snapshot.moments:
-                tensors |= {"first": snapshot.moments.first, "second": snapshot.moments.second}
-            yield _iteration(snapshot.iteration), _tensors(tensors)
-
-
-def _told(snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot's numbers; NaN, which iteration 0 has, as null."""
-    numbers = {name: getattr(snapshot, name) for name in _NUMBERS}
-    return {
-        "iteration": snapshot.iteration,
-        **{name: None if math.isnan(x) else x for name, x in numbers.items()},
-        "status": snapshot.status,
-        "anchors": snapshot.anchors.tolist(),
-        "distances": snapshot.distances.tolist(),
-        "grid_anchors": snapshot.grid_anchors.tolist(),
-        "whole": snapshot.is_whole,
-        "updates": snapshot.moments.updates if snapshot.is_whole and snapshot.moments else None,
-    }
-
-
-_NUMBERS = ("loss", "alignment_loss", "mask_loss", "grad_norm", "seconds")
-
-
-def _unique(things: list[Any]) -> list[Any]:
-    return list({id(thing): thing for thing in things if thing is not None}.values())
-
-
-def _index(things: list[Any], thing: Any) -> int | None:
-    return next((i for i, other in enumerate(things) if other is thing), None)
-
-
-def _iteration(k: int) -> str:
-    return f"iterations/{k}.safetensors"
-
-
-def _png(picture: Image.Image) -> bytes:
-    width, height = picture.size
-    if width * height > LARGEST["picture"]:
-        raise ValueError(f"a picture of {width}x{height} pixels is too large for a session's file; give a smaller one.")
-    buffer = io.BytesIO()
-    clean = Image.frombytes(picture.mode, picture.size, picture.tobytes())  # pixels alone, no comments or profiles
-    clean.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-
-
-# -------------------------------------------------------------------------------------- reading
 
 
 def decode(files: Mapping[str, bytes]) -> State:
@@ -160,7 +56,7 @@ def decode(files: Mapping[str, bytes]) -> State:
     origin = told.any("origin")
     if origin is not None:
         name, k = told.many("origin")
-        origin = (_of(str, name, "origin"), _of(int, k, "origin"))
+        origin = (of_kind(str, name, "origin"), of_kind(int, k, "origin"))
     limit = told.any("history_limit")
     return State(
         image=image,
@@ -181,75 +77,20 @@ def decode(files: Mapping[str, bytes]) -> State:
     )
 
 
-class Fields:
-    """A JSON object whose fields are asked for by type; raises Broken, naming object and field, for any other."""
-
-    def __init__(self, given: Any, what: str) -> None:
-        self.given, self.what = _of(dict, given, what), what
-
-    def any(self, name: str) -> Any:
-        if name not in self.given:
-            raise Broken(f"{self.what} has no {name}")
-        return self.given[name]
-
-    def text(self, name: str) -> str:
-        return _of(str, self.any(name), f"{name} of {self.what}")
-
-    def flag(self, name: str) -> bool:
-        return _of(bool, self.any(name), f"{name} of {self.what}")
-
-    def many(self, name: str) -> Any:
-        return _of(list, self.any(name), f"{name} of {self.what}")
-
-    def fields(self, name: str) -> Fields:
-        return Fields(self.any(name), f"{name} of {self.what}")
-
-    def number(self, name: str, low: float = -math.inf) -> float:
-        return float(self._within(name, _of((int, float), self.any(name), f"{name} of {self.what}"), low, math.inf))
-
-    def integer(self, name: str, low: float = -math.inf, high: float = math.inf) -> int:
-        return self._within(name, _of(int, self.any(name), f"{name} of {self.what}"), low, high)
-
-    def chosen(self, name: str, things: list[Any]) -> Any:
-        return things[self.integer(name, 0, len(things) - 1)]
-
-    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Finite float64 of this shape, read-only."""
-        try:
-            array = np.array(self.many(name), np.float64).reshape(-1, *shape[1:])
-        except (ValueError, TypeError, OverflowError):
-            raise Broken(f"{name} of {self.what} is no array of shape {shape}") from None
-        if array.shape != shape or not np.isfinite(array).all():
-            raise Broken(f"{name} of {self.what} is no finite array of shape {shape}")
-        array.flags.writeable = False
-        return array
-
-    def _within(self, name: str, value: Any, low: float, high: float) -> Any:
-        if not (low <= value <= high and math.isfinite(as_float(value) or 0)):
-            raise Broken(f"{name} of {self.what} is {value!r:.40}, which cannot be")
-        return value
-
-
-def _of(kind: Any, value: Any, what: str) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise Broken(f"{what} is {value!r:.40}, which is no {getattr(kind, '__name__', 'number')}")
-    return value
-
-
 def _no_constant(name: str) -> None:
     raise Broken(f"its session.json holds {name}")
 
 
 def _config(given: Any) -> DragConfig:
     try:
-        return DragConfig(**_of(dict, given, "a config"))
+        return DragConfig(**of_kind(dict, given, "a config"))
     except (TypeError, ValueError) as error:
         raise Broken(f"a config is not one ({error})") from None
 
 
 def _frame(told: Fields, size: tuple[int, int], config: DragConfig) -> Frame:
     given, working, grid = (
-        tuple(_of(int, x, told.what) for x in told.many(name)) for name in ("given", "working", "grid")
+        tuple(of_kind(int, x, told.what) for x in told.many(name)) for name in ("given", "working", "grid")
     )
     wanted = tuple(max(int(length * config.supervision_scale), 1) for length in working)
     if given != size or len(working) != 2 or min(working) < 1 or max(working) > 2**16 or grid != wanted:
@@ -316,7 +157,7 @@ def _snapshot(
     if (status := told.text("status")) not in get_args(Status):
         raise Broken(f"status of {told.what} is {status!r:.40}")
     blank = k == 0  # before any update there is no loss
-    numbers = {n: told.number(n) if told.any(n) is not None or not blank else math.nan for n in _NUMBERS}
+    numbers = {n: told.number(n) if told.any(n) is not None or not blank else math.nan for n in NUMBERS}
     snapshot = Snapshot(
         iteration=k,
         **numbers,
@@ -331,7 +172,7 @@ def _snapshot(
     )
     if not told.flag("whole"):
         return snapshot.thin()
-    tensors = _loaded(files, _iteration(k))
+    tensors = _loaded(files, iteration_part(k))
     wanted = {"bottleneck"} if blank else {"bottleneck", "first", "second"}
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if (
@@ -341,7 +182,9 @@ def _snapshot(
         or shape[0] != 1
         or 0 in shape
     ):
-        raise Broken(f"{_iteration(k)} holds {sorted(tensors)} of shapes {sorted(shapes)}, not {sorted(wanted)} of one")
+        raise Broken(
+            f"{iteration_part(k)} holds {sorted(tensors)} of shapes {sorted(shapes)}, not {sorted(wanted)} of one"
+        )
     moments = None if blank else Moments(tensors["first"], tensors["second"], told.integer("updates", 1))
     return snapshot.whole(tensors["bottleneck"], moments)
 
@@ -377,6 +220,6 @@ def _require_parts(
     known = {"session.json", "picture.png"} | {f"masks/{i}.png" for i in range(len(masks))}
     known |= {"latents.safetensors"} if trajectory else set()
     known |= {"lora.safetensors"} if lora else set()
-    known |= {_iteration(s.iteration) for s in history if s.is_whole}
+    known |= {iteration_part(s.iteration) for s in history if s.is_whole}
     if strangers := sorted(set(files) - known):
         raise Broken(f"it holds {strangers[0]!r:.80}, which is no part of a session")
