@@ -99,8 +99,11 @@ def test_usual_rows_and_those_with_a_less_noisy_lead() -> None:
     assert gain.max() == pytest.approx(denoiser.MAX_GAIN) and (s.weight <= 1).all()
 
 
-def test_edit_rows_are_what_ddim_makes_of_the_given_scene_when_the_changed_one_is_predicted() -> None:
+def test_edit_rows_are_what_ddim_makes_of_the_given_scene_when_the_changed_one_is_predicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """From the latent of z0 in which an edit began, DDIM steps with a perfect prediction of the changed scene."""
+    monkeypatch.setattr(denoiser, "BEHIND", 0.0)
     z0, changed, alphas, s = sampled(1)
     ratio = (alphas / (1 - alphas)).sqrt()  # falls with the timestep
     clean, noise = parts(s.z_t, s.velocity, alphas[s.t])
@@ -127,6 +130,30 @@ def test_edit_rows_are_what_ddim_makes_of_the_given_scene_when_the_changed_one_i
         lead_noise = (s.z_lead[row] - b.sqrt() * changed[row]) / (1 - b).sqrt()
         stamp = float((lead_noise * changed[row]).mean())
         assert -0.1 <= stamp <= denoiser.INVERTED + 0.1 and ratio[s.lead[row]] >= share - 0.06
+
+
+def test_edit_rows_may_be_behind_as_ddim_makes_them_of_predictions_that_hold_some_of_the_given_scene(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same draws, but DDIM goes towards x = (1 - g) changed + g z0; the answer stays the changed scene."""
+    monkeypatch.setattr(denoiser, "INVERTED", 0.0)
+    *_, behind = sampled(2)
+    monkeypatch.setattr(denoiser, "BEHIND", 0.0)
+    z0, changed, alphas, s = sampled(2)
+    clean, _ = parts(behind.z_t, behind.velocity, alphas[behind.t])
+    torch.testing.assert_close(clean[:32], changed[:32], atol=1e-4, rtol=0)
+    torch.testing.assert_close(behind.z_t[32:], s.z_t[32:], atol=0, rtol=0)
+    shares = []
+    for row in range(32):
+        apart, a = z0[row] - changed[row], alphas[s.t[row]]
+        share = float((behind.z_t[row] - s.z_t[row]).flatten() @ apart.flatten() / apart.square().sum())
+        torch.testing.assert_close(behind.z_t[row] - s.z_t[row], share * apart, atol=1e-4, rtol=0)
+        # z_t without it: sqrt(a) changed + sqrt(1 - a) (n + r (z0 - changed)), r = sqrt(a_e / (1 - a_e)) where it began
+        r = float((s.z_t[row] - a.sqrt() * changed[row]).flatten() @ apart.flatten() / apart.square().sum())
+        if float(a.sqrt()) - r > 0.1:  # else it has just begun, and has made no way to be behind on
+            shares.append(share / (float(a.sqrt()) - r))
+    assert min(shares) >= -0.02 and 0.4 < max(shares) < 0.75
+    assert 4 < sum(abs(g) < 0.02 for g in shares) < 24
 
 
 def test_a_small_change_counts_as_much_as_a_large_one_but_no_place_more_than_nine_times() -> None:

@@ -11,9 +11,11 @@ An edit is followed along its whole way.  Denoising perfectly towards x from
 sqrt(a_e) z0 + sqrt(1 - a_e) n, the latent in which it began, DDIM keeps the noise
 n + sqrt(a_e / (1 - a_e)) (z0 - x) and lowers its share, so at timestep t the latent is
 sqrt(a_t) x + sqrt(1 - a_t) (that noise): what remains of z0 is to be told from x by the bottleneck
-alone.  Inversion besides leaves an imprint of the picture in its noise, about 0.3 z0 at timestep 681
-in the first model trained here, so n is given up to 0.5 of it.  Semantic propagation (section 3.2 of
-the paper) asks exactly this of the decoder.
+alone.  No network denoises perfectly, and what it leaves of z0 at one step it is shown at the next: so
+that it does not drift back, x holds up to `BEHIND` of z0 on this way, while the answer stays the
+changed scene.  Inversion besides leaves an imprint of the picture in its noise, about 0.3 z0 at
+timestep 681 in the first model trained here, so n is given up to 0.5 of it.  Semantic propagation
+(section 3.2 of the paper) asks exactly this of the decoder.
 
 A little noise on the bottleneck keeps its surroundings meaningful, where an optimiser will walk.  What
 an edit changes counts more the smaller it is (`places`), for an ear is a hundredth of a picture.
@@ -50,6 +52,9 @@ LOWEST = 200
 """Below this timestep the latent shows all, and there is nothing to be led to."""
 INVERTED = 0.5
 """Most of a picture's latent that the simulated noise of its inversion holds."""
+
+BEHIND = 0.7
+"""Most of the way back to the given picture that an edit's latent may be behind."""
 
 PROMPT_DROPOUT = 0.15
 
@@ -186,15 +191,20 @@ def training_sample(z0: torch.Tensor, changed: torch.Tensor, alphas: torch.Tenso
     imprint = INVERTED * torch.rand(2, len(low), 1, 1, 1, generator=rng)
     noise[edits] = (1 - imprint[0] / 2) * noise[edits] + imprint[0] * z0[edits]
     own[edits] = (1 - imprint[1] / 2) * own[edits] + imprint[1] * shown[edits]
-    noise = noise + (alphas[start] / (1 - alphas[start])).sqrt()[:, None, None, None] * (z0 - shown)
+    behind = torch.rand(2, len(low), 1, 1, 1, generator=rng)
+    behind = BEHIND * behind[0] * (behind[1] < 0.6)
+    way = shown.clone()
+    way[edits] += behind * (z0 - shown)[edits]
+    noise = noise + (alphas[start] / (1 - alphas[start])).sqrt()[:, None, None, None] * (z0 - way)
     lead[usual], own[usual] = t[usual], noise[usual]
     alpha = alphas[t][:, None, None, None]
+    error = noise + (alpha / (1 - alpha)).sqrt() * (way - shown)
     return Sample(
-        z_t=add_noise(shown, noise, alphas[t]),
+        z_t=add_noise(way, noise, alphas[t]),
         t=t,
         z_lead=add_noise(shown, own, alphas[lead]),
         lead=lead,
-        velocity=alpha.sqrt() * noise - (1 - alpha).sqrt() * shown,
+        velocity=alpha.sqrt() * error - (1 - alpha).sqrt() * shown,
         weight=(MAX_GAIN * (1 - alphas[t])).clamp(max=1),
         place=places(z0, shown),
     )

@@ -104,6 +104,16 @@ class Notebook:
         url = self.canvas.evaluate("c => c.toDataURL('image/png')")
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
 
+    def around(self, point: tuple[float, float], radius: float) -> np.ndarray:
+        """The canvas's colours (h, w, 3) within so many pixels of the picture."""
+        pixels = self.pixels()
+        width, height = self.kernel.ask("list(studio.session.image.size)")
+        (x0, x1), (y0, y1) = (
+            (int((v - radius) * many / all_), int((v + radius) * many / all_))
+            for v, many, all_ in zip(point, pixels.shape[1::-1], (width, height), strict=True)
+        )
+        return pixels[y0:y1, x0:x1, :3].astype(int)
+
     def colour_at(self, point: tuple[float, float]) -> np.ndarray:
         """The canvas's colour at a point of the picture."""
         pixels = self.pixels()
@@ -135,6 +145,38 @@ def test_an_arrow_is_pulled_with_the_mouse(notebook: Notebook) -> None:
     assert np.abs(far).max(-1).mean() < 30, "the rest is as it was"
     assert (objective != given[0, 0]).any()
     notebook.shoot("1 an arrow")
+
+
+def test_the_keys_are_the_canvas_s_and_all_others_the_page_s(notebook: Notebook) -> None:
+    page, ask = notebook.page, notebook.kernel.until
+    drags = "[[list(d.anchor), list(d.objective)] for d in studio.session.drags]"
+    pulled = notebook.kernel.ask(drags)
+    page.mouse.click(*notebook.on_page(BY_HAND[1]))  # selects the objective
+    page.keyboard.press("ArrowRight")
+    moved = [BY_HAND[0], (BY_HAND[1][0] + 1, BY_HAND[1][1])]
+    ask(f"abs(studio.session.drags[0].objective[0] - {pulled[0][1][0] + 1}) < 1e-6")
+    np.testing.assert_allclose(notebook.kernel.ask(drags), [moved], atol=0.3)
+    page.keyboard.press("Control+z")
+    ask(f"{drags} == {pulled}")
+    page.keyboard.press("Control+z")
+    ask("len(studio.session.drags) == 0")
+    page.keyboard.press("Control+Shift+z")
+    ask(f"{drags} == {pulled}")
+
+    focused = "document.activeElement.closest('.dragnoise-canvas') !== null"
+    assert page.evaluate(focused)
+    page.keyboard.press("Tab")
+    assert not page.evaluate(focused), "Tab leaves the canvas"
+
+    scrolled = "document.querySelector('.jp-WindowedPanel-outer').scrollTop"
+    notebook.canvas.click(position={"x": 5, "y": 5}, button="right")  # not the left button, so nothing happens
+    page.keyboard.press("Escape")
+    before = page.evaluate(scrolled)
+    page.mouse.move(*notebook.on_page((64, 64)))
+    page.mouse.wheel(0, 150)
+    page.wait_for_function(f"{scrolled} > {before + 50}")
+    notebook.go_to_studio()
+    assert notebook.kernel.ask(drags) == pulled
 
 
 def test_three_steps(notebook: Notebook) -> None:
@@ -247,5 +289,13 @@ def test_a_narrow_page(browser: Any, tmp_path: Path) -> None:
         assert studio.evaluate("e => e.scrollWidth - e.clientWidth") <= 1, "nothing sticks out"
         notebook.shoot("9 narrow")
         studio.screenshot(path=OUT / "9 narrow, all of it.png")
+        for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
+            plain = f"__import__('numpy').full((128, 128, 3), {grey}, 'uint8')"
+            notebook.kernel.ask(f"str(setattr(studio.canvas, 'image', {plain}))")
+            notebook.page.wait_for_timeout(800)
+            for point in BY_HAND:
+                near = notebook.around(point, 6)
+                assert np.ptp(near.sum(-1)) > 150, f"the marks stand out on {name}"
+            notebook.canvas.screenshot(path=OUT / f"9 on {name}.png")
         assert not notebook.complaints
         notebook.kernel.close()
