@@ -35,13 +35,16 @@ from dragnoise.toyland.pictures import pictures
 from dragnoise.toyland.scenes import caption, sample_scene
 
 STAGES = ("pictures", "autoencoder", "latents", "judge", "denoiser", "export")
-STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 9000}
+STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 14_000}
 
 DEFAULT_CONFIG: dict[str, object] = {
+    "edit_from": 28,
     "refine_from": 6,
-    "lr": 0.4,
+    "lr": 0.2,
     "eps": 0.1,
-    "r1": 5,
+    "r1": 4,
+    "mask_weight": 2.0,
+    "propagation": "delta",
     "max_iterations": 40,
     "latent_noise": 0.08,
 }
