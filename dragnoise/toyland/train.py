@@ -40,10 +40,10 @@ STEPS = {"autoencoder": 2000, "judge": 3500, "denoiser": 14_000}
 DEFAULT_CONFIG: dict[str, object] = {
     "edit_from": 28,
     "refine_from": 6,
-    "lr": 0.2,
+    "lr": 0.3,
     "eps": 0.1,
     "r1": 4,
-    "mask_weight": 2.0,
+    "mask_weight": 3.0,
     "propagation": "delta",
     "max_iterations": 40,
     "latent_noise": 0.08,
