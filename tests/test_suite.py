@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import dragnoise
 from dragnoise import DragSession, Model
@@ -90,6 +92,24 @@ def test_the_oracle_of_the_same_picture_is_its_reconstruction(model: Model) -> N
 def test_an_edit_changes_the_picture(measured: list[Result]) -> None:
     for result in measured:
         assert np.abs(result.pictures[0].astype(int) - result.pictures[1]).max() > 20
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Two threads gain little on so small a model, and lose much where others want the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_drags_drag(model: Model, one_thread: None) -> None:
+    """Of held-out suns, peaks, turning heads and creatures at least half end at half the way or nearer."""
+    cases = [case for kind in ("sun", "peak", "turn", "creature") for case in drag_cases(kind, 2, TEST_SEED)]
+    results = [measure(model, case) for case in cases]
+    row = summary(results)["all"]
+    assert row["halved"] >= 0.5 and row["median_share"] <= 0.45, [r.numbers() for r in results]
+    assert row["psnr"] >= 27
 
 
 def test_the_sheet_shows_every_case(measured: list[Result]) -> None:
