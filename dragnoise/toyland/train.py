@@ -45,8 +45,7 @@ DEFAULT_CONFIG: dict[str, object] = {
     "r1": 4,
     "mask_weight": 3.0,
     "propagation": "delta",
-    "max_iterations": 60,
-    "tolerance": 0.6,
+    "max_iterations": 40,
     "latent_noise": 0.08,
 }
 """Fields of `DragConfig` recommended for the embedded model; chosen on the suite's tuning scenes."""
