@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dragnoise import Drag, DragSession, plots
+from dragnoise import Drag, DragSession, panels, plots
 from dragnoise.feature_maps import FeatureMaps, measure
 from dragnoise.history import History
 from dragnoise_widgets.figures import FigureImage
@@ -93,7 +93,7 @@ class LossPage(Page):
         plots.plot_loss(sight.history, ax=(ax := figure.subplots()))
         if len(sight.other) > 1:
             losses = [(s.iteration, s.loss) for s in sight.other[1:]]
-            ax.plot(*zip(*losses, strict=True), color=plots.GREY, lw=1.4, ls="--", label="compared")
+            ax.plot(*zip(*losses, strict=True), color=panels.GREY, lw=1.4, ls="--", label="compared")
             ax.legend(frameon=False, fontsize="small")
         _mark(ax, sight)
 
@@ -107,7 +107,7 @@ class AnchorsPage(Page):
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         plots.plot_anchor_motion(sight.history, tolerance=sight.tolerance, ax=left)
         for i, far in enumerate(np.transpose([s.distances for s in sight.other]) if sight.other else ()):
-            left.plot(far, color=plots.COLOURS[i % len(plots.COLOURS)], lw=1.2, ls="--")
+            left.plot(far, color=panels.COLOURS[i % len(panels.COLOURS)], lw=1.2, ls="--")
         _mark(left, sight)
         plots.plot_trajectory(sight.until, image=sight.picture, drags=sight.drags, ax=right)
 
@@ -229,10 +229,10 @@ class LoraPage(Page):
         left.set(xlabel="step", ylabel="loss" if lora.losses else "loss (the LoRA's file does not say)")
         if lora.losses:
             steps = np.arange(1, len(lora.losses) + 1)
-            left.plot(steps, lora.losses, color=plots.HAIR, lw=1)
-            left.plot(steps, _smooth(lora.losses), color=plots.INK, lw=1.8)
+            left.plot(steps, lora.losses, color=panels.HAIR, lw=1)
+            left.plot(steps, _smooth(lora.losses), color=panels.INK, lw=1.8)
         names, norms = list(lora.norms), list(lora.norms.values())
-        right.barh(range(len(norms)), norms, color=plots.COLOURS[0])
+        right.barh(range(len(norms)), norms, color=panels.COLOURS[0])
         right.invert_yaxis()
         right.set(xlabel=f"norm of the change, rank {lora.rank}, weight {lora.weight:g}")
         few = range(0, len(names), max(len(names) // 16, 1))
@@ -271,7 +271,7 @@ class Inspector(widgets.Tab):
 def _mark(ax: Any, sight: Sight) -> None:
     """A line at the iteration shown, where it is not the last."""
     if sight.k < len(sight.history) - 1:
-        ax.axvline(sight.k, color=plots.COLOURS[1], lw=1.2)
+        ax.axvline(sight.k, color=panels.COLOURS[1], lw=1.2)
 
 
 def _smooth(losses: Any, window: int = 9) -> np.ndarray:
