@@ -297,7 +297,7 @@ def test_both_kinds_of_propagation_move_the_picture(session: DragSession) -> Non
 
 def test_refinement_runs_untouched(session: DragSession) -> None:
     take(session, 3)
-    session.config = session.config.replace(refine_from=4)
+    session.config = session.config.replace(refine_from=4, propagation="replace")
     used = [state.bottleneck for state in session.denoise()]
     edited = session.history[3].bottleneck
     assert all(torch.equal(b, edited) for b in used[:3])

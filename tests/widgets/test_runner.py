@@ -706,6 +706,7 @@ def test_two_runners_share_one_worker(held: Held) -> None:
     held.runner.step()
     other.step()
     held.let(4 + 1)
+    until(lambda: held.gate._cond._waiters)  # the other's step has begun, which a pause lets finish
     other.pause()
     held.let(1)
     assert other.wait(PATIENCE) and held.runner.wait(PATIENCE)
