@@ -40,12 +40,11 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
     _require_sessions(sessions)
     if not all(session.history for session in sessions):
         raise ValueError("one of the sessions has no iterations to plot yet; call its session.step() first.")
-    if isinstance(ax, Axes):
-        raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
-    require_panels(ax, 2)
     if ax is None:
         ax = NotebookFigure(figsize=(9.0, 3.2), layout="constrained").subplots(1, 2)
     panels = np.asarray(ax, dtype=object).ravel()
+    if len(panels) != 2 or not all(isinstance(panel, Axes) for panel in panels):
+        raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
     for i, session in enumerate(sessions):
         colour = COLOURS[i % len(COLOURS)]
         steps = [s for s in session.history if not math.isnan(s.loss)]

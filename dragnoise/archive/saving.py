@@ -64,8 +64,8 @@ class Saves:
         None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
         """
-        as_integer("every", every, 1)
-        self._autosave = None if path is None else (as_path(path), int(every))
+        every = as_integer("every", every, 1)
+        self._autosave = None if path is None else (as_path(path), every)
 
     def _save_if_due(self) -> None:
         if self._autosave is None:

@@ -87,11 +87,11 @@ class WearsLora:
         for a number out of its range, FloatingPointError when a number stops being finite, and
         `OutOfMemory`; the last good step's LoRA stays on.
         """
-        as_integer("steps", steps, 1)
+        steps = as_integer("steps", steps, 1)
         settings = LoraSettings(rank=rank, lr=lr, batch_size=batch_size, seed=seed)
         if cache is not None and not isinstance(cache, LoraCache):
             cache = LoraCache(cache)
-        return self._fit_lora(settings, int(steps), gradient_checkpointing, cache)
+        return self._fit_lora(settings, steps, gradient_checkpointing, cache)
 
     def save_lora(self, path: str | Path) -> Path:
         """Write the LoRA in diffusers' format to a .safetensors file or into a folder; returns the file's path.
