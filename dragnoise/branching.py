@@ -14,8 +14,8 @@ from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise
 from dragnoise.given import shown
 from dragnoise.history import History, Snapshot, require_limit
-from dragnoise.memory import guarded
 from dragnoise.model import Model
+from dragnoise.rescue import guarded
 from dragnoise.state import State
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dragnoise import ddim
 from dragnoise.geometry import tensor_picture
 from dragnoise.given import LONGEST, as_float, as_integer, shown
 from dragnoise.iteration import require_finite
-from dragnoise.memory import rescue
 from dragnoise.model import Model
+from dragnoise.rescue import rescue
 
 
 def generate_picture(

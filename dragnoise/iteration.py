@@ -62,6 +62,7 @@ def look_ahead(editor: DragNoise, last: Snapshot, *, grad: bool) -> Ahead:
     return Ahead(editor, last.bottleneck, leaf, decoded, anchors)
 
 
+@torch.enable_grad()  # whatever the caller has switched
 def iterate(editor: DragNoise, last: Snapshot, ahead: Ahead) -> Snapshot:
     """Loss, backward and update; uses up the graph of `ahead`.
 

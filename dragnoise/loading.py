@@ -15,7 +15,8 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPi
 
 from dragnoise import single_file
 from dragnoise.given import as_path, is_one_of, shown
-from dragnoise.memory import Memory, is_out_of_memory
+from dragnoise.memory import Memory
+from dragnoise.rescue import is_out_of_memory
 from dragnoise.unet import require_text_to_image
 
 DTYPES = {

@@ -23,8 +23,8 @@ from dragnoise.geometry import Drag, Frame, Picture
 from dragnoise.given import shown
 from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
-from dragnoise.memory import guarded
 from dragnoise.model import Model
+from dragnoise.rescue import guarded
 from dragnoise.state import State
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from conftest import build_three_block
 from helpers import assert_same_snapshots, quick_session
 
 import dragnoise
@@ -126,6 +128,7 @@ def ctrl_c(after: float) -> Iterator[None]:
         left = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        torch.set_grad_enabled(True)  # should it have hit the very line that does this, the other tests go on
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends signals")
@@ -142,3 +145,49 @@ def test_at_any_moment_while_it_runs(whole: DragSession) -> None:
             hit += 1
         assert_usable(session)
     assert hit > 0
+
+
+@contextmanager
+def ctrl_c_leaving(block: type) -> Iterator[list[int]]:
+    """Ctrl-C when a block of torch's is left next, before that has switched anything back; once."""
+    leave, left = block.__exit__, [0]
+
+    def exit_(self: Any, *error: Any) -> Any:
+        left[0] += 1
+        if left[0] == 1:
+            raise KeyboardInterrupt
+        return leave(self, *error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block, "__exit__", exit_)
+        yield left
+
+
+@pytest.mark.parametrize("name", ["invert", "step", "render", "run"])
+def test_gradients_are_as_they_were_after_an_interrupt_that_torch_did_not_survive(
+    whole: DragSession, tmp_path: Path, name: str
+) -> None:
+    session = whole.branch(1)
+    with pytest.raises(KeyboardInterrupt), ctrl_c_leaving(torch.no_grad) as left:
+        CALLS[name](session, tmp_path)
+    assert left[0] >= 1 and torch.is_grad_enabled()
+    assert_usable(session)
+
+
+def test_mixed_precision_is_off_again_after_an_interrupt_that_torch_did_not_survive() -> None:
+    session = quick_session(Model(build_three_block().to(torch.bfloat16)), 1)
+    with pytest.raises(KeyboardInterrupt), ctrl_c_leaving(torch.autocast):
+        list(session.fit_lora(2, rank=1, batch_size=1))
+    assert not torch.is_autocast_enabled("cpu")
+    assert_usable(session)
+
+
+@pytest.mark.parametrize("name", ["step", "fit_lora"])
+def test_whether_the_caller_has_gradients_makes_no_difference(small: Model, tmp_path: Path, name: str) -> None:
+    with_them, without = quick_session(small, 1), quick_session(small, 1)
+    CALLS[name](with_them, tmp_path)
+    with torch.no_grad():
+        CALLS[name](without, tmp_path)
+        assert not torch.is_grad_enabled()
+    assert_same_snapshots(with_them.history, without.history)
+    assert_usable(without)

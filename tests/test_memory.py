@@ -18,7 +18,8 @@ from conftest import build_sd15, build_sdxl
 from helpers import assert_one_sentence, smooth_picture
 
 from dragnoise import DragConfig, DragSession, Model, load_model
-from dragnoise.memory import OutOfMemory, economise, is_out_of_memory
+from dragnoise.memory import economise
+from dragnoise.rescue import OutOfMemory, is_out_of_memory
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
 

@@ -22,8 +22,8 @@ from dragnoise.conditioning import Text
 from dragnoise.given import as_float, as_integer, shown
 from dragnoise.lora.adapters import TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.cache import LoraCache
-from dragnoise.memory import rescue
 from dragnoise.model import Model
+from dragnoise.rescue import rescue
 
 HALF_SCALE = 2.0**16
 """Where the loss scale begins in float16, whose gradients would vanish otherwise."""
@@ -215,7 +215,8 @@ class _Trainee:
             with torch.enable_grad(), _autocast(self.model):
                 encoded = self.model.encode(seen, t, self.text)
                 loss = F.mse_loss(self.model.predict(encoded.bottleneck, encoded), target)
-            gradients = [g / self.loss_scale for g in torch.autograd.grad(loss * self.loss_scale, self.parameters)]
+                scaled = loss * self.loss_scale
+            gradients = [g / self.loss_scale for g in torch.autograd.grad(scaled, self.parameters)]
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise FloatingPointError(self._not_finite("loss", step))

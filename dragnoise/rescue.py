@@ -1,0 +1,119 @@
+"""Being broken off: what is left behind when memory runs out or somebody presses Ctrl-C."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from dragnoise.config import DragConfig
+from dragnoise.geometry import Frame
+from dragnoise.memory import release
+
+DEVICES = ("cpu", "cuda", "mps")
+"""Kinds of devices that mixed precision may be on for."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OutOfMemory(torch.cuda.OutOfMemoryError):
+    """The device's memory is used up; the message says what to try, the most effective first.
+
+    What was being done is undone, and the session can be used as it was before.
+    """
+
+
+def guarded(method: Callable[P, R]) -> Callable[P, R]:
+    """A `DragSession` method or generator that may be broken off at any moment, see `rescue`.
+
+    The session has to be as it was before by then.
+    """
+    if inspect.isgeneratorfunction(method):
+
+        @functools.wraps(method)
+        def steps(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+            with _rescued(args[0]):
+                yield from method(*args, **kwargs)
+
+        return steps  # type: ignore[return-value]
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _rescued(args[0]):
+            return method(*args, **kwargs)
+
+    return call
+
+
+def _rescued(session: Any) -> rescue:
+    def undo() -> str:
+        session._ahead = None  # its graph is the largest thing a session holds
+        return advice(session.model, session._frame, session.config)
+
+    return rescue(undo)
+
+
+class rescue:
+    """Within it, any sign of exhausted memory becomes one `OutOfMemory(say())`, and what can be freed is freed.
+
+    The failed frames are emptied: what they held hangs on the exception otherwise, and a notebook
+    keeps the last one.  Ctrl-C may come while torch is about to leave a block without gradients, or
+    one of mixed precision; what was switched for the thread is then switched back.
+    """
+
+    def __init__(self, say: Callable[[], str]) -> None:
+        self._say = say
+
+    def __enter__(self) -> None:
+        self._modes = torch.is_grad_enabled(), {kind: torch.is_autocast_enabled(kind) for kind in DEVICES}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            gradients, autocast = self._modes
+            torch.set_grad_enabled(gradients)
+            for device, enabled in autocast.items():
+                torch.set_autocast_enabled(device, enabled)
+        if error is None or isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            return
+        traceback.clear_frames(frames)
+        error.__traceback__ = frames = None  # a cleared frame still knows its function, and that its closure
+        sentence = self._say()
+        release()
+        raise OutOfMemory(sentence) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does this error mean that memory is used up?  Devices say so in several ways."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS)
+
+
+SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+
+
+def advice(model: Any, frame: Frame, config: DragConfig) -> str:
+    """One sentence: what is used up, and what to try, in the order of effect."""
+    width, height = frame.working
+    given = min(frame.working) if config.resize == "shorter" else max(frame.working)
+    smaller = f"side={max(given * 3 // 4 // 64 * 64, 64)}"
+    if config.resize == "never":
+        smaller = f'resize="longer", {smaller}'
+    tries = [f"a smaller picture with session.config = session.config.replace({smaller})"]
+    if model.memory != "low":
+        tries.append('load_model(..., memory="low")')
+    if model.dtype in (torch.float32, torch.float64):
+        tries.append("load_model(..., dtype=torch.float16)")
+    return (
+        f"the memory of {str(model.device)!r} is used up at {width}x{height} pixels, and the session stands where it "
+        f"stood before: try {', then '.join(tries)}."
+    )
