@@ -134,14 +134,13 @@ class Branches:
         taken = {child.name for child in self.children}
         return next(name for i in itertools.count(1) if (name := f"{self._name}.{i}") not in taken)
 
-    def _editor_of(self, config: DragConfig, mask: np.ndarray | None) -> DragNoise:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what a session adds
 
-    def _state(self) -> State:
-        raise NotImplementedError
+        def _editor_of(self, config: DragConfig, mask: np.ndarray | None) -> DragNoise: ...
 
-    def _become(self, state: State) -> None:
-        raise NotImplementedError
+        def _state(self) -> State: ...
+
+        def _become(self, state: State) -> None: ...
 
 
 def checked_name(name: object) -> str:

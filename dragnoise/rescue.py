@@ -6,6 +6,7 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -71,16 +72,13 @@ class rescue:
         self._say = say
 
     def __enter__(self) -> None:
-        self._modes = torch.is_grad_enabled(), {kind: torch.is_autocast_enabled(kind) for kind in DEVICES}
+        self._modes = Modes.now()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            gradients, autocast = self._modes
-            torch.set_grad_enabled(gradients)
-            for device, enabled in autocast.items():
-                torch.set_autocast_enabled(device, enabled)
+            self._modes.restore()
         if error is None or isinstance(error, OutOfMemory) or not is_out_of_memory(error):
             return
         traceback.clear_frames(frames)
@@ -88,6 +86,39 @@ class rescue:
         sentence = self._say()
         release()
         raise OutOfMemory(sentence) from None
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What torch keeps switched for a thread.
+
+    gradients: are they recorded?  autocast: of each kind of device, whether mixed precision is on and its dtype.
+    depth: of autocast blocks that are open; while there is one, weights cast for a use are kept for the next.
+    """
+
+    gradients: bool
+    autocast: tuple[tuple[str, bool, torch.dtype], ...]
+    depth: int
+
+    @classmethod
+    def now(cls) -> Modes:
+        autocast = tuple((kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in DEVICES)
+        return cls(torch.is_grad_enabled(), autocast, _autocast_depth())
+
+    def restore(self) -> None:
+        torch.set_grad_enabled(self.gradients)
+        for kind, enabled, dtype in self.autocast:
+            torch.set_autocast_enabled(kind, enabled)
+            torch.set_autocast_dtype(kind, dtype)
+        for _ in range(_autocast_depth() - self.depth):
+            torch.autocast_decrement_nesting()
+        if self.depth == 0:
+            torch.clear_autocast_cache()
+
+
+def _autocast_depth() -> int:
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -174,11 +174,23 @@ def test_gradients_are_as_they_were_after_an_interrupt_that_torch_did_not_surviv
     assert_usable(session)
 
 
+def assert_casts_are_not_kept() -> None:
+    """An open autocast block would keep the cast of a weight and give it again when the weight has changed."""
+    weight = torch.nn.Parameter(torch.ones(1, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.ones(1, 1) @ weight
+    with torch.no_grad():
+        weight.mul_(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(torch.ones(1, 1) @ weight) == 2
+
+
 def test_mixed_precision_is_off_again_after_an_interrupt_that_torch_did_not_survive() -> None:
     session = quick_session(Model(build_three_block().to(torch.bfloat16)), 1)
     with pytest.raises(KeyboardInterrupt), ctrl_c_leaving(torch.autocast):
         list(session.fit_lora(2, rank=1, batch_size=1))
     assert not torch.is_autocast_enabled("cpu")
+    assert_casts_are_not_kept()
     assert_usable(session)
 
 

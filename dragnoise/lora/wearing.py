@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -132,11 +133,11 @@ class WearsLora:
             raise ValueError("there is no LoRA yet; call session.fit_lora() or session.load_lora(path) first.")
         return self._lora
 
-    def _forget_inversion(self) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what a session adds
 
-    def _require_model(self) -> Model:
-        raise NotImplementedError
+        def _forget_inversion(self) -> None: ...
+
+        def _require_model(self) -> Model: ...
 
 
 def _same(one: Lora | None, other: Lora | None) -> bool:

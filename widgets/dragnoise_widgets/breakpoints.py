@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dragnoise.given import as_float, as_integer, shown
 from dragnoise.history import History, Snapshot
 from dragnoise.session import DragSession
 
@@ -64,7 +65,7 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
 
     within: anchors this near to their objective may stand still, image pixels.
     """
-    _count("n", n)
+    as_integer("n", n, 1)
 
     def stuck(history: History) -> str:
         if len(history) < 3:  # iteration 1 never moves an anchor
@@ -85,7 +86,7 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
 
 def rising(n: int) -> Breakpoint:
     """The loss has risen n >= 1 times in a row, and again after every n more."""
-    _count("n", n)
+    as_integer("n", n, 1)
 
     def rising(history: History) -> str:
         losses = [snapshot.loss for snapshot in history]
@@ -99,7 +100,7 @@ def rising(n: int) -> Breakpoint:
 
 def at(iteration: int) -> Breakpoint:
     """An iteration is done, counted from 1."""
-    _count("iteration", iteration)
+    as_integer("iteration", iteration, 1)
 
     def at(history: History) -> str:
         return f"iteration {iteration} is done" if history and history[-1].iteration == iteration else ""
@@ -110,7 +111,7 @@ def at(iteration: int) -> Breakpoint:
 def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
     """Any predicate of the newest snapshot; a text that it returns is the reason."""
     if not callable(predicate):
-        raise TypeError(f"a breakpoint is a function of a snapshot, not {predicate!r:.80}.")
+        raise TypeError(f"a breakpoint is a function of a snapshot, not {shown(predicate)}.")
 
     def custom(history: History) -> str:
         said = predicate(history[-1]) if history else ""
@@ -139,11 +140,7 @@ def _of_anchors(which: np.ndarray, one: str, many: str, what: str) -> str:
     return f"anchor{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} {many if len(numbers) > 1 else one} {what}"
 
 
-def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
-        raise ValueError(f"{name}={value!r} must be a number above 0.")
-
-
-def _count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+def _positive(name: str, value: object) -> None:
+    number = as_float(value)
+    if number is None or not number > 0:
+        raise ValueError(f"{name}={shown(value)} must be a number above 0.")
