@@ -117,7 +117,7 @@ def held(session: DragSession) -> Image.Image:
     *_, last = ddim.denoise(
         model, session.trajectory[-1].to(model.device), model.embed(session.prompt), ddim.Schedule(model, config.steps),
         config.edit_from, edited=bottleneck, original=bottleneck,
-        refine_from=config.refine_from, propagation=config.propagation,
+        refine_from=config.refine_from, propagation="replace",
     )  # fmt: skip
     return session.picture_of(last.latents)
 
