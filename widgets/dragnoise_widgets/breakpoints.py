@@ -65,7 +65,7 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
 
     within: anchors this near to their objective may stand still, image pixels.
     """
-    as_integer("n", n, 1)
+    n = as_integer("n", n, 1)
 
     def stuck(history: History) -> str:
         if len(history) < 3:  # iteration 1 never moves an anchor
@@ -86,7 +86,7 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
 
 def rising(n: int) -> Breakpoint:
     """The loss has risen n >= 1 times in a row, and again after every n more."""
-    as_integer("n", n, 1)
+    n = as_integer("n", n, 1)
 
     def rising(history: History) -> str:
         losses = [snapshot.loss for snapshot in history]
@@ -100,7 +100,7 @@ def rising(n: int) -> Breakpoint:
 
 def at(iteration: int) -> Breakpoint:
     """An iteration is done, counted from 1."""
-    as_integer("iteration", iteration, 1)
+    iteration = as_integer("iteration", iteration, 1)
 
     def at(history: History) -> str:
         return f"iteration {iteration} is done" if history and history[-1].iteration == iteration else ""
