@@ -34,6 +34,8 @@ class DragConfig:
         r1, r2: half sides of the windows of Eq. 1 and Eq. 4 in supervision pixels (the picture at
             `supervision_scale` of the working size); integers >= 0 and >= 1.
         mask_weight: lambda of Eq. 3, >= 0.
+        reach: without a mask, what lies farther than this from every drag is held as if a mask had been
+            painted, in shares of the picture's longer side, >= 0; 0 holds nothing, as the paper does.
         tolerance: an anchor has arrived within this distance, in supervision pixels, > 0.
         supervision_block: which up block's output is the supervision feature, counted from 0
             (the decoder's third layer is 2).
@@ -65,6 +67,7 @@ class DragConfig:
     r1: int = 1
     r2: int = 3
     mask_weight: float = 0.1
+    reach: float = 0.0
     tolerance: float = 1.0
     supervision_block: int = 2
     supervision_scale: float = 0.5
@@ -91,6 +94,7 @@ class DragConfig:
         self._number("tolerance", positive=True)
         self._number("supervision_scale", positive=True)
         self._number("mask_weight")
+        self._number("reach")
         self._number("latent_noise")
         self._choice("propagation", ("replace", "delta"))
         self._choice("inversion", ("source", "target"))

@@ -303,6 +303,19 @@ def tensor_picture(tensor: Tensor, size: tuple[int, int], *, released: bool = Fa
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
+def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:
+    """(m, 2) and (m, 2) points of a grid of `size` (width, height) -> (height, width) bool: what is near a drag.
+
+    reach: how far the middle of a grid pixel may be from the line between a drag's ends, in grid pixels.
+    """
+    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size[::-1]), indexing="ij")
+    places = torch.stack([columns, rows], -1)[:, :, None]  # (h, w, 1, 2)
+    line = (ends - starts).double()
+    share = ((places - starts) * line).sum(-1) / line.square().sum(-1)  # of the way, where it passes nearest
+    nearest = starts + share.clamp(0, 1)[..., None] * line
+    return ((places - nearest).norm(dim=-1) <= reach).any(-1).numpy()
+
+
 def mask_tensor(mask: np.ndarray, size: tuple[int, int], *, through: tuple[int, int] | None = None) -> Tensor:
     """(H, W) bool -> (1, 1, height, width) float32 at (width, height): the share of each cell that may change.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dragnoise import ddim, semantics
 from dragnoise.config import DragConfig
 from dragnoise.editors.task import Task
-from dragnoise.geometry import mask_tensor
+from dragnoise.geometry import around, mask_tensor
 from dragnoise.model import Model
 from dragnoise.unet import Decoded
 
@@ -79,7 +79,7 @@ class DragNoise:
         else:
             alignment = semantics.alignment_loss(feature, anchors, task.objectives, config.r1, grid)
             masking = alignment.new_zeros(())
-            if task.mask is not None:
+            if self._bottleneck_mask is not None:
                 masking = semantics.masking_loss(self.original, bottleneck, self._bottleneck_mask)
         return Losses(alignment, masking, semantics.objective(alignment, masking, config.mask_weight))
 
@@ -107,10 +107,14 @@ class DragNoise:
     # ---- masks
 
     @cached_property
-    def _bottleneck_mask(self) -> Tensor:
-        assert self.task.mask is not None
-        h, w = self.original.shape[-2:]
-        return mask_tensor(self.task.mask, (w, h)).to(self.original)
+    def _bottleneck_mask(self) -> Tensor | None:
+        """M of Eq. 2; without a mask it is what the drags reach, and None if that is everything."""
+        task, (h, w) = self.task, self.original.shape[-2:]
+        mask = task.mask
+        if mask is None and task.config.reach > 0:
+            grid = task.frame.grid
+            mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)
+        return None if mask is None else mask_tensor(mask, (w, h)).to(self.original)
 
     @cached_property
     def _latent_mask(self) -> Tensor:
