@@ -35,7 +35,7 @@ class DragConfig:
             `supervision_scale` of the working size); integers >= 0 and >= 1.
         mask_weight: lambda of Eq. 3, >= 0.
         reach: without a mask, what lies farther than this from every drag is held as if a mask had been
-            painted, in shares of the picture's longer side, >= 0; 0 holds nothing, as the paper does.
+            painted, in shares of the picture's longer side, >= 0; 0 holds nothing, as in the paper.
         tolerance: an anchor has arrived within this distance, in supervision pixels, > 0.
         supervision_block: which up block's output is the supervision feature, counted from 0
             (the decoder's third layer is 2).
@@ -123,7 +123,8 @@ class DragConfig:
         Besides the numbers: the picture keeps its own size; points snap to the half-size grid;
         inversion evaluates the noise at the target timestep; the update uses the tracked anchors;
         the alignment is (2 r1 + 1)^2 times a mean; points within `tolerance` are left out; the mask
-        holds the latent after one denoising step, and holds everything when no mask is given;
+        holds the latent after one denoising step, and holds everything when no mask is given, whatever
+        `reach` says;
         the result is truncated, not rounded, to bytes.
         """
         _known(changes)

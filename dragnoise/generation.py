@@ -12,10 +12,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dragnoise import ddim
-from dragnoise.geometry import tensor_picture
 from dragnoise.given import LONGEST, as_float, as_integer, shown
 from dragnoise.iteration import require_finite
 from dragnoise.model import Model
+from dragnoise.pictures import tensor_picture
 from dragnoise.rescue import rescue
 
 

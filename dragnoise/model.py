@@ -16,9 +16,9 @@ from torch import Tensor
 from dragnoise import conditioning, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
-from dragnoise.geometry import picture_tensor
 from dragnoise.given import shown
 from dragnoise.memory import Memory, economise, visit
+from dragnoise.pictures import picture_tensor
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from dragnoise import feature_maps, geometry
 from dragnoise.feature_maps import FeatureMaps
-from dragnoise.geometry import Picture
 from dragnoise.given import as_float, shown
 from dragnoise.history import Snapshot
 from dragnoise.panels import (
@@ -40,6 +39,7 @@ from dragnoise.panels import (
     one_axes,
     picture_panels,
 )
+from dragnoise.pictures import Picture, as_picture
 from dragnoise.session import DragSession
 
 # ------------------------------------------------------------------------------ over iterations
@@ -123,7 +123,7 @@ def plot_trajectory(
     if isinstance(source, DragSession):
         if not source.drags:
             raise ValueError("there are no drags to plot; set session.drags first.")
-        picture = source.image if image is None else geometry.as_picture(image)
+        picture = source.image if image is None else as_picture(image)
         if picture.size != source.image.size:
             raise ValueError(f"image has size {picture.size}, not {source.image.size} as the session's picture has.")
         paths = np.stack([*(s.anchors for s in source.history), source.anchors])  # (n, m, 2)
@@ -132,7 +132,7 @@ def plot_trajectory(
         paths = np.stack([s.anchors for s in _snapshots(source)])
         if image is None:
             raise ValueError("snapshots hold no picture; give image=, or a session instead of the snapshots.")
-        picture = geometry.as_picture(image)
+        picture = as_picture(image)
     pairs = () if drags is None else geometry.as_drags(drags, picture.size)
     if drags is not None and len(pairs) != paths.shape[1]:
         raise ValueError(f"there are {len(pairs)} drags for {paths.shape[1]} anchors; give those of the snapshots.")
@@ -306,7 +306,7 @@ def plot_pictures(pictures: Mapping[str, Picture], *, ax: Panels | None = None) 
         raise ValueError("there are no pictures to plot; give {name: picture}.")
     panels = picture_panels(ax, 1, len(pictures), side=3.2)
     for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
-        panel.imshow(np.asarray(geometry.as_picture(picture)))
+        panel.imshow(np.asarray(as_picture(picture)))
         label(panel, name, "")
     return panels
 

@@ -14,16 +14,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dragnoise import ddim, generation, geometry, iteration
+from dragnoise import ddim, generation, geometry, iteration, pictures
 from dragnoise.archive import Saves
 from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
-from dragnoise.geometry import Drag, Frame, Picture
+from dragnoise.geometry import Drag, Frame
 from dragnoise.given import shown
 from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
 from dragnoise.model import Model
+from dragnoise.pictures import Picture
 from dragnoise.rescue import guarded
 from dragnoise.state import State
 
@@ -68,7 +69,7 @@ class DragSession(WearsLora, Branches, Saves):
         _require_model(model)
         prompt = _checked_prompt(prompt)
         config = _checked_config(config if config is not None else model.default_config)
-        picture = geometry.as_picture(image)
+        picture = pictures.as_picture(image)
         frame = Frame.of(picture.size, config, native=model.native, multiple=model.factor)
         ddim.Schedule(model, config.steps)  # says what is wrong with the steps
         self._model = model
@@ -185,7 +186,7 @@ class DragSession(WearsLora, Branches, Saves):
 
     @mask.setter
     def mask(self, mask: Any) -> None:
-        checked = geometry.as_mask(mask, self.image.size)
+        checked = pictures.as_mask(mask, self.image.size)
         if checked is not None:
             checked.flags.writeable = False
         self._forget_editor()
@@ -362,7 +363,7 @@ class DragSession(WearsLora, Branches, Saves):
             raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(latents.shape)}.")
         pixels = model.decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
-        return geometry.tensor_picture(pixels, self.image.size, released=self._config.is_released)
+        return pictures.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 
     def run(self, *, progress: bool = True) -> Image.Image:
         """Everything: inversion if needed, optimisation, rendering; returns the edited picture."""

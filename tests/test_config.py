@@ -16,7 +16,7 @@ from dragnoise import DragConfig
 
 PAPER = {
     "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "eps": 1e-8,
-    "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "tolerance": 1.0, "supervision_block": 2,
+    "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "reach": 0.0, "tolerance": 1.0, "supervision_block": 2,
     "supervision_scale": 0.5, "resize": "longer", "side": None, "latent_noise": 0.0, "seed": 0, "inversion": "source",
     "convention": "paper",
 }  # fmt: skip
@@ -59,7 +59,8 @@ WRONG: list[tuple[str, Any]] = [
     ("refine_from", 2.5), ("lr", 0), ("lr", -0.1), ("lr", math.nan), ("lr", math.inf), ("lr", "fast"), ("lr", True),
     ("eps", 0), ("eps", -1e-8), ("eps", math.nan), ("eps", "small"),
     ("max_iterations", 0), ("max_iterations", 1.5), ("r1", -1), ("r1", 0.5), ("r2", 0), ("r2", -2),
-    ("mask_weight", -0.1), ("mask_weight", math.nan), ("tolerance", 0), ("tolerance", -1), ("tolerance", math.inf),
+    ("mask_weight", -0.1), ("mask_weight", math.nan), ("reach", -0.1), ("reach", math.inf),
+    ("tolerance", 0), ("tolerance", -1), ("tolerance", math.inf),
     ("supervision_block", -1), ("supervision_scale", 0), ("supervision_scale", 1.01), ("latent_noise", -0.01),
     ("seed", -1), ("seed", 0.5), ("propagation", "swap"), ("inversion", "middle"), ("resize", "fit"),
     ("convention", "mine"), ("propagation", None),
@@ -85,7 +86,8 @@ def test_an_unknown_name_is_refused(make: Any) -> None:
     "changes",
     [
         {"steps": 2, "edit_from": 1, "refine_from": 0}, {"steps": 1000}, {"edit_from": 50}, {"refine_from": 35},
-        {"r1": 0, "r2": 1}, {"max_iterations": 1}, {"mask_weight": 0}, {"supervision_scale": 1},
+        {"r1": 0, "r2": 1}, {"max_iterations": 1}, {"mask_weight": 0}, {"reach": 0}, {"reach": 2},
+        {"supervision_scale": 1},
         {"lr": np.float32(0.5), "r2": np.int64(4)}, {"propagation": "delta"}, {"resize": "shorter"},
     ],
 )  # fmt: skip

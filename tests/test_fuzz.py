@@ -30,12 +30,12 @@ from dragnoise import (
     Model,
     compare,
     feature_maps,
-    geometry,
     load_model,
     plots,
 )
 from dragnoise.given import shown
 from dragnoise.lora import Adapter
+from dragnoise.pictures import as_picture
 from dragnoise.toyland import drag_cases, judge
 
 DOCUMENTED = (ValueError, TypeError, IndexError, RuntimeError, OSError, FloatingPointError)
@@ -159,7 +159,8 @@ MISSING = Of("edit.drag", never, NOWHERE)
 CONFIG: dict[str, Of] = {
     "steps": whole(4, 2, 1000, (1001, 3.0)), "edit_from": whole(2, 1, 4, (5,)), "refine_from": whole(0, 0, 2, (3,)),
     "lr": number(0.01, 0, strict=True), "eps": number(1e-8, 0, strict=True), "max_iterations": whole(6, 1),
-    "r1": whole(1, 0), "r2": whole(3, 1), "mask_weight": number(0.1, 0), "tolerance": number(1.0, 0, strict=True),
+    "r1": whole(1, 0), "r2": whole(3, 1), "mask_weight": number(0.1, 0), "reach": number(0.0, 0),
+    "tolerance": number(1.0, 0, strict=True),
     "supervision_block": whole(2, 0), "supervision_scale": number(0.5, 0, 1, strict=True),
     "seed": whole(0, 0, 2**63 - 1),
     "side": Of(64, lambda v: v is None or (is_whole(v) and 64 <= v <= 2**14), (63, 2**14 + 1, 64.0)),
@@ -426,7 +427,7 @@ def test_broken_picture_files(kind: str, tmp_path: Path) -> None:
             data[rng.randrange(min(len(data), rng.choice((64, 10**6))))] = rng.choice((0, 1, 255, rng.randrange(256)))
         path.write_bytes(data[: rng.randrange(len(data))] if i % 3 == 0 else data)
         try:
-            assert geometry.as_picture(path).mode == "RGB"
+            assert as_picture(path).mode == "RGB"
         except ValueError as error:
             assert_one_sentence(error, "picture")
         try:
@@ -434,6 +435,6 @@ def test_broken_picture_files(kind: str, tmp_path: Path) -> None:
         except Exception:  # PIL's own affair, before anything is given
             continue
         try:
-            geometry.as_picture(opened)
+            as_picture(opened)
         except ValueError as error:
             assert_one_sentence(error, "picture")

@@ -83,6 +83,44 @@ def test_update_is_adams(session: DragSession) -> None:
     assert (moved.abs() > 0.9 * session.config.lr).float().mean() > 0.5
 
 
+def painted(reach: float) -> np.ndarray:
+    """The 128 x 128 picture within `reach` pixels of the drag, as one would paint it: round every point of its line."""
+    drag = CASE.drags[0]
+    y, x = np.mgrid[:128, :128]
+    mask = np.zeros((128, 128), bool)
+    for share in np.linspace(0, 1, 500):
+        at = np.add(np.multiply(drag.anchor, 1 - share), np.multiply(drag.objective, share))
+        mask |= np.hypot(x - at[0], y - at[1]) <= reach
+    return mask
+
+
+def test_reach_holds_what_a_mask_painted_round_the_drag_holds(session: DragSession) -> None:
+    session.mask, session.config = painted(32), session.config.replace(reach=0.0)
+    take(session, 4)
+    by_mask = [snapshot.mask_loss for snapshot in session.history]
+    session.mask, session.config = None, session.config.replace(reach=0.25)
+    session.rewind(0)
+    take(session, 4)
+    by_reach = [snapshot.mask_loss for snapshot in session.history]
+    assert min(by_mask[2:]) > 0
+    np.testing.assert_allclose(by_reach[1:3], by_mask[1:3], rtol=0.02, atol=1e-6)  # the painted one is twice as fine
+    session.config = session.config.replace(reach=0.0)
+    assert session.step().mask_loss == 0
+
+
+def test_a_mask_that_is_given_goes_before_reach(session: DragSession) -> None:
+    take(session, 1)
+    losses = []
+    for reach in (0.0, 0.1, 3.0):
+        session.config = session.config.replace(reach=reach)
+        session.rewind(0)
+        take(session, 3)
+        losses.append([snapshot.loss for snapshot in session.history[1:]])
+    assert losses[0] == losses[1] == losses[2]
+    session.mask = None
+    assert session.step().mask_loss == 0  # a reach beyond the picture holds nothing
+
+
 def test_snapshots_are_immutable(session: DragSession) -> None:
     snapshot = session.step()
     with pytest.raises(AttributeError):

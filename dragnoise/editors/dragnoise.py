@@ -13,8 +13,9 @@ from torch import Tensor
 from dragnoise import ddim, semantics
 from dragnoise.config import DragConfig
 from dragnoise.editors.task import Task
-from dragnoise.geometry import around, mask_tensor
+from dragnoise.geometry import around
 from dragnoise.model import Model
+from dragnoise.pictures import mask_tensor
 from dragnoise.unet import Decoded
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dragnoise.geometry import as_picture
+from dragnoise.pictures import as_picture
 from dragnoise.toyland.autoencoder import to_unit
 from dragnoise.toyland.checkpoint import Average, Checkpoint
 from dragnoise.toyland.pictures import TRAIN_SEED, landmark_table

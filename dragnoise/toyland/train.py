@@ -44,6 +44,7 @@ DEFAULT_CONFIG: dict[str, object] = {
     "eps": 0.1,
     "r1": 4,
     "mask_weight": 3.0,
+    "reach": 0.2,
     "propagation": "delta",
     "max_iterations": 40,
     "latent_noise": 0.08,

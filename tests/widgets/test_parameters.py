@@ -22,7 +22,7 @@ NAMES = [field.name for field in dataclasses.fields(DragConfig)]
 
 OTHER: dict[str, Any] = {
     "steps": 5, "edit_from": 2, "refine_from": 0, "propagation": "delta", "lr": 0.3, "eps": 1e-4,
-    "max_iterations": 7, "r1": 2, "r2": 1, "mask_weight": 0.5, "tolerance": 2.0, "supervision_block": 1,
+    "max_iterations": 7, "r1": 2, "r2": 1, "mask_weight": 0.5, "reach": 0.4, "tolerance": 2.0, "supervision_block": 1,
     "supervision_scale": 0.25, "resize": "shorter", "side": "80", "latent_noise": 0.1, "seed": 4,
     "inversion": "target", "convention": "released",
 }  # fmt: skip
@@ -31,7 +31,7 @@ OTHER: dict[str, Any] = {
 WRONG: dict[str, Any] = {
     "steps": 1, "edit_from": 9, "refine_from": 4, "lr": -0.5, "eps": 0.0, "max_iterations": 0, "r1": -1, "r2": 0,
     "mask_weight": -1.0, "tolerance": 0.0, "supervision_block": -1, "supervision_scale": 1.5, "side": "12",
-    "latent_noise": -0.1, "seed": -1,
+    "reach": -0.2, "latent_noise": -0.1, "seed": -1,
 }  # fmt: skip
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dragnoise import Drag, geometry
+from dragnoise import Drag, geometry, pictures
 from dragnoise_widgets.edits import PENDING, Point, Sketch
 from dragnoise_widgets.masks import Mask
 
 
 def image(value: Any, sketch: Sketch, picture: Image.Image | None) -> Image.Image | None:
     """None, or anything that a picture may be given as -> an RGB picture."""
-    return None if value is None else geometry.as_picture(value)
+    return None if value is None else pictures.as_picture(value)
 
 
 def drags(value: Any, sketch: Sketch, picture: Image.Image | None) -> tuple[Drag, ...]:
@@ -30,7 +30,7 @@ def mask(value: Any, sketch: Sketch, picture: Image.Image | None) -> np.ndarray 
     """None, or a mask of the picture's size -> (H, W) bool, read-only."""
     if value is not None and picture is None:
         raise ValueError("there is no picture to have a mask on; set canvas.image first.")
-    packed = Mask.of(geometry.as_mask(value, sketch.size))
+    packed = Mask.of(pictures.as_mask(value, sketch.size))
     return None if packed is None else packed.array
 
 

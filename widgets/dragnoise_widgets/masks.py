@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from dragnoise import geometry
+from dragnoise import pictures
 
 Point = tuple[float, float]
 
@@ -95,7 +95,7 @@ def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"the mask is {picture.width}x{picture.height} and the picture {size[0]}x{size[1]}; give one of its size."
         )
-    mask = geometry.as_mask(picture, size)
+    mask = pictures.as_mask(picture, size)
     assert mask is not None
     return mask
 

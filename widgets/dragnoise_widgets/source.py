@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import Drag, DragSession, Model, geometry
+from dragnoise import Drag, DragSession, Model, pictures
 from dragnoise.toyland import caption, drag_cases, render
 from dragnoise_widgets.toolbar import uploaded
 
@@ -30,7 +30,7 @@ def read_picture(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
-            return geometry.as_picture(opened)
+            return pictures.as_picture(opened)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the file cannot be read as a picture ({error}); give a PNG or a JPEG.") from None
 
