@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from PIL import Image
 from torch import Tensor
 
 from dragnoise import feature_maps, geometry
@@ -41,6 +42,9 @@ from dragnoise.panels import (
 )
 from dragnoise.pictures import Picture, as_picture
 from dragnoise.session import DragSession
+
+LARGEST = 1024
+"""Pixels of the longer side of a picture that is drawn on."""
 
 # ------------------------------------------------------------------------------ over iterations
 
@@ -137,13 +141,21 @@ def plot_trajectory(
     if drags is not None and len(pairs) != paths.shape[1]:
         raise ValueError(f"there are {len(pairs)} drags for {paths.shape[1]} anchors; give those of the snapshots.")
     ax = one_axes(ax, 5.0, 5.0 * min(max(picture.height / picture.width, 0.4), 1.6))
-    ax.imshow(np.asarray(picture))
+    _show(ax, picture)
     ax.autoscale(False)
     for i in range(paths.shape[1]):
         _draw_drag(ax, i, paths[:, i], pairs[i].objective if pairs else None)
     ax.tick_params(colors=GREY, labelsize="small", length=2.5)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _show(ax: Axes, picture: Image.Image) -> None:
+    """A picture in its own pixels' coordinates; a large one is made smaller first, for nobody sees more of it here."""
+    width, height = picture.size
+    small = picture.copy()
+    small.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    ax.imshow(np.asarray(small), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 def _draw_drag(ax: Axes, index: int, path: np.ndarray, objective: tuple[float, float] | None) -> None:
@@ -306,7 +318,7 @@ def plot_pictures(pictures: Mapping[str, Picture], *, ax: Panels | None = None) 
         raise ValueError("there are no pictures to plot; give {name: picture}.")
     panels = picture_panels(ax, 1, len(pictures), side=3.2)
     for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
-        panel.imshow(np.asarray(as_picture(picture)))
+        _show(panel, as_picture(picture))
         label(panel, name, "")
     return panels
 

@@ -104,3 +104,9 @@ def fingerprint(session: DragSession) -> str:
                 b"" if moments is None else moments.first.numpy().tobytes() + moments.second.numpy().tobytes()
             )
     return digest.hexdigest()
+
+
+def complaints(studio: Any) -> list[str]:
+    """What the log tells, but for news of what was done."""
+    news = ("are kept as the branch", "are in the folder", "was ended; choose it")
+    return [entry for entry in studio.journal.text if not any(told in entry for told in news)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from helpers import smooth_picture
+from helpers import complaints, smooth_picture
 
 from dragnoise import Drag, DragConfig, DragSession, Model
 from dragnoise_widgets.studio import DragStudio
@@ -25,5 +25,5 @@ def session(small: Model) -> DragSession:
 def studio(session: DragSession) -> Iterator[DragStudio]:
     studio = DragStudio(session, inline=True)
     yield studio
-    assert not studio.journal.text, "\n".join(studio.journal.text)
+    assert not complaints(studio), "\n".join(complaints(studio))
     studio.close()

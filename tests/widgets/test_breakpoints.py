@@ -36,6 +36,17 @@ def of_losses(*losses: float) -> History:
     return History([snapshot(k, loss=loss) for k, loss in enumerate([float("nan"), *losses])])
 
 
+def test_an_arrival_is_told_at_once_by_the_session(session: DragSession) -> None:
+    session.drags = [((30, 40), (44, 36))]
+    session.step()
+    within = float(breakpoints.to_go(session)[0]) + 0.1
+    assert session.history[-1].distances[0] > within, "the update has brought it nearer"
+    assert breakpoints.reached(within)(session.history) == ""
+    assert breakpoints.reached(within, session=session)(session.history) == "anchor 0 has reached the objective"
+    session.step()
+    assert breakpoints.reached(within, session=session)(session.history) == "", "it was told"
+
+
 def test_reached_tells_when_each_anchor_arrives_and_arrives_again() -> None:
     history = of_distances([9, 9], [3, 9], [2, 9], [1, 2], [3, 1], [2, 1])
     reached = breakpoints.reached(2)

@@ -659,6 +659,63 @@ def test_a_real_session_and_a_canvas_are_kept_alike(session, errors, canvas):
     assert (canvas.drags, session.drags) == ((Drag(A, B),), (Drag(B, A),))
 
 
+@pytest.mark.parametrize("first", ["drags", "mask"])
+def test_both_are_told_when_both_change_before_the_session_may_be_changed(session, errors, canvas, first):
+    waiting = []
+    canvas.link(session, call=waiting.append)
+    mask = np.eye(HEIGHT, WIDTH) > 0
+
+    def change(name):
+        if name == "drags":
+            canvas.drags = [(A, B)]
+        else:
+            canvas.mask = mask
+
+    waiting.pop()(session)
+    change(first)
+    change("mask" if first == "drags" else "drags")
+    while waiting:
+        waiting.pop(0)(session)
+    assert session.drags == canvas.drags == (Drag(A, B),)
+    assert np.array_equal(session.mask, mask) and np.array_equal(canvas.mask, mask)
+    canvas.drags = [(B, A)]
+    session.mask = None  # by somebody else, before the session has heard of the drags
+    assert canvas.drags == (Drag(B, A),) and canvas.mask is None
+    waiting.pop(0)(session)
+    assert session.drags == (Drag(B, A),) and session.mask is None
+    assert errors == []
+
+
+def test_a_picture_of_another_size_on_the_canvas_is_none_of_the_sessions_business(session, errors, canvas):
+    session.drags = [(A, B)]
+    canvas.link(session)
+    canvas.image = smooth_picture(20, 30)
+    canvas.drags = [((1, 2), (3, 4))]
+    assert session.drags == (Drag(A, B),)
+    session.drags = [(B, A)]
+    assert canvas.drags == (Drag((1.0, 2.0), (3.0, 4.0)),)
+    assert errors == []
+
+
+def test_a_new_beginning_cannot_be_undone(canvas):
+    drag(canvas, A, B)
+    click(canvas, (100, 80))
+    canvas.begin(canvas.image, [(B, A)])
+    assert canvas.pending is None and canvas.drags == (Drag(B, A),)
+    canvas.undo()
+    assert canvas.drags == (Drag(B, A),)
+    canvas.begin(smooth_picture(20, 30), mask=np.ones((30, 20)))
+    assert canvas.drags == () and canvas.mask.all()
+
+
+def test_a_mask_of_everything_is_not_inverted_to_none(canvas, errors):
+    canvas.mask = np.ones((HEIGHT, WIDTH), bool)
+    with pytest.raises(ValueError, match="nothing might change"):
+        canvas.invert_mask()
+    canvas.toolbar.invert.click()
+    assert canvas.mask.all() and "nothing might change" in errors[-1]
+
+
 def test_linking_keeps_the_history_of_an_optimisation(session, canvas):
     session.drags = [(A, B)]
     session.config = session.config.replace(steps=4, edit_from=2, refine_from=0)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pytest
-from helpers import assert_one_sentence, smooth_picture
+from helpers import assert_one_sentence, complaints, smooth_picture
 from PIL import Image
 
 from dragnoise import Drag, DragSession
 from dragnoise_widgets import downloads
 from dragnoise_widgets.canvas import DragCanvas
+from dragnoise_widgets.share import Share
 from dragnoise_widgets.studio import DragStudio
 
 
@@ -37,6 +39,12 @@ def frames(data: bytes) -> list[np.ndarray]:
             opened.seek(k)
             found.append(np.asarray(opened.convert("RGB")).astype(int))
         return found
+
+
+@pytest.fixture(autouse=True)
+def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The panel is open from the start."""
+    monkeypatch.setattr(Share, "visible", property(lambda _: True, lambda *_: None), raising=False)
 
 
 @pytest.fixture
@@ -118,7 +126,7 @@ def test_the_gif_disturbs_nothing_that_runs_meanwhile(session: DragSession) -> N
     for _ in range(5):
         bare.step()
     assert (bare.bottleneck == session.bottleneck).all()
-    assert not studio.journal.text
+    assert not complaints(studio)
     studio.close()
 
 
@@ -134,7 +142,49 @@ def test_the_steps_of_a_gif_are_short(studio: DragStudio, session: DragSession) 
     said: list[str] = []
     assert len(frames(downloads.render_gif(call, [0, 1], session.drags, said.append).result(0))) == 2
     assert len(calls) == 2 * (session.config.edit_from + 1) + 1
-    assert [text[:12] for text in said] == ["frame 1 of 2", "frame 2 of 2"]
+    assert list(dict.fromkeys(text[:12] for text in said)) == ["frame 1 of 2", "frame 2 of 2"]
+    assert len(said) == 2 * session.config.edit_from and said[-1].endswith(" left")
+
+
+@pytest.mark.parametrize("how", ["button", "stop"])
+def test_a_gif_can_be_given_up(session: DragSession, how: str) -> None:
+    studio = DragStudio(session)
+    studio.step(3)
+    assert studio.wait(60)
+    gate = threading.Event()
+    studio.runner.call(lambda _: gate.wait(60))
+    studio.share.make_gif.click()
+    assert studio.share.make_gif.description == "Stop the GIF"
+    studio.share.make_gif.click() if how == "button" else studio.stop()
+    gate.set()
+    assert studio.wait(60)
+    assert studio.share.make_gif.description == "Make a GIF" and studio.share.gif.value == ""
+    assert len(session.history) == 4
+    studio.close()
+
+
+def test_gif_and_code_go_with_the_drags_they_are_of(studio: DragStudio, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    studio.step(1)
+    studio.share.make_gif.click()
+    studio.share.make_code.click()
+    assert studio.share.gif.value and studio.share.code.value
+    studio.canvas.drags = [((8, 9), (30, 31))]
+    assert not studio.share.gif.value and not studio.share.code.value
+    assert studio.share.code.layout.display == "none"
+
+
+def test_no_links_are_made_while_the_panel_is_folded(session: DragSession, monkeypatch: Any) -> None:
+    monkeypatch.undo()
+    studio = DragStudio(session, inline=True)
+    (panel,) = [fold for fold in studio.children if studio.share in getattr(fold, "children", ())]
+    studio.step(1)
+    assert studio.share.picture.value == ""
+    panel.selected_index = 0
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(saved(studio.share.picture)[2]))), np.asarray(session.render())
+    )
+    studio.close()
 
 
 def test_a_gif_of_what_is_not_there_is_told(troubled: DragStudio) -> None:

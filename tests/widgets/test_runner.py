@@ -595,7 +595,7 @@ def test_a_picture_made_aside_leaves_what_was_said() -> None:
     _, runner = ready()
     runner.breakpoints = [lambda history: "far enough" if len(history) == 3 else ""]
     runner.run()
-    runner.render(1)
+    runner.render(1, aside=True)
     assert (runner.state, runner.status.message) == ("paused", "far enough")
     runner.call(lambda s: 1 / 0)
     runner.render(1)

@@ -26,6 +26,12 @@ class Album:
             if len(self._pictures) > KEPT:
                 del self._pictures[next(iter(self._pictures))]
 
+    def copy(self) -> Album:
+        """The same pictures in an album of their own."""
+        other = Album()
+        other._pictures.update(self._pictures)
+        return other
+
     def get(self, history: History, k: int, config: DragConfig) -> Image.Image | None:
         """The picture of iteration k, if there is one."""
         if k not in self._pictures or k >= len(history):

@@ -25,18 +25,23 @@ STILL = 1e-6
 """An anchor that moved less than this has not moved, in image pixels."""
 
 
-def reached(within: float) -> Breakpoint:
+def reached(within: float, *, session: DragSession | None = None) -> Breakpoint:
     """An anchor has come within this distance of its objective, > 0 image pixels.
 
     The engine's own measure is `session.config.tolerance * supervision_pixel(session)`.
+
+    session: whose history it is; it knows where the anchors have come to by the last update, so that
+        this tells of an arrival at once.  From the history alone it is known one iteration later.
     """
     _positive("within", within)
 
     def reached(history: History) -> str:
         if not history:
             return ""
-        now = history[-1].distances <= within
-        before = history[-2].distances <= within if len(history) > 1 else np.zeros_like(now)
+        far = [snapshot.distances for snapshot in history[-2:]]
+        if session is not None:
+            far.append(to_go(session))
+        now, before = far[-1] <= within, far[-2] <= within if len(far) > 1 else np.zeros(len(far[-1]), bool)
         return _of_anchors(now & ~before, "has", "have", "reached the objective")
 
     return reached
@@ -125,6 +130,11 @@ def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
 def supervision_pixel(session: DragSession) -> float:
     """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance; the larger of x and y."""
     return max(given / grid for given, grid in zip(session.frame.given, session.frame.grid, strict=True))
+
+
+def to_go(session: DragSession) -> np.ndarray:
+    """(m,) how far the anchors are from their objectives by now, after the last update, image pixels."""
+    return np.linalg.norm(session.anchors - [drag.objective for drag in session.drags], axis=-1)
 
 
 def _moved(history: History, k: int) -> np.ndarray:

@@ -13,10 +13,12 @@ import traitlets
 from dragnoise import DragSession
 from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
-from dragnoise_widgets.edits import Point, Sketch, Spot
+from dragnoise_widgets.edits import Edit, Point, Sketch, Spot
+from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.link import link
 from dragnoise_widgets.masks import Mask, read_mask
 from dragnoise_widgets.pointer import Pointer
+from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.surface import Surface
 from dragnoise_widgets.table import PointTable
 from dragnoise_widgets.toolbar import Toolbar
@@ -56,6 +58,7 @@ class DragCanvas(widgets.Box):
         self, image: Any = None, *, drags: Sequence[Any] = (), mask: Any = None, trajectory: Sequence[Any] = (),
         view_only: bool = False,
     ) -> None:  # fmt: skip
+        enable_custom_widget_manager()
         self.sketch = Sketch(NO_PICTURE)
         self._surface = Surface()
         self._shown: tuple = ()
@@ -85,11 +88,16 @@ class DragCanvas(widgets.Box):
         traitlets.link((self, "brush_size"), (self.toolbar.brush, "value"), transform=(float, tenths))
         self.canvas.on_client_ready(partial(self.guarded, self.redraw))
         self._surface.show_picture(None, self.view)
-        self.image, self.drags, self.mask = image, drags, mask
+        self.begin(image, drags, mask)
         self.trajectory, self.view_only = trajectory, view_only
-        self.change(lambda sketch: Sketch(sketch.size, sketch.edit))  # what it was made with is not to be undone
 
     # ---- by code as by hand ------------------------------------------------------------------
+
+    def begin(self, image: Any, drags: Sequence[Any] = (), mask: Any = None) -> None:
+        """Show a picture with its drags and its mask, and nothing of what was before: undo does not reach it."""
+        self.image, self.trajectory = image, ()
+        self.drags, self.mask = drags, mask
+        self.change(lambda sketch: Sketch(sketch.size, Edit(sketch.edit.drags, None, sketch.edit.mask)))
 
     @property
     def pending(self) -> Point | None:
@@ -122,11 +130,11 @@ class DragCanvas(widgets.Box):
         self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
 
     def invert_mask(self) -> None:
-        """What may change may not, and the other way round."""
+        """What may change may not, and the other way round; ValueError where then nothing might."""
         self.change(edits.invert_mask)
 
     def clear_mask(self) -> None:
-        """Remove the mask: everything may change."""
+        """Remove the mask."""
         self.change(partial(edits.with_mask, array=None))
 
     def load_mask(self, png: bytes) -> None:
@@ -187,7 +195,7 @@ class DragCanvas(widgets.Box):
         try:
             return function(*arguments)
         except Exception as error:
-            return self.report(str(error) or type(error).__name__)
+            return self.report(sentence(error))
 
     def report(self, message: str) -> None:
         """Show an error under the canvas until the next change, and tell those registered."""
@@ -197,6 +205,11 @@ class DragCanvas(widgets.Box):
         for callback in list(self._error_callbacks):
             with contextlib.suppress(Exception):
                 callback(message)
+
+    @property
+    def apart(self) -> tuple[widgets.Widget, ...]:
+        """Widgets that are drawn with and not shown themselves."""
+        return (*self.canvas._canvases, *self._surface.pictures)
 
     @property
     def view(self) -> View:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,6 +17,7 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.model import Model
+from dragnoise_widgets.downloads import png
 
 SMALL = 3000
 """A mask whose PNG has fewer bytes stands in the code itself."""
@@ -32,9 +34,10 @@ class Setting:
         return self.config == other.config and _alike(self.mask, other.mask)
 
 
-def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None) -> str:
-    """The Python that makes the picture of the iteration where the session stands, bit for bit on the same machine.
+def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> str:
+    """The Python that makes the picture of an iteration, bit for bit on the same machine.
 
+    k: the iteration, default where the session stands.
     folder: made if need be; what does not fit into code is saved there: the picture, unless `picture`
         says what file it is, a large mask, a LoRA.
 
@@ -43,10 +46,10 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
     if session.model is None:
         raise RuntimeError("this session was opened without a model; set session.model, for the code must name it.")
     folder, now = Path(folder), Setting(session.config, session.mask)
-    made = [now if s.config is None else Setting(s.config, s.mask) for s in session.history[1:]]
+    history = session.history[1:] if k is None else session.history[1 : k + 1]
+    made = [now if s.config is None else Setting(s.config, s.mask) for s in history]
     if picture is None:
-        picture = str(_into(folder, "picture.png"))
-        session.image.save(picture)
+        picture = str(_kept(folder, "picture.png", png(session.image)))
     imports = ["import dragnoise", "from dragnoise import Drag, DragSession"]
     lines = [f"# {n}: the {type(v).__name__} that load_model was given" for n, v in _objects(session.model)]
     lines += [
@@ -89,7 +92,9 @@ def _load(model: Model) -> str:
 
 
 def _wear(session: DragSession, folder: Path) -> list[str]:
-    path = session.save_lora(_into(folder, "lora.safetensors"))
+    with tempfile.TemporaryDirectory() as aside:
+        data = session.save_lora(Path(aside) / "lora.safetensors").read_bytes()
+    path = _kept(folder, "lora.safetensors", data)
     lines = [f"session.load_lora({str(path)!r})"]
     return lines if session.lora_weight == 1 else [*lines, f"session.lora_weight = {session.lora_weight!r}"]
 
@@ -106,21 +111,20 @@ def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
     picture, buffer = Image.fromarray(mask), io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     if len(buffer.getvalue()) > SMALL:
-        path = _into(folder, "mask.png", number=True)
-        picture.save(path)
-        return f"session.mask = {str(path)!r}"
+        return f"session.mask = {str(_kept(folder, 'mask.png', buffer.getvalue()))!r}"
     imports += ["import base64", "import io", "from PIL import Image"]
     text = base64.b64encode(buffer.getvalue()).decode()
     return f'session.mask = Image.open(io.BytesIO(base64.b64decode("{text}")))'
 
 
-def _into(folder: Path, name: str, *, number: bool = False) -> Path:
-    """A file in the folder; with `number` one that is not there yet."""
+def _kept(folder: Path, name: str, data: bytes) -> Path:
+    """A file in the folder that holds this: never another one's, which earlier code may need."""
     folder.mkdir(parents=True, exist_ok=True)
     path, n = folder / name, 1
-    while number and path.exists():
+    while path.exists() and path.read_bytes() != data:
         n += 1
         path = folder / f"{Path(name).stem} {n}{Path(name).suffix}"
+    path.write_bytes(data)
     return path
 
 

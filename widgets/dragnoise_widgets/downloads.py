@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from dragnoise import Drag, DragSession
 from dragnoise.panels import COLOURS
+from dragnoise_widgets.telling import Pace, duration
 
 FRAMES = 24
 """Iterations of a GIF at most, unless they are chosen."""
@@ -31,6 +32,13 @@ def link(data: bytes, name: str, label: str, tooltip: str = "") -> str:
         f'<a class="{classes}" style="width: auto; padding: 0 10px; text-decoration: none" download="{name}" '
         f'title="{tooltip or f"Save as {name}"}" href="{source}"><i class="fa fa-download"></i> {label}</a>'
     )
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as PNG, every pixel of it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:
@@ -53,6 +61,8 @@ def render_gif(
     work: list[Iterator[Image.Image | None]] = []
 
     def one_step(session: DragSession) -> None:
+        if result.done():  # given up
+            return
         if not work:
             work.append(_frames(session, iterations, drags, say))
         try:
@@ -85,12 +95,15 @@ def _frames(
 
     Raises IndexError when there is no such iteration.
     """
+    steps, pace = session.config.edit_from, Pace()
     for i, k in enumerate(iterations, 1):
-        say(f"frame {i} of {len(iterations)} …")
         branch = session.branch(k)
         latents = branch.latents
         for state in branch.denoise():
             latents = state.latents
+            done = i * steps - state.step
+            left = pace.seconds_left("rendering", done, steps * len(iterations))
+            say(f"frame {i} of {len(iterations)}" + (" …" if left is None else f", {duration(left)} left"))
             yield None
         paths = np.stack([snapshot.anchors for snapshot in branch.history])
         yield frame_picture(branch.picture_of(latents), paths, drags)

@@ -254,9 +254,13 @@ def with_mask(sketch: Sketch, array: np.ndarray | None) -> Sketch:
 
 
 def invert_mask(sketch: Sketch) -> Sketch:
-    """What may change may not, and the other way round; no mask stays none."""
+    """What may change may not, and the other way round; no mask stays none.  ValueError for a mask of everything."""
     mask = sketch.edit.mask
-    return sketch if mask is None else with_mask(sketch, ~mask.array)
+    if mask is None:
+        return sketch
+    if mask.array.all():
+        raise ValueError("the mask covers everything; inverted, nothing might change.")
+    return with_mask(sketch, ~mask.array)
 
 
 # ---------------------------------------------------------------------------------- undo, redo

@@ -14,12 +14,14 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 from dragnoise import Drag, DragSession, panels, plots
 from dragnoise.feature_maps import FeatureMaps, measure
 from dragnoise.history import History
 from dragnoise_widgets.figures import FigureImage
 from dragnoise_widgets.log import Log
+from dragnoise_widgets.sentences import sentence
 
 WIDE = 760
 """CSS pixels of a figure at most."""
@@ -135,29 +137,34 @@ class LatentsPage(Page):
             style={"description_width": "initial"},
         )  # fmt: skip
         self._sight: Sight | None = None
+        self._latents: tuple[Tensor, ...] = ()
         self.step.observe(self._chosen, "value")
         super().__init__(240, above=(self.step,))
 
     def show(self, sight: Sight) -> None:
-        self._sight = sight
-        last = max(len(sight.session.trajectory) - 1, 0)
+        self._sight, self._latents = sight, sight.session.trajectory
+        last = max(len(self._latents) - 1, 0)
         if last != self.step.max:
             self.step.max = last
             self.step.value = last  # until one chooses, the newest
         super().show(sight)
 
     def key(self, sight: Sight) -> tuple[Any, ...]:
-        done, k = sight.session.trajectory, self.step.value
+        done, k = self._latents, self.step.value
         return (k, zlib.crc32(done[k].numpy().tobytes()) if k < len(done) else None)
 
     def _chosen(self, _: Any) -> None:
         """The slider is followed at once, whatever runs."""
-        if self._sight is not None:
-            self._due = 0.0
+        if self._sight is None:
+            return
+        self._due = 0.0
+        try:
             super().show(self._sight)
+        except Exception as error:  # which ipywidgets would lose
+            self.plot.say(sentence(error))
 
     def paint(self, figure: Figure, sight: Sight) -> None:
-        done = sight.session.trajectory
+        done = self._latents
         if not done:
             raise ValueError("The picture has not been inverted yet; press Prepare.")
         latent = done[min(self.step.value, len(done) - 1)]

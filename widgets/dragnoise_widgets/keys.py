@@ -6,12 +6,13 @@ import html
 import json
 
 ARROWS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
+BRACKETS = "[]"
 PLAIN = {"Delete": "delete", "Backspace": "delete", "Escape": "deselect", "[": "thinner", "]": "thicker"}
 
 
 def command(key: str, shift: bool, ctrl: bool, meta: bool) -> tuple:
     """A key press -> the name of what it does and its arguments; () for a key that is not the canvas's."""
-    if ctrl or meta:
+    if (ctrl or meta) and key not in BRACKETS:  # which take AltGr, that is Ctrl too, on some keyboards
         letter = key.lower()
         if letter == "z":
             return ("redo",) if shift else ("undo",)
@@ -34,7 +35,9 @@ _SCRIPT = (
 if (!window.dragnoiseManners) {
   window.dragnoiseManners = true;
   const keys = KEYS;
-  const command = e => e.ctrlKey || e.metaKey ? 'zy'.includes(e.key.toLowerCase()) : keys.includes(e.key) && !e.altKey;
+  const bracket = e => '[]'.includes(e.key);
+  const command = e => bracket(e) || (e.ctrlKey || e.metaKey
+    ? 'zy'.includes(e.key.toLowerCase()) : keys.includes(e.key) && !e.altKey);
   const canvas = e => e.target.tagName === 'CANVAS' && e.target.closest('.CLASS');
   const cover = e => {
     if (!canvas(e) || e.type === 'keydown' && command(e)) return;

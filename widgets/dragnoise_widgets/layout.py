@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -30,29 +31,27 @@ def arranged(studio: DragStudio, *, folded: bool) -> list[widgets.Widget]:
         stage,
         studio.transport,
         studio.canvas.table,
-        _looking(studio),
+        _fold("Inspector", studio.inspector, unfolded=studio.showing.refresh),
         _fold("Parameters", studio.parameters),
         _fold("Breakpoints", studio.stops),
-        _fold("Download and code", studio.share),
+        _fold("Download and code", studio.share, unfolded=studio.showing.refresh),
         _fold("Branches and files", studio.library.keeping),
     ]
 
 
-def _looking(studio: DragStudio) -> widgets.Accordion:
-    """The inspector, which draws nothing while it is folded away."""
-
-    def unfolded(change: Any) -> None:
-        studio.inspector.visible = change.new is not None
-        studio.showing.refresh()
-
-    fold = _fold("Inspector", studio.inspector)
-    studio.inspector.visible = False
-    fold.observe(unfolded, "selected_index")
-    return fold
-
-
-def _fold(title: str, content: widgets.Widget, *, folded: bool = True) -> widgets.Accordion:
+def _fold(
+    title: str, content: Any, *, folded: bool = True, unfolded: Callable[[], Any] | None = None
+) -> widgets.Accordion:
+    """A panel that folds away.  unfolded: brings up to date a content that minds whether it is `visible`."""
     fold = widgets.Accordion([content], layout={"margin": "2px 0"})
     fold.set_title(0, title)
     fold.selected_index = None if folded else 0
+    if unfolded is not None:
+        content.visible = not folded
+
+        def toggled(change: Any) -> None:
+            content.visible = change.new is not None
+            unfolded()
+
+        fold.observe(toggled, "selected_index")
     return fold

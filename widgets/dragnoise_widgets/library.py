@@ -14,6 +14,7 @@ from dragnoise import DragSession, Model, load_model
 from dragnoise.history import History
 from dragnoise_widgets import source
 from dragnoise_widgets.album import Album
+from dragnoise_widgets.autosaves import Autosaves
 from dragnoise_widgets.keeping import Keeping
 from dragnoise_widgets.source import Source
 
@@ -29,7 +30,7 @@ class Library:
 
     def __init__(self, studio: DragStudio, *, autosave: str | Path | None, every: int) -> None:
         self._studio = studio
-        self._autosave, self._every = autosave, every
+        self._autosaves = Autosaves(autosave, every)
         self._sessions: list[DragSession] = []
         self._albums: list[Album] = []
         self._compared: DragSession | None = None
@@ -65,8 +66,7 @@ class Library:
             self._albums.append(Album())
         if session is self._compared:
             self._compared = None
-        if self._autosave is not None:
-            session.autosave(self._autosave, every=self._every)  # type: ignore[attr-defined]
+        self._autosaves.begin(session)
         return self._albums[self._index(session)]
 
     def choose(self, index: int) -> None:
@@ -90,6 +90,12 @@ class Library:
         history = self._compared.history
         found = self._albums[self._index(self._compared)].nearest(history, len(history) - 1, self._compared.config)
         return found[1] if found else None
+
+    def keep(self, session: DragSession) -> None:
+        """Take a session among the branches without showing it, with the pictures of the one shown."""
+        album = self._albums[self._index(self._studio.session)]
+        self._sessions.append(session)
+        self._albums.append(album.copy())
 
     def branch(self, k: int) -> Future[DragSession]:
         """Branch the session shown at iteration k, and show the branch when it is there."""
@@ -121,13 +127,12 @@ class Library:
 
     def upload(self, data: bytes) -> None:
         """A new session on an uploaded picture."""
-        picture = source.read_picture(data)
+        self.begin(source.read_picture(data))
 
-        def make() -> DragSession:
-            model, prompt = self._model(), self.source.prompt.value
-            return DragSession(model, picture, prompt)
-
-        self._later("reading the picture", make)
+    def begin(self, picture: Image.Image) -> None:
+        """A new session on a picture; the prompt of another one does not go with it."""
+        prompt = "" if self._sessions else self.source.prompt.value
+        self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt))
 
     def example(self) -> None:
         """A new session on a scene of the embedded world."""
@@ -136,7 +141,10 @@ class Library:
     def set_prompt(self, prompt: str) -> None:
         """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""
         if self._sessions and prompt != self._studio.session.prompt:
+            worn = self._studio.session.lora is not None
             self._studio.session = source.with_changes(self._studio.session, prompt=prompt)
+            if worn:
+                self._studio.messages.tell("the LoRA was of the other prompt; Prepare fits one of this")
 
     def set_model(self, name: str) -> None:
         """The same picture with another model, beside the one shown."""
@@ -153,15 +161,21 @@ class Library:
 
     def save(self, path: str | Path) -> Future[Any]:
         """Save the session shown, between two iterations."""
-        future = self._studio.runner.call(lambda session: session.save(path))  # type: ignore[attr-defined]
-        future.add_done_callback(lambda f: None if f.exception() else self._studio.messages.tell(f"saved to {path}"))
+        future = self._studio.runner.call(lambda session: session.save(path))
+
+        def done(future: Future[Any]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._autosaves.saved(path)
+                self._studio.messages.tell(f"saved to {path}")
+
+        future.add_done_callback(done)
         return future
 
     def open(self, path: str | Path) -> None:
         """Open a saved session beside the one shown, with the model that it was made with."""
 
         def make() -> DragSession:
-            session = DragSession.open(path)  # type: ignore[attr-defined]
+            session = DragSession.open(path)
             name = getattr(session, "_made_with", "") or self.source.model.value
             session.model = self._load(name)
             return session
@@ -169,15 +183,13 @@ class Library:
         self._later(f"opening {path}", make)
 
     def set_autosave(self, path: str | Path | None) -> None:
-        """Save the session shown there after every few iterations; None ends it."""
-        self._autosave = path
-        session = self._studio.session
-        self._studio.runner.call(lambda _: session.autosave(path, every=self._every))  # type: ignore[attr-defined]
+        """Save the session shown there after every few iterations, others beside it; None ends it for all."""
+        shown = self._studio.session
+        self._autosaves.change(path, [shown, *(session for session in self._sessions if session is not shown)])
 
     def look_for_autosave(self) -> None:
         """Offer the file that was saved by itself before the kernel was restarted."""
-        if self._autosave is not None and Path(self._autosave).is_file():
-            path = self._autosave
+        if (path := self._autosaves.newest()) is not None:
             self.keeping.offer(str(path), lambda: self.open(path))
 
     # ---- own ---------------------------------------------------------------------------------

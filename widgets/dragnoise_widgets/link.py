@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Call = Callable[[Callable[[DragSession], Any]], Any]
 
+TRAITS = ["drags", "mask"]
+"""What a canvas and a session have in common."""
+
 
 def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], None]:
     """Keep the drags and the mask of both alike from now on; returns what ends it.
@@ -23,11 +26,28 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
     call: runs a function of the session when the session may be changed, soon rather than at once.
     """
 
-    def push(_: Any = None) -> None:
-        call(lambda session: canvas.guarded(_to_session, canvas, session))
+    ahead: set[str] = set()  # what was changed on the canvas, and the session has not heard of yet
+    pushing: set[str] = set()  # what the session is just being told
+
+    def drawn(change: Any) -> None:
+        ahead.add(change.name)
+        call(push)
+
+    def push(session: DragSession) -> None:
+        """The canvas as it is by now: what was drawn in between need not be."""
+        for name in TRAITS:
+            if name in ahead:
+                pushing.add(name)
+                ahead.discard(name)  # first, for it may be changed again while it is being told
+                try:
+                    canvas.guarded(_make_alike, session, canvas, name)
+                finally:
+                    pushing.discard(name)
 
     def pull(session: DragSession) -> None:
-        canvas.guarded(_to_canvas, canvas, session)
+        for name in TRAITS:
+            if name not in ahead and name not in pushing:
+                canvas.guarded(_make_alike, canvas, session, name)
 
     if canvas.image is None or canvas.image.size != session.image.size:
         canvas.image = session.image
@@ -35,11 +55,12 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
         canvas.drags = session.drags
     if session.mask is not None:
         canvas.mask = session.mask
-    canvas.observe(push, ["drags", "mask"])
+    canvas.observe(drawn, TRAITS)
     unwatch = session.watch(pull)
-    push()
+    ahead.update(TRAITS)
+    call(push)
 
-    ends = [unwatch, lambda: canvas.unobserve(push, ["drags", "mask"])]
+    ends = [unwatch, lambda: canvas.unobserve(drawn, TRAITS)]
 
     def unlink() -> None:
         while ends:
@@ -48,20 +69,14 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
     return unlink
 
 
-def _to_session(canvas: DragCanvas, session: DragSession) -> None:
-    """The canvas as it is by now: what was drawn in between need not be."""
-    if canvas.drags != session.drags:
-        session.drags = canvas.drags
-    if not _alike(canvas.mask, session.mask):
-        session.mask = canvas.mask
+def _make_alike(target: Any, source: Any, name: str) -> None:
+    """What is drawn on a picture of another size is none of the session's business."""
+    value, pictures = getattr(source, name), (target.image, source.image)
+    if None not in pictures and pictures[0].size == pictures[1].size and not _alike(value, getattr(target, name)):
+        setattr(target, name, value)
 
 
-def _to_canvas(canvas: DragCanvas, session: DragSession) -> None:
-    if canvas.drags != session.drags:
-        canvas.drags = session.drags
-    if not _alike(canvas.mask, session.mask):
-        canvas.mask = session.mask
-
-
-def _alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return one is other or (isinstance(one, tuple) and one == other)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from dragnoise_widgets.log import Log
+from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.transport import Transport
 
 
@@ -41,14 +43,17 @@ class Messages:
 
     def failed(self, error: BaseException) -> None:
         """Tell of an error, with its traceback in the log."""
-        self.error = " ".join(str(error).split()) or type(error).__name__
+        self.error = sentence(error)
         self._journal.error(self.error, error)
         self._transport.say(self.error, error=True)
 
     def refused(self, message: str) -> None:
-        """Tell of something wrong that has its sentence already."""
-        self.error = message
-        self._journal.note(message)
+        """Tell of something wrong that has its sentence already; of one that is no sentence, all there is to know."""
+        self.error, error = message, sys.exc_info()[1]
+        if error is None or message.endswith("."):
+            self._journal.note(message)
+        else:
+            self._journal.error(message, error)
         self._transport.say(message, error=True)
 
     def failed_at_work(self, message: str, traceback: str) -> None:

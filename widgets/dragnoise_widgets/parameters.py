@@ -73,6 +73,10 @@ class Parameters(widgets.VBox):
                 rows.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
             rows.append(self._row(meaning))
         super().__init__(rows)
+        self.show(DragConfig())
+        self._shown = None
+        for field in self.fields.values():
+            field.disabled = True  # until there is a session
 
     def show(self, config: DragConfig) -> None:
         """Show the numbers of a config."""
@@ -82,6 +86,7 @@ class Parameters(widgets.VBox):
             self._shown, self._given, self._busy = config, {}, True
             try:
                 for name, field in self.fields.items():
+                    field.disabled = False
                     value = getattr(config, name)
                     field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
             finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise_widgets.view import LARGEST, SMALLEST
+from dragnoise_widgets.masks import picture_png
+from dragnoise_widgets.view import SMALLEST, View
 
 CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
 
@@ -65,16 +65,15 @@ class Preview(widgets.VBox):
     def before(self, picture: Image.Image | None) -> None:
         if picture is not self._before:
             self._before = picture
-            self.before_image.value = b"" if picture is None else png(picture)
+            self.before_image.value = b"" if picture is None else _seen(picture)
 
     def show(self, picture: Image.Image | None, caption: str = "") -> None:
         """Show a picture as the one now."""
         if picture is not self.picture:
             self.picture = picture
-            self.after_image.value = b"" if picture is None else png(picture)
-            longer = SMALLEST if picture is None else max(picture.size)
-            width = SMALLEST if picture is None else round(picture.width * max(longer, SMALLEST) / longer)
-            self.stage.layout.max_width = f"{min(width, LARGEST)}px"
+            self.after_image.value = b"" if picture is None else _seen(picture)
+            width = SMALLEST if picture is None else View.of(picture.size).css[0]  # as wide as on the canvas
+            self.stage.layout.max_width = f"{width}px"
         if caption != self.caption.value:
             self.caption.value = caption
 
@@ -86,8 +85,6 @@ class Preview(widgets.VBox):
             self.before_image.layout.width = f"{10000 / share:.2f}%"
 
 
-def png(picture: Image.Image) -> bytes:
-    """A picture as PNG, quickly."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def _seen(picture: Image.Image) -> bytes:
+    """As PNG, no larger than anybody sees it here."""
+    return picture_png(picture, View.of(picture.size).canvas)

@@ -64,9 +64,12 @@ class Runner:
         """Go on with what was paused, then iterate until every anchor has arrived or `max_iterations`."""
         self._put(Task(partial(stages.run, options=self._options), self._options, ends=True))
 
-    def render(self, k: int | None = None) -> None:
-        """The picture of iteration k, default where the session stands; it comes in `Update.picture`."""
-        self._put(Task(partial(stages.render, k=k), Options(), aside=True))
+    def render(self, k: int | None = None, *, aside: bool = False) -> None:
+        """The picture of iteration k, default where the session stands; it comes in `Update.picture`.
+
+        aside: it is only a look, which changes no state and is given up for any other command.
+        """
+        self._put(Task(partial(stages.render, k=k), Options(), aside=aside))
 
     def pause(self) -> None:
         """Hold after the iteration under way, and forget the commands that wait; `run()` goes on."""

@@ -10,7 +10,8 @@ from PIL import Image
 
 from dragnoise import Drag
 from dragnoise_widgets import downloads
-from dragnoise_widgets.preview import png
+
+GIF, NO_GIF = "Make a GIF", "Stop the GIF"
 
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
@@ -19,18 +20,17 @@ class Share(widgets.VBox):
     """Links to picture, drags and GIF, and a box of code.
 
     actions: what the buttons do, by name: gif(), code().
+    visible: is the panel unfolded?  While it is not, no links are made.
     """
 
     def __init__(self, actions: Mapping[str, Callable[[], Any]]) -> None:
+        self.visible = True
         self._shown: tuple[Any, ...] = ()
         self.picture = widgets.HTML(layout={"margin": "2px"})
         self.drags = widgets.HTML(layout={"margin": "2px"})
         self.make_gif = widgets.Button(
-            description="Make a GIF",
-            icon="film",
-            tooltip="Render the drag as a moving picture",
-            layout={"width": "118px"},
-        )
+            description=GIF, icon="film", tooltip="Render the drag as a moving picture", layout={"width": "118px"}
+        )  # fmt: skip
         self.make_gif.on_click(lambda _: actions["gif"]())
         self.gif = widgets.HTML(layout={"margin": "2px"})
         self.make_code = widgets.Button(
@@ -51,19 +51,29 @@ class Share(widgets.VBox):
         shown = (picture, tuple(drags), size)
         if self._shown and shown[0] is self._shown[0] and shown[1:] == self._shown[1:]:
             return
+        if self._shown and shown[1:] != self._shown[1:]:
+            self.clear()
+        if not self.visible:
+            return
         self._shown = shown
-        if picture is not None:
-            self.picture.value = downloads.link(png(picture), "edited.png", "Picture")
+        self.picture.value = "" if picture is None else downloads.link(downloads.png(picture), "edited.png", "Picture")
         text = downloads.drags_json(drags, size)
         self.drags.value = downloads.link(text.encode(), "drags.json", "Drags")
 
+    def clear(self) -> None:
+        """GIF and code are of what is no longer shown."""
+        self.gif.value = self.code.value = ""
+        self.code.layout.display = "none"
+
     def show_gif(self, data: bytes) -> None:
         """Let a link save this GIF."""
+        self.say("")
         self.gif.value = downloads.link(data, "drag.gif", f"GIF ({max(len(data) // 1000, 1)} kB)")
 
     def say(self, message: str) -> None:
-        """How far the GIF is."""
+        """How far the GIF is; "" that none is being made."""
         self.gif.value = message
+        self.make_gif.description = NO_GIF if message else GIF
 
     def show_code(self, text: str) -> None:
         """Show code, to be selected and copied."""

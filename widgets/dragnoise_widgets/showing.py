@@ -40,6 +40,7 @@ class Showing:
         with self._gate:
             self._shown, self._now, self._asked = None, None, ()
             self._album = album
+        self._studio.share.clear()
 
     def choose(self, k: int | None) -> None:
         """Show iteration k; None follows the newest.  Raises IndexError beyond."""
@@ -84,7 +85,7 @@ class Showing:
             self._say(status)
             return
         settled = status.state in ("idle", "paused", "error") and status.task == ""
-        self._show_anchors(history, k, settled)
+        self._show_anchors(history, k)
         self._show_picture(session, history, k)
         studio.parameters.show(session.config)
         tolerance = session.config.tolerance * supervision_pixel(session)
@@ -95,11 +96,16 @@ class Showing:
             studio.share.show(studio.image, drags, session.image.size)
             self._want(session, history, k, failed=status.state == "error")
 
-    def _show_anchors(self, history: History, k: int, settled: bool) -> None:
+    def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
+        """Where update k has brought the anchors: the next one was computed from there; None if it is not known."""
+        if k + 1 < len(history):
+            return history[k + 1].anchors
+        return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
+
+    def _show_anchors(self, history: History, k: int) -> None:
         canvas, path = self._studio.canvas, [snapshot.anchors for snapshot in history[: k + 1]]
-        newest = bool(history) and k == len(history) - 1
-        if newest and settled and self._now is not None and self._now[0] is history[-1]:
-            path.append(self._now[1])
+        if k and (after := self._anchors_after(history, k)) is not None:
+            path.append(after)
         fits = all(len(anchors) == len(canvas.drags) for anchors in path)
         shown = tuple(path) if fits and len(path) > 1 else ()
         if len(shown) != len(canvas.trajectory) or any(
@@ -134,7 +140,7 @@ class Showing:
             self._studio.runner.call(self._find_anchors, aside=True)
         elif wanted and not _same(asked, self._asked):
             self._asked = asked
-            self._studio.runner.render(k)
+            self._studio.runner.render(k, aside=True)
 
     def _find_anchors(self, session: DragSession) -> None:
         """Where the anchors have come to by the last update, which no snapshot tells yet."""
@@ -161,8 +167,11 @@ class Showing:
             if not self._studio.session.drags:
                 return "Pull an arrow on the picture: from what should move to where it should be."
             return "Ready: press Run, or Step through it."
-        snapshot = history[k]
-        far = ", ".join(f"{distance:.1f}" for distance in snapshot.distances)
+        snapshot, after = history[k], self._anchors_after(history, k)
+        distances, objectives = snapshot.distances, [drag.objective for drag in self._studio.session.drags]
+        if after is not None and len(after) == len(objectives):
+            distances = np.linalg.norm(after - objectives, axis=-1)
+        far = ", ".join(f"{distance:.1f}" for distance in distances)
         loss = f"loss {snapshot.loss:.4g}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"
 

@@ -80,11 +80,10 @@ class Kept:
             self.stages[key] = steps
             raise
 
-    def drop(self) -> None:
-        """Forget all paused stages."""
-        for steps in self.stages.values():
-            steps.close()  # type: ignore[attr-defined]
-        self.stages.clear()
+    def drop(self, kind: str = "") -> None:
+        """Forget the paused stages of a kind, by default all."""
+        for key in [key for key in self.stages if kind in ("", key[0])]:
+            self.stages.pop(key).close()  # type: ignore[attr-defined]
 
 
 def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None) -> Stage:

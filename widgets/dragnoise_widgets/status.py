@@ -17,7 +17,7 @@ def hint(sketch: Sketch, *, tool: Tool, has_picture: bool, view_only: bool) -> s
     if tool == "paint":
         return "Paint where the picture may change." if edit.mask is None else ""
     if tool == "erase":
-        return "There is no mask to take from: the picture may change everywhere." if edit.mask is None else ""
+        return "There is no mask to take from." if edit.mask is None else ""
     if edit.pending is not None:
         return "Now click where this point should go."
     return "" if edit.drags else "Press on what should move, pull, and let go where it should end."

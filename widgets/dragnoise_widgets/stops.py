@@ -15,7 +15,10 @@ from dragnoise_widgets.breakpoints import Breakpoint, supervision_pixel
 Make = Callable[[DragSession, int], Breakpoint]
 
 KINDS: dict[str, tuple[str, str, int, Make]] = {
-    "reached": ("an anchor reaches its objective", "", 0, lambda session, _: breakpoints.reached(_tolerance(session))),
+    "reached": (
+        "an anchor reaches its objective", "", 0,
+        lambda session, _: breakpoints.reached(_tolerance(session), session=session),
+    ),
     "jumped": (
         "an anchor jumps further than r2 in an iteration", "", 0,
         lambda session, _: breakpoints.jumped(session.config.r2 * supervision_pixel(session)),

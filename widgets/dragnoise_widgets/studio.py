@@ -13,11 +13,10 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.history import Snapshot
-from dragnoise_widgets import breakpoints, downloads
+from dragnoise_widgets import breakpoints, cells, downloads
 from dragnoise_widgets.breakpoints import Breakpoint
 from dragnoise_widgets.canvas import DragCanvas
 from dragnoise_widgets.code import as_code
-from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.inspector import Inspector
 from dragnoise_widgets.layout import arranged
 from dragnoise_widgets.library import Library
@@ -50,12 +49,12 @@ class DragStudio(widgets.VBox):
         self, session: DragSession | None = None, *, inline: bool = False, autosave: str | Path | None = None,
         every: int = 5,
     ) -> None:  # fmt: skip
-        enable_custom_widget_manager()
         self._inline = inline
         self._runner: Runner | None = None
         self._ends: list[Callable[[], Any]] = []  # what ends the ties to the session
         self._own_stops: list[Breakpoint] = []
         self._set: list[Breakpoint] = []  # those of the runner that came from here
+        self._gif: Future[bytes] | None = None  # the one that is being made
 
         self.journal = Log()
         self.transport = Transport(
@@ -80,6 +79,7 @@ class DragStudio(widgets.VBox):
         else:
             self.showing.refresh()
         self.library.look_for_autosave()
+        cells.take_over(self)
 
     # ---- the session -------------------------------------------------------------------------
 
@@ -95,18 +95,23 @@ class DragStudio(widgets.VBox):
     def session(self, session: DragSession) -> None:
         if not isinstance(session, DragSession):
             raise TypeError(f"a studio shows a DragSession, not {session!r:.80}.")
-        runner = Runner(session, inline=self._inline)
+        runner, left = Runner(session, inline=self._inline), self._left_behind(session)
         self._leave()
         self._runner = runner
         self.messages.begin(runner.error or "", runner.traceback)
         self.showing.begin(self.library.adopt(session))
         self._set_preview()
         self._set_stops()
-        self.canvas.image, self.canvas.trajectory = session.image, ()
-        if session.drags or session.mask is not None or self.canvas.drags or self.canvas.mask is not None:
-            self.canvas.drags, self.canvas.mask = session.drags, session.mask
-        self._ends = [self.canvas.link(session, call=self._call), runner.observe(self.showing.updated)]
+        self.canvas.begin(session.image, session.drags, session.mask)
+        self.canvas.observe(self._given_picture, "image")
+        self._ends = [
+            lambda: self.canvas.unobserve(self._given_picture, "image"),
+            self.canvas.link(session, call=self._drawn),
+            runner.observe(self.showing.updated),
+        ]
         self.showing.updated(runner.latest)
+        if left:
+            self.messages.tell(left)
 
     @property
     def has_session(self) -> bool:
@@ -142,12 +147,14 @@ class DragStudio(widgets.VBox):
     def step(self, n: int = 1) -> None:
         """n iterations from the newest on; returns at once."""
         self.messages.clear()
+        self._fit_if_ticked()
         self.runner.step(n)
         self.showing.follow()
 
     def run(self) -> None:
         """Iterate until every anchor has arrived; returns at once."""
         self.messages.clear()
+        self._fit_if_ticked()
         self.runner.run()
         self.showing.follow()
 
@@ -157,6 +164,8 @@ class DragStudio(widgets.VBox):
 
     def stop(self) -> None:
         """End after the iteration under way; what is done stays."""
+        if self._gif is not None:
+            self._gif.cancel()
         self.runner.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -168,13 +177,15 @@ class DragStudio(widgets.VBox):
         self.showing.choose(k)
 
     def rewind(self, k: int | None = None) -> Future[None]:
-        """Go back to iteration k, default the one shown; what came after is forgotten."""
-        future = self.runner.rewind(self.iteration if k is None else k)
+        """Go back to iteration k, default the one shown; what came after is forgotten.  Raises IndexError beyond."""
+        k = self.iteration if k is None else k
+        self.session.history.upto(k)
+        future = self.runner.rewind(k)
         self.showing.follow()
         return future
 
     def go_on(self, k: int | None = None) -> None:
-        """Go back to iteration k, default the one shown, and run from there."""
+        """Go back to iteration k, default the one shown, and run from there.  Raises IndexError beyond."""
         self.rewind(k)
         self.run()
 
@@ -204,16 +215,21 @@ class DragStudio(widgets.VBox):
         return remove
 
     def close(self) -> None:
-        """Leave the session, whose work ends after the iteration under way if nobody else drives it."""
+        """Leave the session, whose work ends after the iteration under way if nobody else drives it.
+
+        Everything on the page goes with it.
+        """
         if getattr(self, "_ends", None):
             self._leave()
+        for widget in _all_below(self) - {self}:
+            widget.close()
         super().close()
 
     # ---- taking it home ----------------------------------------------------------------------
 
     def code(self, folder: str | Path = "edit") -> str:
-        """The Python that repeats this edit exactly; pictures that it needs are saved in the folder."""
-        return as_code(self.session, folder)
+        """The Python that repeats the edit exactly, up to the iteration shown; it needs files, saved in the folder."""
+        return as_code(self.session, folder, k=self.iteration)
 
     def save_picture(self, path: str | Path) -> None:
         """Save the picture shown.  Raises RuntimeError if there is none."""
@@ -266,16 +282,55 @@ class DragStudio(widgets.VBox):
             self._runner.breakpoints = [*others, *self._set]
 
     def _make_gif(self) -> None:
+        """Or give up the one that is being made."""
+        if self._gif is not None:
+            self._gif.cancel()
+            return
+
         def done(future: Future[bytes]) -> None:  # of an error the runner tells
+            self._gif = None
             if future.cancelled() or future.exception() is not None:
                 self.share.say("")
             else:
                 self.share.show_gif(future.result())
 
-        self.render_gif().add_done_callback(done)
+        self.share.say("…")
+        self._gif = self.render_gif()
+        self._gif.add_done_callback(done)
 
     def _show_code(self) -> None:
         self.share.show_code(self.code())
+        self.messages.tell("the files that the code needs are in the folder edit")
+
+    def _fit_if_ticked(self) -> None:
+        """Before the first iteration, a LoRA that was asked for and is not there yet."""
+        session, lora = self.session, self.transport.lora
+        if lora.value and session.lora is None and not session.history:
+            self.runner.prepare(lora={"steps": self.transport.lora_steps.value})
+
+    def _drawn(self, function: Callable[[DragSession], Any]) -> Future[Any]:
+        """What is drawn on the canvas, on its way to the session; iterations that it puts an end to are kept."""
+
+        def tell(session: DragSession) -> None:
+            before = session.branch() if len(session.history) > 1 else None
+            function(session)
+            if before is not None and not session.history:
+                self.library.keep(before)
+                n, name = before.history[-1].iteration, before.name
+                self.messages.tell(f"other drags begin anew; the {n} iterations so far are kept as the branch {name!r}")
+
+        return self.runner.call(tell)
+
+    def _given_picture(self, change: Any) -> None:
+        """A picture that was put on the canvas by code is another session's."""
+        if change.new is not None:
+            self.messages.guarded(self.library.begin, change.new)
+
+    def _left_behind(self, session: DragSession) -> str:
+        """What to say of a run that ends because another session is shown."""
+        if self._runner is None or self._runner.session is session or self._runner.state != "running":
+            return ""
+        return f"the run of {self._runner.session.name!r} was ended; choose it under Branches to go on with it"
 
     def _leave(self) -> None:
         """Let go of the session shown; its work ends unless another studio drives it."""
@@ -284,3 +339,15 @@ class DragStudio(widgets.VBox):
         self._ends = []
         if self._runner is not None:
             self._runner.close()
+
+
+def _all_below(widget: widgets.Widget) -> set[widgets.Widget]:
+    """A widget and all that it is made of: children, layout, style, and what it holds `apart`."""
+    found, new = set(), {widget}
+    while new:
+        found |= new
+        held = [getattr(one, name) for one in new for name in one.trait_names() if not name.startswith("_")]
+        held += [getattr(one, "apart", ()) for one in new]
+        parts = [part for value in held for part in (value if isinstance(value, tuple | list) else [value])]
+        new = {part for part in parts if isinstance(part, widgets.Widget)} - found
+    return found

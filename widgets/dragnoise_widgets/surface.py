@@ -31,6 +31,11 @@ class Surface:
         self._mask: Mask | None = None  # of which the overlay is
         self._drawn: Scene | None = None
 
+    @property
+    def pictures(self) -> tuple[widgets.Image, widgets.Image]:
+        """What picture and mask are drawn from."""
+        return self._picture.drawable, self._overlay.drawable
+
     def show_picture(self, picture: Image.Image | None, view: View) -> None:
         """Another picture, or none, and the canvas's size for it."""
         if (self.canvas.width, self.canvas.height) != view.canvas or self._drawn is None:

@@ -37,6 +37,11 @@ class PointTable(widgets.VBox):
         """The rows shown, as many as there are drags, then the lone anchor's if there is one."""
         return tuple(child for child in self.children if isinstance(child, _Row))
 
+    @property
+    def apart(self) -> tuple[_Row, ...]:
+        """The rows that there are, shown or not."""
+        return (*self._rows, self._lone)
+
     def show(self, sketch: Sketch, *, view_only: bool) -> None:
         """Bring the numbers in line."""
         drags = sketch.edit.drags

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dragnoise.history import History, Snapshot
 from dragnoise_widgets.stages import Progress, stands
-from dragnoise_widgets.updates import Status, TaskName, Update
+from dragnoise_widgets.updates import State, Status, TaskName, Update
 
 INTERVAL = 0.1
 """Seconds between two updates at least, but for the state that a command leaves, which comes at once."""
@@ -34,12 +34,12 @@ class Teller:
         self._pace = Pace()
         self._picture: tuple[Image.Image, Snapshot | None] | None = None
 
-    def begin(self, *, keep_message: bool = False) -> None:
+    def begin(self, *, state: State = "running", keep_message: bool = False) -> None:
         """A command begins; of an error nothing is kept."""
         self._pace = Pace()
         status = self.update.status
         message = status.message if keep_message and status.state != "error" else ""
-        self.tell(state="running", task="", done=0, total=0, seconds_left=None, message=message)
+        self.tell(state=state, task="", done=0, total=0, seconds_left=None, message=message)
 
     def note(self, progress: Progress, history: History) -> None:
         """A stage has come so far."""
@@ -97,6 +97,16 @@ class Pace:
         if last == first:
             return None
         return max((total - done) * (then - began) / (last - first) - (now - then), 0.0)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "3 s", "2 min 5 s", "1 h 10 min"."""
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Publisher:

@@ -39,7 +39,7 @@ class Toolbar(widgets.HBox):
             min=0, max=1, step=0.05, description="opacity", readout=False, **_slider("140px")
         )
         self.invert = _button("", "Invert the mask", actions["invert_mask"], icon="adjust")
-        self.clear = _button("", "Remove the mask: all may change", actions["clear_mask"], icon="times")
+        self.clear = _button("", "Remove the mask", actions["clear_mask"], icon="times")
         self.load = widgets.FileUpload(accept="image/png", multiple=False, description="", layout={"width": NARROW})
         if self.load.has_trait("tooltip"):  # not in ipywidgets 7
             self.load.tooltip = "Load a mask"

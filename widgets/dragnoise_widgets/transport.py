@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise.history import History
+from dragnoise_widgets.telling import duration
 from dragnoise_widgets.updates import Status
 
 DOING = {"lora": "fitting the LoRA", "inverting": "inverting", "optimising": "dragging", "rendering": "rendering"}
@@ -119,13 +120,3 @@ def _doing(status: Status) -> str:
     if status.seconds_left is not None:
         words += f", {duration(status.seconds_left)} left"
     return words
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: "3 s", "2 min 5 s", "1 h 10 min"."""
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

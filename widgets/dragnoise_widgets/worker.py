@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from dragnoise.session import DragSession
 from dragnoise_widgets import stages
+from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.stages import Kept, Options, Progress, Stage
 from dragnoise_widgets.telling import Teller
 from dragnoise_widgets.updates import Update
@@ -29,7 +30,8 @@ Outcome = Literal["done", "held", "pause", "stop", "error"]
 class Task:
     """A long command: `work(session, kept)` makes its stage.
 
-    ends: is a pause over when it is done?  aside: is it nothing that one waits for, so that what was said last stays?
+    ends: is a pause over when it is done?  aside: is it a look at something, done while there is nothing else to do?
+        Then the state stays what it was, and so does what was said last, and another command ends it.
     """
 
     work: Callable[[DragSession, Kept], Stage]
@@ -171,10 +173,10 @@ class Worker:
     def _perform(self, task: Task) -> None:
         """One task from its start to its end, a pause or an error."""
         stage = task.work(self.session, self._kept)
-        self.teller.begin(keep_message=task.aside)
+        self.teller.begin(state=self._rest if task.aside else "running", keep_message=task.aside)
         outcome, message = "error", ""
         try:
-            outcome, message = self._drive(stage)
+            outcome, message = self._drive(stage, task)
         except Exception as error:
             message = self._fail(error)
         except BaseException as error:  # inline, the caller's interrupt
@@ -184,7 +186,7 @@ class Worker:
             stage.close()
             self._end(task, outcome, message)
 
-    def _drive(self, stage: Stage) -> tuple[Outcome, str]:
+    def _drive(self, stage: Stage, task: Task) -> tuple[Outcome, str]:
         while True:
             try:
                 progress = next(stage)
@@ -195,6 +197,8 @@ class Worker:
                 return self._wish, ""
             if not self.watchers:
                 return "stop", ""
+            if task.aside and self._tasks:
+                return "done", ""
             if progress.hold:
                 return "held", progress.hold
 
@@ -203,7 +207,9 @@ class Worker:
             self._current, self._wish = None, ""
             if outcome == "stop":
                 self._kept.drop()
-            if outcome in ("pause", "held"):
+            if task.aside:
+                self._kept.drop("rendering")  # of something else, whoever comes next
+            if outcome in ("pause", "held") and not task.aside:
                 self._rest = "paused"
             elif outcome == "stop" or (outcome == "done" and task.ends):
                 self._rest = "idle"
@@ -271,14 +277,8 @@ class Worker:
     def _fail(self, error: BaseException) -> str:
         """Keep an error, and say it in one line."""
         self.traceback = traceback.format_exc()
-        self.error = _sentence(error)
+        self.error = sentence(error)
         return self.error
-
-
-def _sentence(error: BaseException) -> str:
-    """Our own errors are sentences; others need their name."""
-    said = " ".join(str(error).split())
-    return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 _workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()

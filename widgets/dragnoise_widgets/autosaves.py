@@ -1,0 +1,75 @@
+"""The files that sessions save themselves to, so that no edit is written over by another one."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from dragnoise import DragSession
+from dragnoise.given import as_path
+
+
+class Autosaves:
+    """A file for each session, named after one path: the first gets "edit.drag", the next "edit 2.drag".
+
+    path: None as long as nothing is saved by itself.  A file that is there already is of an edit before the
+    kernel was restarted: it is renamed after its time, to "edit of 2024-06-13 12.00.00.drag".
+    """
+
+    def __init__(self, path: str | Path | None, every: int) -> None:
+        self.path = None if path is None else as_path(path)
+        self._every = every
+        self._files: dict[DragSession, Path] = {}
+        self._ours: set[Path] = set()  # files that an edit of here was saved to
+
+    def begin(self, session: DragSession) -> None:
+        """Have a session save itself, if any does; one that does so already goes on."""
+        if self.path is None or session in self._files:
+            return
+        taken = self._files.values()
+        path = next(path for path in self._names(self.path) if path not in taken)
+        if path not in self._ours and path.is_file():
+            path.rename(_earlier(path))
+        session.autosave(path, every=self._every)
+        self._files[session] = path
+        self._ours.add(path)
+
+    def change(self, path: str | Path | None, sessions: Iterable[DragSession]) -> None:
+        """Other files for all of these, or None for no more of it.  Raises TypeError or ValueError for no path."""
+        self.path = None if path is None else as_path(path)
+        for session in self._files:
+            session.autosave(None)
+        self._files.clear()
+        for session in sessions:
+            self.begin(session)
+
+    def saved(self, path: str | Path) -> None:
+        """An edit of here was saved to a file by hand, which autosaving may go on with."""
+        self._ours.add(as_path(path))
+
+    def newest(self) -> Path | None:
+        """The newest edit of before the kernel was restarted, if there is one."""
+        if self.path is None:
+            return None
+        beside = self.path.parent.glob(f"{_plain(self.path.stem)}*{_plain(self.path.suffix)}")
+        found = [path for path in beside if path.is_file() and path not in self._ours]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    @staticmethod
+    def _names(path: Path) -> Iterable[Path]:
+        return itertools.chain([path], (path.with_stem(f"{path.stem} {n}") for n in itertools.count(2)))
+
+
+def _earlier(path: Path) -> Path:
+    """A name that is free, after the time when a file was written."""
+    written = time.strftime("%Y-%m-%d %H.%M.%S", time.localtime(path.stat().st_mtime))
+    named = path.with_stem(f"{path.stem} of {written}")
+    others = (named.with_stem(f"{named.stem} ({n})") for n in itertools.count(2))
+    return next(free for free in itertools.chain([named], others) if not free.exists())
+
+
+def _plain(text: str) -> str:
+    """For a glob, in which these letters mean something."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

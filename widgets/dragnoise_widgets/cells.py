@@ -1,0 +1,33 @@
+"""A cell that is run again: the studio it made before makes room for the new one."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dragnoise_widgets.studio import DragStudio
+
+_studios: weakref.WeakKeyDictionary[DragStudio, tuple[str, str]] = weakref.WeakKeyDictionary()
+"""By studio, the cell that made it and which run of the cell that was."""
+
+
+def take_over(studio: DragStudio) -> None:
+    """Close what an earlier run of this cell has made; nobody sees it any more, and its session would work on."""
+    cell, run = _here()
+    if cell:
+        for other in [other for other, (c, r) in _studios.items() if c == cell and r != run]:
+            del _studios[other]
+            other.close()
+        _studios[studio] = cell, run
+
+
+def _here() -> tuple[str, str]:
+    """The cell being run and which run that is, "" where the notebook does not say."""
+    try:
+        from IPython import get_ipython
+
+        parent = get_ipython().kernel.get_parent("shell")
+        return str(parent["metadata"].get("cellId", "")), str(parent["header"]["msg_id"])
+    except (ImportError, AttributeError, KeyError, TypeError, LookupError):  # no notebook, or an old kernel
+        return "", ""
