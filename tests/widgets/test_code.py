@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_one_sentence
+from helpers import assert_one_sentence, smooth_picture
 
 import dragnoise
 from dragnoise import DragSession, Model
@@ -200,6 +200,29 @@ def test_without_a_model_it_says_so(session: DragSession, tmp_path: Path) -> Non
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+def test_the_code_is_of_the_iteration_shown(studio: DragStudio, session: DragSession, elsewhere: Path) -> None:
+    studio.step(3)
+    studio.show(1)
+    done = run(studio.code())
+    assert len(done["session"].history) == 2
+    np.testing.assert_array_equal(np.asarray(done["picture"]), np.asarray(studio.image))
+
+
+def test_code_that_was_copied_before_still_finds_its_picture(
+    studio: DragStudio, session: DragSession, elsewhere: Path
+) -> None:
+    studio.step(1)
+    code = studio.code()
+    assert studio.code() == code and len(list((elsewhere / "edit").iterdir())) == 1
+    other = DragSession(session.model, smooth_picture(72, 56, seed=8))
+    other.drags = session.drags
+    studio.session = other
+    studio.step(1)
+    assert "picture 2.png" in studio.code()
+    assert torch.equal(run(code)["session"].bottleneck, session.bottleneck)
+    assert torch.equal(run(studio.code())["session"].bottleneck, other.bottleneck)
 
 
 def test_the_button_shows_the_code(studio: DragStudio, session: DragSession, elsewhere: Path) -> None:

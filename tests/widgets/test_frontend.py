@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dragnoise_widgets.canvas import DragCanvas
 from dragnoise_widgets.frontend import enable_custom_widget_manager
+from dragnoise_widgets.studio import DragStudio
 
 OUTPUT = """
 calls = 0
@@ -40,13 +44,25 @@ def test_a_google_package_that_is_not_colab(google: Path) -> None:
     assert enable_custom_widget_manager() is False
 
 
-def test_in_colab_it_is_switched_on_each_time(google: Path) -> None:
+@pytest.fixture
+def colab(google: Path) -> Any:
+    """Colab's module, which counts its calls."""
     (google / "colab").mkdir(parents=True)
     (google / "colab" / "__init__.py").touch()
     (google / "colab" / "output.py").write_text(OUTPUT, encoding="utf-8")
+    return importlib.import_module("google.colab.output")
+
+
+@pytest.mark.parametrize("make", [DragCanvas, lambda: DragStudio(inline=True)])
+def test_a_canvas_or_a_studio_switches_it_on_by_itself(colab: Any, make: Any) -> None:
+    make().close()
+    assert colab.calls == 1
+
+
+def test_in_colab_it_is_switched_on_each_time(colab: Any) -> None:
     assert enable_custom_widget_manager() is True
     assert enable_custom_widget_manager() is True
-    assert sys.modules["google.colab.output"].calls == 2
+    assert colab.calls == 2
 
 
 def test_all_widgets_take_all_that_they_are_given() -> None:

@@ -62,6 +62,15 @@ def troubled(session: DragSession) -> Iterator[DragStudio]:
 # ---- what they say ----------------------------------------------------------------------------------
 
 
+def test_before_there_is_a_session_nothing_can_be_typed() -> None:
+    studio = DragStudio(inline=True)
+    fields = studio.parameters.fields
+    assert fields["steps"].value == DragConfig().steps and all(field.disabled for field in fields.values())
+    studio.library.example()
+    assert fields["steps"].value == studio.session.config.steps and not any(f.disabled for f in fields.values())
+    studio.close()
+
+
 def test_every_field_of_the_config_has_a_control_and_nothing_else_has(studio: DragStudio) -> None:
     assert sorted(studio.parameters.fields) == sorted(NAMES) == sorted(OTHER)
     assert [meaning.name for meaning in meanings() if not meaning.text] == []

@@ -14,10 +14,22 @@ from PIL import Image
 from dragnoise import DragSession
 from dragnoise_widgets.preview import Preview
 from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.view import View
 
 
 def shown(image: widgets.Image) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(image.value)))
+
+
+@pytest.mark.parametrize("size", [(1000, 3000), (512, 768), (300, 1200), (1600, 900), (64, 64)])
+def test_both_sides_are_as_wide_and_no_larger_than_is_seen(size: tuple[int, int]) -> None:
+    preview, view = Preview(), View.of(size)
+    preview.before = Image.new("RGB", size)
+    preview.show(smooth_picture(*size))
+    assert preview.stage.layout.max_width == f"{view.css[0]}px"
+    for data in (preview.after_image.value, preview.before_image.value):
+        with Image.open(io.BytesIO(data)) as sent:
+            assert sent.size == (size if max(size) <= max(view.canvas) else view.canvas)
 
 
 def test_both_pictures_go_to_the_page_without_loss() -> None:

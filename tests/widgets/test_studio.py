@@ -160,6 +160,35 @@ def test_the_scrubber_shows_an_iteration_and_changes_nothing(studio: DragStudio,
     assert studio.transport.scrubber.value == 4
 
 
+def test_no_such_iteration_to_go_on_from(troubled: DragStudio, session: DragSession) -> None:
+    troubled.step(2)
+    for go in (troubled.go_on, troubled.rewind):
+        with pytest.raises(IndexError, match="99"):
+            go(99)
+    assert len(session.history) == 3
+
+
+def test_a_look_back_gives_way_to_work(threaded: DragStudio, session: DragSession, monkeypatch: Any) -> None:
+    threaded.step(3)
+    assert threaded.wait(WAIT)
+    gate, denoise = threading.Event(), DragSession.denoise
+
+    def slow(self: DragSession) -> Any:
+        for state in denoise(self):
+            yield state
+            gate.wait(WAIT)
+
+    monkeypatch.setattr(DragSession, "denoise", slow)
+    threaded.show(1)
+    assert until(lambda: threaded.runner.status.task == "rendering")
+    threaded.showing.refresh()
+    assert threaded.runner.state == "idle" and not threaded.transport.run.disabled
+    threaded.step()
+    gate.set()
+    assert threaded.wait(WAIT)
+    assert len(session.history) == 5 and threaded.iteration == 4
+
+
 def test_a_picture_is_rendered_once(studio: DragStudio) -> None:
     studio.step(2)
     studio.show(1)
@@ -365,10 +394,82 @@ def test_without_a_model_one_can_look(troubled: DragStudio, session: DragSession
     assert len(opened.history) == 3
 
 
+def test_a_lora_that_is_ticked_is_fitted_before_the_first_iteration(studio: DragStudio, session: DragSession) -> None:
+    studio.transport.lora.value = True
+    studio.transport.lora_steps.value = 2
+    studio.step(1)
+    assert session.lora is not None and len(session.lora.losses) == 2 and len(session.history) == 2
+    lora = session.lora
+    studio.step(1)
+    assert session.lora is lora and len(session.history) == 3
+    studio.library.set_prompt("another")
+    assert "the LoRA was of the other prompt" in studio.transport.line.value
+    assert studio.session.lora is None
+    studio.journal.text.clear()
+
+
 def test_wrong_session() -> None:
     with pytest.raises(TypeError, match="DragSession") as caught:
         DragStudio("picture.png", inline=True)  # type: ignore[arg-type]
     assert_one_sentence(caught.value)
+
+
+# ---- between sessions -------------------------------------------------------------------------------
+
+
+def test_undo_does_not_reach_another_session(studio: DragStudio, session: DragSession) -> None:
+    studio.step(3)
+    studio.branch().result(WAIT)
+    branch = studio.session
+    studio.canvas.drags = [((8, 9), (30, 31))]
+    studio.library.choose(0)
+    assert studio.session is session
+    studio.canvas.undo()
+    assert len(session.history) == 4 and studio.canvas.drags == session.drags
+    assert branch.drags == (Drag((8.0, 9.0), (30.0, 31.0)),)
+
+
+def test_iterations_that_other_drags_put_an_end_to_are_kept(studio: DragStudio, session: DragSession) -> None:
+    studio.step(3)
+    bottleneck = session.bottleneck
+    studio.canvas.selected = 0
+    studio.canvas.nudge(1, 0)
+    assert len(session.history) == 0 and studio.session is session
+    assert "the 3 iterations so far are kept as the branch" in studio.transport.line.value
+    _, kept = studio.library.sessions
+    assert len(kept.history) == 4 and (kept.bottleneck == bottleneck).all() and kept.drags != session.drags
+    studio.canvas.nudge(1, 0)
+    assert len(studio.library.sessions) == 2, "there was nothing to keep"
+    studio.library.choose(1)
+    assert studio.canvas.drags == kept.drags and studio.iteration == 3
+    np.testing.assert_array_equal(pixels(studio.image), pixels(kept.render()))
+
+
+def test_a_picture_put_on_the_canvas_is_a_session_of_its_own(studio: DragStudio, session: DragSession) -> None:
+    for picture in (smooth_picture(40, 64), smooth_picture(72, 56, seed=3)):
+        studio.session = session
+        studio.step(1)
+        done = len(session.history)
+        studio.canvas.image = picture
+        assert studio.session is not session and studio.session.prompt == ""
+        np.testing.assert_array_equal(pixels(studio.session.image), pixels(picture))
+        assert studio.canvas.drags == () and len(session.history) == done
+    studio.journal.text.clear()
+
+
+def test_a_run_that_is_left_is_told_of(threaded: DragStudio, session: DragSession) -> None:
+    threaded.configure(max_iterations=2000)
+    threaded.run()
+    assert until(lambda: threaded.iteration >= 2)
+    other = DragSession(session.model, session.image)
+    threaded.session = other
+    assert "the run of 'main' was ended" in threaded.messages.note
+    done = len(session.history)
+    threaded.session = session
+    threaded.step()
+    assert threaded.wait(WAIT)
+    assert done <= len(session.history) - 1 <= done + 1
+    assert not complaints(threaded)
 
 
 # ---- from nothing -----------------------------------------------------------------------------------
