@@ -209,7 +209,7 @@ def test_scrubbing_back_shows_what_was(notebook: Notebook) -> None:
     for _ in range(2):
         notebook.page.keyboard.press("ArrowLeft")
     notebook.kernel.until(f"studio.iteration == {last - 2}")
-    assert notebook.kernel.ask("len(studio.canvas.trajectory)") == last - 1
+    assert notebook.kernel.ask("len(studio.canvas.trajectory)") == last  # the start, and where each update led
     notebook.kernel.until("studio.preview.caption.value == f'iteration {studio.iteration}'")
     notebook.shoot("4 scrubbed back")
 
@@ -291,7 +291,8 @@ def test_a_narrow_page(browser: Any, tmp_path: Path) -> None:
         studio.screenshot(path=OUT / "9 narrow, all of it.png")
         for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
             plain = f"__import__('numpy').full((128, 128, 3), {grey}, 'uint8')"
-            notebook.kernel.ask(f"str(setattr(studio.canvas, 'image', {plain}))")
+            notebook.kernel.ask(f"str(setattr(studio, 'session', DragSession(model, {plain})))")
+            notebook.kernel.ask(f"str(setattr(studio.canvas, 'drags', [{BY_HAND}]))")
             notebook.page.wait_for_timeout(800)
             for point in BY_HAND:
                 near = notebook.around(point, 6)

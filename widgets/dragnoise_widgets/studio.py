@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -219,6 +220,8 @@ class DragStudio(widgets.VBox):
 
         Everything on the page goes with it.
         """
+        if sys.is_finalizing():  # the interpreter takes everything along
+            return
         if getattr(self, "_ends", None):
             self._leave()
         for widget in _all_below(self) - {self}:
