@@ -54,7 +54,8 @@ class Preview(widgets.VBox):
         )
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
-        super().__init__([controls, self.stage, self.caption, style], layout={"width": "100%", "overflow": "hidden"})
+        super().__init__([controls, self.stage, self.caption, style], layout={"width": "auto", "overflow": "hidden"})
+        self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
 
     @property
     def before(self) -> Image.Image | None:

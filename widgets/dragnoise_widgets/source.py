@@ -18,7 +18,7 @@ ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 def example(model: Model) -> DragSession:
     """A scene of the embedded world with a drag on it."""
-    case = drag_cases("sun", 4, seed=20_000_000)[1]
+    case = drag_cases("sun", 8, seed=20_000_000)[7]
     session = DragSession(model, render(case.scene), prompt=caption(case.scene))
     session.drags = case.drags
     session.mask = case.mask

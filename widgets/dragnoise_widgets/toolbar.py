@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from dragnoise_widgets.edits import Sketch
 from dragnoise_widgets.masks import Mask, mask_png
 
-NARROW = "38px"
+NARROW = "32px"
 
 
 class Toolbar(widgets.HBox):
@@ -26,7 +26,7 @@ class Toolbar(widgets.HBox):
             options=[(f"{name}\u2002", name.lower()) for name in ("Drag", "Paint", "Erase")],
             icons=["location-arrow", "paint-brush", "eraser"],
             tooltips=["Pull arrows, move points", "Paint where the picture may change", "Take paint away"],
-            style={"button_width": "80px"},
+            style={"button_width": "70px"},
             layout={"width": "auto"},
         )
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])
@@ -46,6 +46,7 @@ class Toolbar(widgets.HBox):
         self._saved: Mask | None = None
         self.save = widgets.HTML(layout={"margin": "0"})
         self.load.observe(lambda _: self._loaded(actions["load_mask"]), "value")
+        self.tool.add_class("dragnoise-tools")
         self.load.add_class("dragnoise-upload")
         self.brush.add_class("dragnoise-brush")
         styles = widgets.HTML(_STYLES, layout={"width": "8px", "margin": "0"})
@@ -89,6 +90,7 @@ def uploaded(upload: widgets.FileUpload) -> bytes | None:
 
 # A file upload counts its files beside the icon, a readout is wide, and a link in HTML stands a little high.
 _STYLES = f"""<style>
+.dragnoise-tools button {{ padding: 0 4px }}
 .dragnoise-upload {{ font-size: 0 }}
 .dragnoise-upload i {{ font-size: 14px; line-height: 28px; vertical-align: top }}
 .dragnoise-brush .widget-readout {{ min-width: 30px }}
