@@ -45,10 +45,10 @@ def browser() -> Iterator[Any]:
 class Notebook:
     """Notebook 01 on a page, and its kernel."""
 
-    def __init__(self, lab: Any, browser: Any, *, width: int, height: int) -> None:
+    def __init__(self, lab: Any, browser: Any, *, width: int, height: int, **page: Any) -> None:
         OUT.mkdir(exist_ok=True)
         self.complaints: list[str] = []
-        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page = browser.new_page(viewport={"width": width, "height": height}, **page)
         self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
@@ -79,7 +79,7 @@ class Notebook:
         """The page as it is, with the studio's tools at its top."""
         self.page.locator(".dragnoise-studio").first.evaluate("e => e.scrollIntoView()")
         self.page.wait_for_timeout(400)
-        self.page.screenshot(path=OUT / f"{name}.png")
+        self.page.screenshot(path=OUT / f"{name}.png", scale="css")
 
     def on_page(self, point: tuple[float, float]) -> tuple[float, float]:
         """Image pixels -> where that is on the page."""
@@ -98,6 +98,19 @@ class Notebook:
         mouse.down()
         mouse.move(*self.on_page(end), steps=12)
         mouse.up()
+
+    def pull_by_finger(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The same by touch."""
+        self.canvas.scroll_into_view_if_needed()
+        finger = self.page.context.new_cdp_session(self.page)
+        for kind, share in [("touchStart", 0.0), *(("touchMove", i / 8) for i in range(1, 9)), ("touchEnd", 1.0)]:
+            x, y = self.on_page((start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])))
+            finger.send(
+                "Input.dispatchTouchEvent",
+                {"type": kind, "touchPoints": [] if kind == "touchEnd" else [{"x": x, "y": y}]},
+            )
+            self.page.wait_for_timeout(30)
+        finger.detach()
 
     def pixels(self) -> np.ndarray:
         """What is drawn on the canvas, (h, w, 4) uint8."""
@@ -296,16 +309,21 @@ def test_the_browser_has_nothing_to_complain_of(notebook: Notebook) -> None:
     assert not notebook.complaints
 
 
-def test_a_narrow_page(browser: Any, tmp_path: Path) -> None:
+def test_a_narrow_and_dense_page_with_touch(browser: Any, tmp_path: Path) -> None:
     with Lab(tmp_path) as lab:
-        notebook = Notebook(lab, browser, width=900, height=800)
+        notebook = Notebook(lab, browser, width=900, height=800, device_scale_factor=2, has_touch=True)
         notebook.pull(*BY_HAND)
         drags = notebook.kernel.until("[[list(d.anchor), list(d.objective)] for d in studio.session.drags]")
         np.testing.assert_allclose(drags, [BY_HAND], atol=0.4)
+        notebook.pull_by_finger((100.0, 90.0), (80.0, 100.0))
+        notebook.kernel.until("len(studio.session.drags) == 2")
+        drags = notebook.kernel.ask("[[list(d.anchor), list(d.objective)] for d in studio.session.drags]")
+        np.testing.assert_allclose(drags, [BY_HAND, ((100.0, 90.0), (80.0, 100.0))], atol=0.4)
+        notebook.kernel.ask("str(studio.canvas.undo())")
         studio = notebook.page.locator(".dragnoise-studio").first
         assert studio.evaluate("e => e.scrollWidth - e.clientWidth") <= 1, "nothing sticks out"
         notebook.shoot("9 narrow")
-        studio.screenshot(path=OUT / "9 narrow, all of it.png")
+        studio.screenshot(path=OUT / "9 narrow, all of it.png", scale="css")
         for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
             plain = f"__import__('numpy').full((128, 128, 3), {grey}, 'uint8')"
             notebook.kernel.ask(f"str(setattr(studio, 'session', DragSession(model, {plain})))")
