@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -535,7 +537,7 @@ def test_another_prompt_keeps_the_drags_and_loses_nothing(studio: DragStudio, se
 
 def test_another_model(studio: DragStudio, session: DragSession, small: Model, monkeypatch: Any) -> None:
     other = Model(small.pipeline, name="another")
-    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: {"another": other}[name])
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name, **how: {"another": other}[name])
     studio.library.source.model.value = "another"
     studio.library.source.load.click()
     assert studio.session.model is other
@@ -544,8 +546,51 @@ def test_another_model(studio: DragStudio, session: DragSession, small: Model, m
     assert "loading" not in studio.transport.line.value
 
 
+def test_a_model_is_loaded_as_it_was_asked_for_and_goes_with_its_last_session(
+    studio: DragStudio, session: DragSession, small: Model, monkeypatch: Any
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, **how: Any) -> Model:
+        asked.append(how)
+        return Model(small.pipeline, name=name)
+
+    monkeypatch.setattr("dragnoise_widgets.library.load_model", load)
+    source = studio.library.source
+    source.model.value, source.dtype.value, source.memory.value = "another", "bfloat16", "low"
+    source.load.click()
+    assert asked == [{"dtype": "bfloat16", "memory": "low"}]
+    source.load.click()
+    assert len(asked) == 1, "it is there already"
+    gone = weakref.ref(studio.session.model)
+    studio.library.choose(0)
+    studio.library.forget(2)
+    studio.library.forget(1)
+    source.model.value = "a third"
+    source.load.click()
+    gc.collect()
+    assert len(asked) == 2 and gone() is None
+    studio.journal.text.clear()
+
+
+def test_a_branch_can_be_let_go(troubled: DragStudio, session: DragSession, tmp_path: Path) -> None:
+    keeping = troubled.library.keeping
+    assert keeping.forget.disabled
+    with pytest.raises(ValueError, match="the only session"):
+        troubled.library.forget(0)
+    troubled.library.set_autosave(tmp_path / "auto.drag")
+    troubled.step(2)
+    troubled.branch().result(WAIT)
+    branch = weakref.ref(troubled.session)
+    assert not keeping.forget.disabled
+    keeping.forget.click()
+    assert troubled.session is session and troubled.library.sessions == (session,) and keeping.forget.disabled
+    gc.collect()
+    assert branch() is None and len(session.history) == 3
+
+
 def test_a_model_that_cannot_be_loaded(troubled: DragStudio, session: DragSession, monkeypatch: Any) -> None:
-    def fail(name: str) -> Model:
+    def fail(name: str, **how: Any) -> Model:
         raise OSError(f"there is no model {name!r}.")
 
     monkeypatch.setattr("dragnoise_widgets.library.load_model", fail)

@@ -45,6 +45,11 @@ class Autosaves:
         for session in sessions:
             self.begin(session)
 
+    def end(self, session: DragSession) -> None:
+        """A session saves itself no more; its file stays."""
+        if self._files.pop(session, None) is not None:
+            session.autosave(None)
+
     def saved(self, path: str | Path) -> None:
         """An edit of here was saved to a file by hand, which autosaving may go on with."""
         self._ours.add(as_path(path))

@@ -14,8 +14,8 @@ NOTHING = "nothing"
 class Keeping(widgets.VBox):
     """Which branch is shown, which one it is compared with, and a file.
 
-    actions: what they do, by name: choose(index), compare(index or None), save(path), open(path),
-    autosave(path or None).
+    actions: what they do, by name: choose(index), forget(index), compare(index or None), save(path),
+    open(path), autosave(path or None).
     """
 
     def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
@@ -24,6 +24,10 @@ class Keeping(widgets.VBox):
         style = {"description_width": "initial"}
         self.branch = widgets.Dropdown(description="show", layout={"width": "260px"}, style=style)
         self.branch.observe(self._chosen, "value")
+        self.forget = widgets.Button(
+            icon="trash", tooltip="Let go of the branch shown; what is not saved is lost", layout={"width": "34px"}
+        )
+        self.forget.on_click(lambda _: self._actions["forget"](self.branch.value))
         self.other = widgets.Dropdown(
             options=[(NOTHING, -1)], value=-1, description="compare with", layout={"width": "300px"}, style=style
         )
@@ -42,7 +46,7 @@ class Keeping(widgets.VBox):
         super().__init__(
             [
                 self.found,
-                widgets.HBox([self.branch, self.other], layout=ROW),
+                widgets.HBox([self.branch, self.forget, self.other], layout=ROW),
                 widgets.HBox([self.path, self.save_button, self.open_button, self.autosave], layout=ROW),
             ]
         )
@@ -50,6 +54,7 @@ class Keeping(widgets.VBox):
     def show(self, names: Sequence[str], chosen: int, other: int | None) -> None:
         """Show these branches; `other` is compared with the chosen one."""
         options = [(name, i) for i, name in enumerate(names)]
+        self.forget.disabled = len(options) < 2
         self._busy = True
         try:
             if list(self.branch.options) != options:

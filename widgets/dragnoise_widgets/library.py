@@ -34,7 +34,7 @@ class Library:
         self._sessions: list[DragSession] = []
         self._albums: list[Album] = []
         self._compared: DragSession | None = None
-        self._models: dict[str, Model] = {}
+        self._loaded: dict[str, Model] = {}  # by how it was asked for
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *arguments: studio.messages.guarded(action, *arguments)
@@ -47,7 +47,8 @@ class Library:
         )  # fmt: skip
         self.keeping = Keeping(
             {
-                "choose": by_hand(self.choose), "compare": by_hand(self.compare), "save": by_hand(self.save),
+                "choose": by_hand(self.choose), "forget": by_hand(self.forget),
+                "compare": by_hand(self.compare), "save": by_hand(self.save),
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
         )  # fmt: skip
@@ -72,6 +73,20 @@ class Library:
     def choose(self, index: int) -> None:
         """Show the session of this number."""
         self._studio.session = self._sessions[index]
+
+    def forget(self, index: int) -> None:
+        """Let go of the session of this number, which nobody can go back to then.  ValueError for the only one."""
+        if len(self._sessions) < 2:
+            raise ValueError("this is the only session; upload a picture or branch before it can go.")
+        gone = self._sessions[index]
+        if self._studio.session is gone:
+            self._studio.session = self._sessions[index - 1 if index else 1]
+        if self._compared is gone:
+            self._compared = None
+        index = self._index(gone)
+        del self._sessions[index], self._albums[index]
+        self._autosaves.end(gone)
+        self._studio.showing.refresh()
 
     def compare(self, index: int | None) -> None:
         """Compare the one shown with another one, None with nothing."""
@@ -146,13 +161,13 @@ class Library:
             if worn:
                 self._studio.messages.tell("the LoRA was of the other prompt; Prepare fits one of this")
 
-    def set_model(self, name: str) -> None:
-        """The same picture with another model, beside the one shown."""
+    def set_model(self, name: str, dtype: str | None = None, memory: str = "normal") -> None:
+        """The same picture with another model, beside the one shown.  dtype, memory: as `load_model` has them."""
         if not name:
             raise ValueError("there is no model named; give a hub id, a folder, a .safetensors file, or toyland.")
 
         def make() -> DragSession | None:
-            model = self._load(name)
+            model = self._load(name, **_asked(dtype=dtype, memory=memory))
             return source.with_changes(self._studio.session, model=model) if self._sessions else None
 
         self._later(f"loading {name}", make)
@@ -227,17 +242,26 @@ class Library:
             return session.model
         return self._load(self.source.model.value.strip() or "toyland")
 
-    def _load(self, name: str) -> Model:
-        """A model by name, each loaded once."""
-        for session in self._sessions:
-            if session.model is not None and session.model.name == name:
-                return session.model
-        if name not in self._models:
-            self._models[name] = load_model(name)
-        return self._models[name]
+    def _load(self, name: str, **how: Any) -> Model:
+        """A model, loaded once as long as a session has it: those that none has make room for another."""
+        if not how:
+            for session in self._sessions:
+                if session.model is not None and session.model.name == name:
+                    return session.model
+        key = f"{name} {sorted(how.items())}"
+        if key not in self._loaded:
+            used = [session.model for session in self._sessions]
+            self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
+            self._loaded[key] = load_model(name, **how)
+        return self._loaded[key]
 
     def _index(self, session: DragSession) -> int:
         return next(i for i, known in enumerate(self._sessions) if known is session)
+
+
+def _asked(*, dtype: str | None, memory: str) -> dict[str, str]:
+    """Arguments of `load_model`, without those that are the usual ones."""
+    return ({} if dtype is None else {"dtype": dtype}) | ({} if memory == "normal" else {"memory": memory})
 
 
 def _distinct(names: list[str]) -> list[str]:

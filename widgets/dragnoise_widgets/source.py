@@ -51,7 +51,7 @@ def with_changes(session: DragSession, *, model: Model | None = None, prompt: st
 class Source(widgets.VBox):
     """Upload, example, prompt and model.
 
-    actions: what they do, by name: picture(bytes), example(), prompt(text), model(name).
+    actions: what they do, by name: picture(bytes), example(), prompt(text), model(name, dtype, memory).
     """
 
     def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
@@ -78,11 +78,18 @@ class Source(widgets.VBox):
         self.load = widgets.Button(
             description="Load", icon="folder-open-o", tooltip="Load this model", layout={"width": "84px"}
         )
-        self.load.on_click(lambda _: actions["model"](self.model.value.strip()))
+        self.dtype = widgets.Dropdown(
+            options=[("numbers as usual", None), *((name, name) for name in ("float32", "bfloat16", "float16"))],
+            layout={"width": "140px"},
+        )
+        self.memory = widgets.Dropdown(
+            options=[("usual memory", "normal"), ("low memory, slower", "low")], layout={"width": "150px"}
+        )
+        self.load.on_click(lambda _: actions["model"](self.model.value.strip(), self.dtype.value, self.memory.value))
         super().__init__(
             [
                 widgets.HBox([self.upload, self.example, self.prompt], layout=ROW),
-                widgets.HBox([self.model, self.load], layout={**ROW, "max_width": "640px"}),
+                widgets.HBox([self.model, self.dtype, self.memory, self.load], layout={**ROW, "max_width": "860px"}),
             ]
         )
 
