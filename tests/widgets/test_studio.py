@@ -508,6 +508,14 @@ def test_example(empty: DragStudio) -> None:
     assert empty.session.prompt == empty.library.source.prompt.value != ""
 
 
+def test_there_is_nothing_to_draw_on_before_there_is_a_picture(empty: DragStudio) -> None:
+    parts = (empty.stage, empty.canvas.table)
+    assert [part.layout.display for part in parts] == ["none", "none"]
+    assert "Upload a picture" in empty.transport.line.value
+    empty.library.example()
+    assert [part.layout.display for part in parts] == ["", ""]
+
+
 def test_upload(empty: DragStudio) -> None:
     empty.library.source.prompt.value = "a red fox"
     picture = smooth_picture(90, 64)

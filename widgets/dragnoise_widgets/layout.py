@@ -21,14 +21,11 @@ def arranged(studio: DragStudio, *, folded: bool) -> list[widgets.Widget]:
     """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
     column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
     studio.canvas.children = [studio.canvas.column]  # its table goes below the transport, which is used more often
-    stage = widgets.HBox(
-        [widgets.VBox([studio.canvas], layout=column), widgets.VBox([studio.preview], layout=column)],
-        layout={"flex_flow": "row wrap", "align_items": "flex-start"},
-    )
+    studio.stage.children = [widgets.VBox([part], layout=column) for part in (studio.canvas, studio.preview)]
     return [
         widgets.HTML(STYLE, layout={"display": "none"}),
         _fold("Picture, prompt, model", studio.library.source, folded=folded),
-        stage,
+        studio.stage,
         studio.transport,
         studio.canvas.table,
         _fold("Inspector", studio.inspector, unfolded=studio.showing.refresh),

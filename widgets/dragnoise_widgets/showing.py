@@ -81,6 +81,8 @@ class Showing:
         drags = () if session is None else session.drags
         studio.transport.show(status, history, k, ready=session is not None, drags=len(drags))
         studio.library.show()
+        for part in (studio.stage, studio.canvas.table):
+            part.layout.display = "none" if session is None else ""
         if session is None:
             self._say(status)
             return

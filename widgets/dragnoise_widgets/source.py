@@ -79,7 +79,7 @@ class Source(widgets.VBox):
             description="Load", icon="folder-open-o", tooltip="Load this model", layout={"width": "84px"}
         )
         self.dtype = widgets.Dropdown(
-            options=[("numbers as usual", None), *((name, name) for name in ("float32", "bfloat16", "float16"))],
+            options=[("usual precision", None), *((name, name) for name in ("float32", "bfloat16", "float16"))],
             layout={"width": "140px"},
         )
         self.memory = widgets.Dropdown(

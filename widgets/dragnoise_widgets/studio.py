@@ -66,6 +66,7 @@ class DragStudio(widgets.VBox):
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
         self.preview = Preview()
+        self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._set_preview), "value")
         self.parameters = Parameters(self._typed, partial(guarded, self._preset))
         self.stops = Stops(partial(guarded, self._set_stops))

@@ -46,14 +46,14 @@ class Toolbar(widgets.HBox):
         self._saved: Mask | None = None
         self.save = widgets.HTML(layout={"margin": "0"})
         self.load.observe(lambda _: self._loaded(actions["load_mask"]), "value")
-        self.tool.add_class("dragnoise-tools")
         self.load.add_class("dragnoise-upload")
         self.brush.add_class("dragnoise-brush")
         styles = widgets.HTML(_STYLES, layout={"width": "8px", "margin": "0"})
         row = {"flex_flow": "row wrap", "align_items": "center"}
         mask_tools = [self.brush, self.opacity, self.invert, self.clear, self.load, self.save]
-        self.mask_row = widgets.HBox(mask_tools, layout=row)
+        self.mask_row = widgets.HBox(mask_tools, layout=row).add_class("dragnoise-tools")
         super().__init__([self.tool, styles, self.undo, self.redo, self.delete], layout=row)
+        self.add_class("dragnoise-tools")
 
     def show(self, sketch: Sketch, *, view_only: bool) -> None:
         """Grey out what would do nothing."""
@@ -91,6 +91,7 @@ def uploaded(upload: widgets.FileUpload) -> bytes | None:
 # A file upload counts its files beside the icon, a readout is wide, and a link in HTML stands a little high.
 _STYLES = f"""<style>
 .dragnoise-tools button {{ padding: 0 4px }}
+.dragnoise-tools .dragnoise-save {{ padding: 0 }}
 .dragnoise-upload {{ font-size: 0 }}
 .dragnoise-upload i {{ font-size: 14px; line-height: 28px; vertical-align: top }}
 .dragnoise-brush .widget-readout {{ min-width: 30px }}
