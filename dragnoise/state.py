@@ -49,10 +49,20 @@ class State:
 
     def require_fit(self, model: Model) -> None:
         """Raise ValueError, naming both shapes, unless this state can go on with the model."""
+        if self.trajectory:
+            self._require_shapes(model)
         if self.lora is not None:
             self.lora.require_fit(model)
-        if not self.trajectory:
-            return
+
+    def on(self, device: torch.device) -> State:
+        """The same with the LoRA and the trajectory on a device."""
+        lora = self.lora
+        if lora is not None:
+            tensors, numbers = pack(lora)
+            lora = unpack({name: tensor.to(device) for name, tensor in tensors.items()}, numbers)
+        return dataclasses.replace(self, lora=lora, trajectory=tuple(z.to(device) for z in self.trajectory))
+
+    def _require_shapes(self, model: Model) -> None:
         mine = Frame.of(self.image.size, self.config, native=model.native, multiple=model.factor)
         if mine != self.frame:
             raise self._mismatch(model, "pictures are {}x{} pixels".format(*self.frame.working), mine.working)
@@ -66,14 +76,6 @@ class State:
         for snapshot in self.history:
             if snapshot.is_whole and (shape := tuple(snapshot.bottleneck.shape)) != made:
                 raise self._mismatch(model, f"bottlenecks have shape {shape}", made)
-
-    def on(self, device: torch.device) -> State:
-        """The same with the LoRA and the trajectory on a device."""
-        lora = self.lora
-        if lora is not None:
-            tensors, numbers = pack(lora)
-            lora = unpack({name: tensor.to(device) for name, tensor in tensors.items()}, numbers)
-        return dataclasses.replace(self, lora=lora, trajectory=tuple(z.to(device) for z in self.trajectory))
 
     def _mismatch(self, model: Model, what: str, its: tuple[int, ...]) -> ValueError:
         by = f", {self.model_name!r}" if self.model_name else ""

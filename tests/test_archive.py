@@ -25,13 +25,18 @@ from PIL import Image
 
 from dragnoise import DragSession, Model
 from dragnoise.archive import ArchiveError
+from dragnoise.archive.layout import LARGEST
+from dragnoise.lora.files import pack
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
 
 
 @pytest.fixture(scope="module")
 def saved(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A session of four iterations, one of them thinned, with everything but a LoRA."""
-    session = quick_session(small, 2)
+    """A session of four iterations, one of them thinned, with a LoRA whose fit could go on."""
+    session = quick_session(small)
+    next(session.fit_lora(2, rank=1, batch_size=1))
+    session.step()
+    session.step()
     session.config = session.config.replace(lr=0.05)
     session.mask = None
     session.step()
@@ -47,6 +52,11 @@ def assert_same(one: DragSession, other: DragSession) -> None:
     np.testing.assert_array_equal(one.mask, other.mask)
     assert len(one.trajectory) == len(other.trajectory)
     assert all(torch.equal(a, b) for a, b in zip(one.trajectory, other.trajectory, strict=True))
+    assert (one.lora is None) == (other.lora is None)
+    if one.lora is not None and other.lora is not None:
+        (mine, numbers), (its, others) = pack(one.lora), pack(other.lora)
+        assert numbers == others and mine.keys() == its.keys()
+        assert all(torch.equal(mine[name], its[name]) for name in its)
     assert_same_snapshots(one.history, other.history)
     assert [s.is_whole for s in one.history] == [s.is_whole for s in other.history]
     assert [s.seconds for s in one.history] == [s.seconds for s in other.history]
@@ -393,7 +403,7 @@ def test_autosave(small: Model, tmp_path: Path) -> None:
 
 
 def test_autosave_never_stops_the_edit(small: Model, tmp_path: Path) -> None:
-    session = quick_session(small, 1, autosave=tmp_path, every=1) if False else quick_session(small, 1)
+    session = quick_session(small, 1)
     session.autosave(tmp_path, every=1)  # a folder cannot be written
     with pytest.warns(RuntimeWarning, match=r"the edit goes on.*folder"):
         session.step()
@@ -473,6 +483,12 @@ def png(width: int, height: int, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
+def grey_png(width: int, height: int, value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def huge_png(data: bytes) -> bytes:
     """The same data, said to be 2**30 pixels wide and high."""
     header = bytearray(data)
@@ -548,7 +564,23 @@ HOSTILE: dict[str, tuple[tuple[str, Callable[[bytes], bytes | None]], str]] = {
     "a way out": (("../../outside.txt", lambda _: b"x"), "../../outside.txt"),
     "an absolute name": (("/etc/passwd", lambda _: b"x"), "/etc/passwd"),
     "a pickle": (("history.pkl", lambda _: b"cos\nsystem\n(S'true'\ntR."), "history.pkl"),
+    "a black mask": (("masks/0.png", lambda _: grey_png(50, 40, 0)), "empty"),
+    "a mask of nobody": (told("masks", value=2), "masks/1.png"),
     "a LoRA that is none": (told("lora", value={"scales": {}}), "lora"),
+    "no LoRA": (("lora.safetensors", lambda _: None), "lora.safetensors"),
+    "a LoRA's numbers alone": (told("lora", value=None), "lora.safetensors"),
+    "a LoRA's fit without losses": (told("lora", "losses", value=[]), "losses"),
+    "a LoRA's fit of nothing": (told("lora", "key", value=None), "key"),
+    **{
+        f"a loss scale of {value!r}": (told("lora", "loss_scale", value=value), "loss_scale")
+        for value in (0.0, -1.0, 0.5, 2.0**17, 10**400, "1", None, True, [1.0])
+    },
+    "a loss scale that is no number": (
+        ("session.json", lambda d: d.replace(b'"loss_scale": 1.0', b'"loss_scale": NaN')), "NaN",
+    ),
+    "a loss scale beyond a float": (
+        ("session.json", lambda d: d.replace(b'"loss_scale": 1.0', b'"loss_scale": 1e999')), "loss_scale",
+    ),
 }  # fmt: skip
 
 
@@ -594,6 +626,42 @@ def test_a_bomb_by_declared_size(saved: Path, tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match="larger than the file"):
         DragSession.open(path)
+
+
+def second_mask(saved: Path, to: Path, name: str = "masks/1.png") -> Path:
+    """A copy with one mask more, that an iteration may have or not."""
+    return change(
+        change(saved, to.with_suffix(".one"), name, lambda _: grey_png(50, 40, 255)), to, *told("masks", value=2)
+    )
+
+
+def test_a_mask_that_nobody_has_is_refused(saved: Path, tmp_path: Path) -> None:
+    path = second_mask(saved, tmp_path / "masks.drag")
+    with pytest.raises(ArchiveError) as caught:
+        DragSession.open(path)
+    assert_one_sentence(caught.value, "masks/1.png")
+    used = change(path, tmp_path / "used.drag", *told("history", 3, "mask", value=1))
+    assert DragSession.open(used).history[3].mask.all()  # type: ignore[union-attr]
+
+
+def test_more_masks_than_memory_has_are_refused_before_one_is_decoded(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = change(second_mask(saved, tmp_path / "a.drag"), tmp_path / "masks.drag", *told("mask", value=1))
+    monkeypatch.setitem(LARGEST, "masks", 2 * 50 * 40)
+    session = DragSession.open(path)
+    assert len(session.history) == 5
+    monkeypatch.setitem(LARGEST, "masks", 2 * 50 * 40 - 1)
+    with pytest.raises(ValueError) as unsaved:
+        session.save(tmp_path / "again.drag")
+    assert_one_sentence(unsaved.value, "2 masks", "rewind")
+    decoded: list[int] = []
+    frombytes = Image.frombytes
+    monkeypatch.setattr(Image, "frombytes", lambda mode, *given: (decoded.append(mode), frombytes(mode, *given))[1])
+    with pytest.raises(ArchiveError) as caught:
+        DragSession.open(path)
+    assert_one_sentence(caught.value, "2 masks of 50x40 pixels")
+    assert decoded == ["RGB"]
 
 
 @settings(max_examples=300)

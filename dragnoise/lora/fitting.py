@@ -20,13 +20,10 @@ from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
 from dragnoise.given import as_float, as_integer, shown
-from dragnoise.lora.adapters import TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
+from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.cache import LoraCache
 from dragnoise.model import Model
 from dragnoise.rescue import rescue
-
-HALF_SCALE = 2.0**16
-"""Where the loss scale begins in float16, whose gradients would vanish otherwise."""
 
 
 @dataclass(frozen=True)
