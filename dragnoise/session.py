@@ -304,7 +304,7 @@ class DragSession(WearsLora, Branches, Saves):
             if self.inverted and self._drags:
                 self._begin()
             if self.inverted:
-                self._save_if_due()
+                self._save_if_due(0, last=True)
             yield state
 
     @guarded
@@ -388,7 +388,7 @@ class DragSession(WearsLora, Branches, Saves):
         status = self._status_after(snapshot)
         done = dataclasses.replace(snapshot, status=status, seconds=time.perf_counter() - started)
         self._history = before.then(done).within(self._history_limit)
-        self._save_if_due()
+        self._save_if_due(done.iteration, last=status != "running")
         return done
 
     def _status_after(self, snapshot: Snapshot) -> Status:

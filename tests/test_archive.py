@@ -410,6 +410,41 @@ def test_autosave_never_stops_the_edit(small: Model, tmp_path: Path) -> None:
     assert len(session.history) == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "memory is used up"), (torch.cuda.OutOfMemoryError("CUDA out of memory"), "memory is used up"),
+        (RuntimeError("no such luck."), "no such luck"), (ValueError("too large."), "too large"),
+    ],
+)  # fmt: skip
+def test_autosave_never_stops_the_edit_whatever_fails(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    session = quick_session(small, 1, autosave=tmp_path / "edit.drag", every=1)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.warns(RuntimeWarning, match=f"the edit goes on: .*{said}"):
+        assert session.step().iteration == 2
+    with pytest.warns(RuntimeWarning, match="the edit goes on"):
+        assert len(list(session.fit_lora(1, rank=1, batch_size=1))) == 1
+    assert session.lora is not None and session.lora.steps == 1
+
+
+def test_autosave_keeps_a_fit(small: Model, tmp_path: Path) -> None:
+    path = tmp_path / "edit.drag"
+    session = quick_session(small, autosave=path, every=2)
+    kept = []
+    for _ in session.fit_lora(5, rank=1, batch_size=1):
+        lora = DragSession.open(path).lora if path.exists() else None
+        kept.append(lora.steps if lora else 0)
+    assert kept == [0, 2, 2, 4, 5]
+    going_on = DragSession.open(path, small)
+    assert [s.step for s in going_on.fit_lora(6, rank=1, batch_size=1)] == [6]
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, "2", None, True])
 def test_autosave_wants_a_number(small: Model, tmp_path: Path, every: Any) -> None:
     session = quick_session(small)

@@ -13,6 +13,7 @@ from dragnoise.archive import container
 from dragnoise.given import as_integer, as_path
 from dragnoise.history import History
 from dragnoise.model import Model
+from dragnoise.rescue import is_out_of_memory
 from dragnoise.state import State
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Saves:
         return session
 
     def autosave(self, path: str | Path | None, *, every: int = 10) -> None:
-        """Save to a file from now on: after each `every`-th iteration, the last one, and the inversion.
+        """Save to a file from now on: after each `every`-th iteration or step of a LoRA's fit, the last one of either,
+        and the inversion.
 
         None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
@@ -67,16 +69,17 @@ class Saves:
         every = as_integer("every", every, 1)
         self._autosave = None if path is None else (as_path(path), every)
 
-    def _save_if_due(self) -> None:
+    def _save_if_due(self, done: int, *, last: bool) -> None:
+        """Save after so many iterations or steps; `last` ones are always saved."""
         if self._autosave is None:
             return
         path, every = self._autosave
-        last = self._history[-1] if self._history else None
-        if last is None or last.iteration % every == 0 or last.status != "running":
+        if last or done % every == 0:
             try:
                 self.save(path)
-            except (OSError, ValueError) as error:
-                warnings.warn(f"autosave did not work, and the edit goes on: {error}", RuntimeWarning, stacklevel=3)
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's memory is a RuntimeError
+                reason = "the memory is used up." if is_out_of_memory(error) else error
+                warnings.warn(f"autosave did not work, and the edit goes on: {reason}", RuntimeWarning, stacklevel=3)
 
     def _anchors_if_possible(self) -> np.ndarray | None:
         """Where the anchors are now; nothing that goes wrong with a forward shall keep anyone from saving."""
