@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dragnoise import DragSession, Model
-from dragnoise.archive import ArchiveError
+from dragnoise.archive import ArchiveError, aside
 from dragnoise.archive.layout import LARGEST
 from dragnoise.lora.files import pack
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
@@ -367,6 +368,35 @@ def test_links_and_strange_names(small: Model, tmp_path: Path) -> None:
     (real.parent / f".{real.name}.0123.part").write_bytes(b"of a killed writer")
     session.save(real)
     assert list(real.parent.iterdir()) == [real]
+
+
+@pytest.mark.skipif(aside.fcntl is None, reason="this system has no such locks")
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL])
+def test_without_locks_what_is_a_day_old_is_swept(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(aside.fcntl, "flock", flock)
+    path, old, young = (tmp_path / name for name in ("edit.drag", ".edit.drag.01.part", ".edit.drag.02.part"))
+    for part, age in ((old, 25), (young, 23)):
+        part.write_bytes(b"of a writer")
+        os.utime(part, (time.time() - age * 3600,) * 2)
+    quick_session(small).save(path)
+    assert sorted(tmp_path.iterdir()) == [young, path]
+
+
+@pytest.mark.skipif(aside.fcntl is None, reason="this system has no such locks")
+def test_what_is_being_written_is_not_swept_however_old(small: Model, tmp_path: Path) -> None:
+    path, part = tmp_path / "edit.drag", tmp_path / ".edit.drag.01.part"
+    with part.open("wb") as writer:
+        aside.fcntl.flock(writer, aside.fcntl.LOCK_EX)
+        os.utime(part, (0, 0))
+        quick_session(small).save(path)
+        assert sorted(tmp_path.iterdir()) == [part, path]
+    quick_session(small).save(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("path", [3, None, b"edit.drag", "", "a\0b", "."])

@@ -167,6 +167,7 @@ CONFIG: dict[str, Of] = {
     "latent_noise": number(0.0, 0), "propagation": word("replace", "delta"), "inversion": word("source", "target"),
     "resize": word("longer", "shorter", "never"), "convention": word("paper", "released"),
 }  # fmt: skip
+KEY = Of("0123", lambda v: isinstance(v, str) and v in ("x", "nan"), ("../x", "..", ".", "a/b", "a\\b", "é", "y" * 201))
 FIT = {
     "steps": whole(1, 1), "rank": whole(1, 1), "lr": number(1e-4, 0, strict=True), "batch_size": whole(1, 1),
     "seed": whole(0, 0), "cache": Of(None, lambda v: v is None or is_path(v)),
@@ -254,6 +255,14 @@ ENTRIES: dict[str, Entry] = {
     "LoraCache": Entry(
         lambda w, folder, limit: LoraCache(folder, limit=limit),
         {"folder": Of("x", is_path), "limit": Of(1e9, lambda v: is_positive(v))},
+    ),
+    "cache.get": Entry(
+        lambda w, key, model: LoraCache(".").get(key, w.model if model is None else model),
+        {"key": KEY, "model": Of(None, lambda v: v is None)},
+    ),
+    "cache.put": Entry(
+        lambda w, key, lora: LoraCache(".").put(key, w.dressed.lora if lora is None else lora),
+        {"key": KEY, "lora": Of(None, lambda v: v is None)},
     ),
     "Lora": Entry(
         lambda w, adapters, weight: Lora(adapters, weight),

@@ -36,8 +36,10 @@ def save(lora: Lora, path: str | Path) -> Path:
 
     path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
     holds the LoRA at full weight, float32.  It is written aside and renamed, so that nothing is ever
-    half a file.  Raises OSError when it cannot be written.
+    half a file.  Raises OSError when it cannot be written, and TypeError for what is no `Lora`.
     """
+    if not isinstance(lora, Lora):
+        raise TypeError(f"what is saved must be a Lora, not {shown(lora)}; session.fit_lora() makes one.")
     path = _file(path)
     tensors = {}
     for name, adapter in lora.adapters.items():
