@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import build_three_block
 from helpers import QUICK, assert_one_sentence, assert_same_snapshots, fingerprint, quick_session, smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dragnoise import DragSession, Model
+from dragnoise import DragSession, Model, ModelInfo, identity, load_model
 from dragnoise.archive import ArchiveError, aside
 from dragnoise.archive.layout import LARGEST
 from dragnoise.lora.files import pack
@@ -200,6 +201,128 @@ def test_another_kind_of_model_is_refused(saved: Path, sd15: Any, small: Model) 
     with pytest.raises(TypeError, match="load_model"):
         session.model = "sd15"  # type: ignore[assignment]
     assert fingerprint(session) == before and session.model is None
+
+
+def small_model(dtype: torch.dtype = torch.float32, *, seed: int = 0, **scheduler: Any) -> Model:
+    """One of the shapes of `small`, with other weights for another seed."""
+    pipeline = build_three_block().to(dtype)
+    if seed:
+        with torch.no_grad():
+            next(iter(pipeline.unet.mid_block.parameters())).mul_(1.001)
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **scheduler)
+    return Model(pipeline, name="given")
+
+
+OTHERS: dict[str, tuple[Callable[[], Model], str]] = {
+    "weights": (lambda: small_model(seed=1), "other weights"),
+    "a VAE": (lambda: with_other_vae(small_model()), "other weights"),
+    "another prediction": (lambda: small_model(prediction_type="v_prediction"), "'v_prediction' instead of 'epsilon'"),
+    "another schedule": (lambda: small_model(beta_end=0.02), "noise schedule"),
+}
+
+
+def with_other_vae(model: Model) -> Model:
+    with torch.no_grad():
+        next(model.vae.parameters()).neg_()
+    return model
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_model_of_the_same_shapes_is_refused(saved: Path, small: Model, name: str) -> None:
+    make, said = OTHERS[name]
+    other, looked_at = make(), DragSession.open(saved)
+    before = fingerprint(looked_at)
+    for give in (lambda: DragSession.open(saved, other), lambda: setattr(looked_at, "model", other)):
+        with pytest.raises(ValueError) as caught:
+            give()
+        assert_one_sentence(caught.value, "'given'", repr(small.name), said, "afresh=True")
+    assert fingerprint(looked_at) == before and looked_at.model is None
+    assert len(looked_at.history) == 5  # looking is always possible
+    session = DragSession.open(saved, other, afresh=True)
+    assert session.drags == looked_at.drags and session.config == looked_at.config
+    assert not session.inverted and not session.history and session.lora is None
+    session.step()
+    assert DragSession.open(session.save(saved.parent / "afresh.drag")).made_with == other.info
+
+
+def test_a_lora_is_not_put_on_another_model_either(small: Model, tmp_path: Path) -> None:
+    session = quick_session(small)
+    next(session.fit_lora(1, rank=1, batch_size=1))
+    path = session.save(tmp_path / "edit.drag")
+    with pytest.raises(ValueError, match="other weights"):
+        DragSession.open(path, small_model(seed=1))
+    bare = DragSession.open(path)
+    bare.lora = None
+    bare.model = small_model(seed=1)  # now it holds nothing that a model has made
+    assert bare.step().iteration == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_weights_in_another_dtype_go_on_with_a_warning(saved: Path, dtype: torch.dtype) -> None:
+    with pytest.warns(UserWarning) as warned:
+        session = DragSession.open(saved, small_model(dtype))
+    (warning,) = warned
+    assert_one_sentence(warning.message, "float32 on cpu", f"{str(dtype).removeprefix('torch.')} on cpu")
+    assert session.step().iteration == 5
+    with pytest.raises(ValueError, match="other weights"):
+        DragSession.open(saved, with_other_vae(small_model(dtype)))
+
+
+def test_the_same_weights_on_another_device_go_on_with_a_warning(saved: Path, small: Model, tmp_path: Path) -> None:
+    path = change(saved, tmp_path / "gpu.drag", *told("model", "device", value="cuda"))
+    with pytest.warns(UserWarning, match="float32 on cuda and goes on in float32 on cpu"):
+        assert DragSession.open(path, small).step().iteration == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_same_model_made_again_goes_on_in_silence(saved: Path) -> None:
+    assert DragSession.open(saved, small_model()).step().iteration == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_without_a_fingerprint_open_as_before(saved: Path, tmp_path: Path) -> None:
+    for model in ({"name": "old", "fingerprint": ""}, {"name": "old"}):
+        path = change(saved, tmp_path / "old.drag", *told("model", value=model))
+        assert DragSession.open(path).made_with == ModelInfo(name="old")
+        assert DragSession.open(path, small_model(seed=1)).step().iteration == 5
+
+
+def test_a_file_says_how_to_load_its_model(tmp_path: Path) -> None:
+    pipeline = build_three_block()
+    pipeline.save_pretrained(tmp_path / "model")
+    pipeline.vae.save_pretrained(tmp_path / "vae")
+    model = load_model(tmp_path / "model", device="cpu", vae=tmp_path / "vae", prediction="v_prediction")
+    path = quick_session(model, 1).save(tmp_path / "edit.drag")
+    info = DragSession.open(path).made_with
+    assert info == model.info
+    assert info.name == str(tmp_path / "model") and (info.dtype, info.device) == ("float32", "cpu")
+    assert info.options == {"vae": str(tmp_path / "vae"), "prediction": "v_prediction"}
+    again = DragSession.open(path, load_model(info.name, dtype=info.dtype, **info.options))
+    assert again.made_with == info and again.step().iteration == 2
+    given = load_model(tmp_path / "model", device="cpu", vae=pipeline.vae, memory="low")
+    assert given.info.options == {"memory": "low"} and given.info.prediction == "epsilon"
+
+
+def test_a_fingerprint_is_made_once_and_looks_at_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    digests = identity.digests
+    monkeypatch.setattr(identity, "digests", lambda model: (calls.append(1), digests(model))[1])
+    model = small_model()
+    session = quick_session(model)
+    for _ in range(3):
+        session.branch()
+        assert session.made_with == model.info
+    assert calls == [1]
+    seen = digests(model)
+    for part in ("unet", "vae", "text_encoder"):
+        for name, tensor in getattr(model.pipeline, part).state_dict().items():
+            if tensor.is_floating_point() and tensor.numel():
+                kept = tensor.flatten()[0].clone()
+                tensor.view(-1)[0] = -1 - kept.abs()
+                now = digests(model)
+                assert now[0] != seen[0] and (now[1] != seen[1] or kept < 0), (part, name)
+                tensor.view(-1)[0] = kept
+    assert digests(model) == seen
 
 
 def test_another_model_in_a_session_starts_afresh(small: Model, sd15: Any) -> None:
@@ -631,6 +754,14 @@ HOSTILE: dict[str, tuple[tuple[str, Callable[[bytes], bytes | None]], str]] = {
     "a pickle": (("history.pkl", lambda _: b"cos\nsystem\n(S'true'\ntR."), "history.pkl"),
     "a black mask": (("masks/0.png", lambda _: grey_png(50, 40, 0)), "empty"),
     "a mask of nobody": (told("masks", value=2), "masks/1.png"),
+    "no model": (told("model", value=None), "model"),
+    "a model without a name": (told("model", "name", value=DELETED), "name"),
+    "a model's name that is none": (told("model", "name", value=3), "name"),
+    "a fingerprint that is none": (told("model", "fingerprint", value=[1]), "fingerprint"),
+    "a dtype that is none": (told("model", "dtype", value=None), "dtype"),
+    "options that are none": (told("model", "options", value=["vae"]), "options"),
+    "an unknown option": (told("model", "options", value={"trust_remote_code": "1"}), "trust_remote_code"),
+    "an option that is no text": (told("model", "options", value={"vae": {"a": 1}}), "vae"),
     "a LoRA that is none": (told("lora", value={"scales": {}}), "lora"),
     "no LoRA": (("lora.safetensors", lambda _: None), "lora.safetensors"),
     "a LoRA's numbers alone": (told("lora", value=None), "lora.safetensors"),

@@ -245,8 +245,9 @@ ENTRIES: dict[str, Entry] = {
          "every": whole(10, 1)},
     ),
     "DragSession.open": Entry(
-        lambda w, path, model: DragSession.open(w.saved if path is MISSING.good else path, model),
-        {"path": MISSING, "model": Of(None, lambda v: v is None)},
+        lambda w, path, **given: DragSession.open(w.saved if path is MISSING.good else path, **given),
+        {"path": MISSING, "model": Of(None, lambda v: v is None),
+         "afresh": Of(False, lambda v: isinstance(v, bool))},
     ),
     "session.fit_lora": Entry(lambda w, **given: w.session.fit_lora(**given), FIT),
     "session.save_lora": Entry(lambda w, path: w.session.save_lora(path), {"path": Of("", never, NOWHERE)}),
@@ -292,7 +293,10 @@ ENTRIES: dict[str, Entry] = {
         drags=Of(None, lambda v: v is None, (*DRAGS, [((1, 2), (3, 4))])),
     ),
     "plot_bottleneck": plotted(plots.plot_bottleneck),
-    "plot_latents": plotted(plots.plot_latents, step=Of(None, lambda v: v is None or is_iteration(v))),
+    "plot_latents": plotted(
+        plots.plot_latents, step=Of(None, lambda v: v is None or is_iteration(v)),
+        source=Of(None, lambda v: v is None or is_latent(v), ([None], [[]], (1, 2))),
+    ),
     "plot_similarity": plotted(
         plots.plot_similarity, iteration=Of(None, lambda v: v is None or is_iteration(v)),
         drags=Of(None, lambda v: v is None, (*DRAGS, [((1, 2), (3, 4))])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,6 +20,7 @@ from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteratio
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame, as_drags
 from dragnoise.history import History, Moments, Snapshot, Status
+from dragnoise.identity import OPTIONS, ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
 from dragnoise.state import State
@@ -74,13 +76,22 @@ def decode(files: Mapping[str, bytes]) -> State:
         name=told.text("name"),
         origin=origin,
         history_limit=math.inf if limit is None else told.number("history_limit", 1),
-        model_name=told.fields("model").text("name"),
-        fingerprint=told.fields("model").text("fingerprint"),
+        made_with=_model(told.fields("model")),
     )
 
 
 def _no_constant(name: str) -> None:
     raise Broken(f"its session.json holds {name}")
+
+
+def _model(told: Fields) -> ModelInfo:
+    """Older files say a name alone."""
+    names = [each.name for each in dataclasses.fields(ModelInfo) if each.name != "options"]
+    texts = {name: told.text(name) for name in names if name in told.given or name == "name"}
+    options = told.fields("options") if "options" in told.given else Fields({}, "options")
+    if strangers := sorted(set(options.given) - set(OPTIONS)):
+        raise Broken(f"its model has the option {strangers[0]!r:.40}, which is none")
+    return ModelInfo(**texts, options={name: options.text(name) for name in options.given})
 
 
 def _config(given: Any) -> DragConfig:

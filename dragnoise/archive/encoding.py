@@ -39,7 +39,7 @@ def encode(state: State) -> Iterator[tuple[str, bytes]]:
         "name": state.name,
         "origin": state.origin,
         "prompt": state.prompt,
-        "model": {"name": state.model_name, "fingerprint": state.fingerprint},
+        "model": dataclasses.asdict(state.made_with),
         "frame": dataclasses.asdict(state.frame),
         "drags": [[d.anchor, d.objective] for d in state.drags],
         "configs": [dataclasses.asdict(config) for config in configs],

@@ -162,7 +162,7 @@ class Library:
 
         def make() -> DragSession:
             session = DragSession.open(path)  # type: ignore[attr-defined]
-            name = getattr(session, "_made_with", "") or self.source.model.value
+            name = session.made_with.name or self.source.model.value
             session.model = self._load(name)
             return session
 
