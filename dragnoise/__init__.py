@@ -3,10 +3,22 @@
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag
 from dragnoise.history import Snapshot
+from dragnoise.identity import ModelInfo
 from dragnoise.lora import Lora, LoraCache, LoraStep
 from dragnoise.model import Model, load_model
 from dragnoise.session import DragSession
 
 __version__ = "0.1.0"
 
-__all__ = ["Drag", "DragConfig", "DragSession", "Lora", "LoraCache", "LoraStep", "Model", "Snapshot", "load_model"]
+__all__ = [
+    "Drag",
+    "DragConfig",
+    "DragSession",
+    "Lora",
+    "LoraCache",
+    "LoraStep",
+    "Model",
+    "ModelInfo",
+    "Snapshot",
+    "load_model",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import conditioning, loading
+from dragnoise import conditioning, identity, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
 from dragnoise.given import shown
+from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
 from dragnoise.pictures import picture_tensor
 from dragnoise.unet import CutUNet, Decoded, Encoded
@@ -96,6 +98,16 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         return self.pipeline.unet.dtype
+
+    @property
+    def info(self) -> ModelInfo:
+        """What a session's file says of this model: how to load it again, and how to tell it from others."""
+        return identity.info(self)
+
+    @cached_property
+    def digests(self) -> tuple[bytes, bytes]:
+        """See `identity.digests`; made once, for weights do not change: some 0.1 s for Stable Diffusion 1.5."""
+        return identity.digests(self)
 
     def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
         """Enter it to use the VAE or a text encoder: it is on the device that it gives, in low memory only so long."""

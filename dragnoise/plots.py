@@ -235,7 +235,7 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     source: a session, or any latent (1, C, h, w), such as a denoising state's; snapshots hold none.
     step: of the session's inversion, 0 is the picture's own; default where it has come to.
     ax: C Axes in an array, or one to divide.  Returns the (C,) array.  Raises ValueError for a step
-    that has not been done, TypeError for a source without latents.
+    that has not been done or a latent that is not finite, TypeError for a source without latents.
     """
     if isinstance(source, DragSession):
         done = source.trajectory or (source.latents,)
@@ -254,6 +254,8 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
             f"give a latent (1, C, h, w) and no step, or a session, not {tuple(source.shape)}, step={shown(step)}."
         )
     channels = source[0].detach().float().cpu().numpy()  # (C, h, w)
+    if not np.isfinite(channels).all():
+        raise ValueError("this latent holds numbers that are not finite, which have no colour; give an earlier one.")
     limit = np.abs(channels).max() or 1
     columns = next(n for n in (4, 3, 5, 2, 1) if len(channels) % n == 0)
     panels = picture_panels(ax, len(channels) // columns, columns)

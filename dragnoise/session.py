@@ -124,9 +124,11 @@ class DragSession(WearsLora, Branches, Saves):
     def model(self) -> Model:
         """The model; None in a session that was opened without one.
 
-        Without a model a session can be looked at, plotted and saved.  Setting one then keeps all that the session
-        holds, and the bits to come are those of a session that was never closed; setting another one starts afresh.
-        Raises TypeError for what is no model, and ValueError for one that makes other shapes.
+        Without a model a session can be looked at, plotted and saved.  Setting the one that it was made with keeps
+        all that it holds, and the bits to come are those of a session that was never closed.  The same weights in
+        another dtype or on another device go on too, with a UserWarning.  In a session that has a model, setting
+        another one starts afresh.
+        Raises TypeError for what is no model, and ValueError for one that cannot go on with what the session holds.
         """
         return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
 
@@ -138,6 +140,8 @@ class DragSession(WearsLora, Branches, Saves):
         state = self._state()
         if self._model is not None:
             state = dataclasses.replace(state, trajectory=(), history=History(), anchors=None)
+        else:
+            state.require_made_with(model)
         state.require_fit(model)
         frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
         self._model, self._worn = model, None
@@ -304,7 +308,7 @@ class DragSession(WearsLora, Branches, Saves):
             if self.inverted and self._drags:
                 self._begin()
             if self.inverted:
-                self._save_if_due()
+                self._save_if_due(0, last=True)
             yield state
 
     @guarded
@@ -388,7 +392,7 @@ class DragSession(WearsLora, Branches, Saves):
         status = self._status_after(snapshot)
         done = dataclasses.replace(snapshot, status=status, seconds=time.perf_counter() - started)
         self._history = before.then(done).within(self._history_limit)
-        self._save_if_due()
+        self._save_if_due(done.iteration, last=status != "running")
         return done
 
     def _status_after(self, snapshot: Snapshot) -> Status:
@@ -511,7 +515,7 @@ class DragSession(WearsLora, Branches, Saves):
             name=self._name,
             origin=self._origin,
             history_limit=self._history_limit,
-            model_name=self._made_with if self._model is None else self._model.name,
+            made_with=self.made_with,
         )
 
     def _known_anchors(self) -> np.ndarray | None:
@@ -532,7 +536,7 @@ class DragSession(WearsLora, Branches, Saves):
         here = state.history[-1].bottleneck if state.history else None
         self._anchors = None if state.anchors is None else (here, state.anchors)
         self._history_limit = state.history_limit
-        self._name, self._origin, self._made_with = state.name, state.origin, state.model_name
+        self._name, self._origin, self._made_with = state.name, state.origin, state.made_with
         self._forget_editor()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -18,20 +19,26 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import build_three_block
 from helpers import QUICK, assert_one_sentence, assert_same_snapshots, fingerprint, quick_session, smooth_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dragnoise import DragSession, Model
-from dragnoise.archive import ArchiveError
+from dragnoise import DragSession, Model, ModelInfo, identity, load_model
+from dragnoise.archive import ArchiveError, aside
+from dragnoise.archive.layout import LARGEST
+from dragnoise.lora.files import pack
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
 
 
 @pytest.fixture(scope="module")
 def saved(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A session of four iterations, one of them thinned, with everything but a LoRA."""
-    session = quick_session(small, 2)
+    """A session of four iterations, one of them thinned, with a LoRA whose fit could go on."""
+    session = quick_session(small)
+    next(session.fit_lora(2, rank=1, batch_size=1))
+    session.step()
+    session.step()
     session.config = session.config.replace(lr=0.05)
     session.mask = None
     session.step()
@@ -47,6 +54,11 @@ def assert_same(one: DragSession, other: DragSession) -> None:
     np.testing.assert_array_equal(one.mask, other.mask)
     assert len(one.trajectory) == len(other.trajectory)
     assert all(torch.equal(a, b) for a, b in zip(one.trajectory, other.trajectory, strict=True))
+    assert (one.lora is None) == (other.lora is None)
+    if one.lora is not None and other.lora is not None:
+        (mine, numbers), (its, others) = pack(one.lora), pack(other.lora)
+        assert numbers == others and mine.keys() == its.keys()
+        assert all(torch.equal(mine[name], its[name]) for name in its)
     assert_same_snapshots(one.history, other.history)
     assert [s.is_whole for s in one.history] == [s.is_whole for s in other.history]
     assert [s.seconds for s in one.history] == [s.seconds for s in other.history]
@@ -189,6 +201,128 @@ def test_another_kind_of_model_is_refused(saved: Path, sd15: Any, small: Model) 
     with pytest.raises(TypeError, match="load_model"):
         session.model = "sd15"  # type: ignore[assignment]
     assert fingerprint(session) == before and session.model is None
+
+
+def small_model(dtype: torch.dtype = torch.float32, *, seed: int = 0, **scheduler: Any) -> Model:
+    """One of the shapes of `small`, with other weights for another seed."""
+    pipeline = build_three_block().to(dtype)
+    if seed:
+        with torch.no_grad():
+            next(iter(pipeline.unet.mid_block.parameters())).mul_(1.001)
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **scheduler)
+    return Model(pipeline, name="given")
+
+
+OTHERS: dict[str, tuple[Callable[[], Model], str]] = {
+    "weights": (lambda: small_model(seed=1), "other weights"),
+    "a VAE": (lambda: with_other_vae(small_model()), "other weights"),
+    "another prediction": (lambda: small_model(prediction_type="v_prediction"), "'v_prediction' instead of 'epsilon'"),
+    "another schedule": (lambda: small_model(beta_end=0.02), "noise schedule"),
+}
+
+
+def with_other_vae(model: Model) -> Model:
+    with torch.no_grad():
+        next(model.vae.parameters()).neg_()
+    return model
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_model_of_the_same_shapes_is_refused(saved: Path, small: Model, name: str) -> None:
+    make, said = OTHERS[name]
+    other, looked_at = make(), DragSession.open(saved)
+    before = fingerprint(looked_at)
+    for give in (lambda: DragSession.open(saved, other), lambda: setattr(looked_at, "model", other)):
+        with pytest.raises(ValueError) as caught:
+            give()
+        assert_one_sentence(caught.value, "'given'", repr(small.name), said, "afresh=True")
+    assert fingerprint(looked_at) == before and looked_at.model is None
+    assert len(looked_at.history) == 5  # looking is always possible
+    session = DragSession.open(saved, other, afresh=True)
+    assert session.drags == looked_at.drags and session.config == looked_at.config
+    assert not session.inverted and not session.history and session.lora is None
+    session.step()
+    assert DragSession.open(session.save(saved.parent / "afresh.drag")).made_with == other.info
+
+
+def test_a_lora_is_not_put_on_another_model_either(small: Model, tmp_path: Path) -> None:
+    session = quick_session(small)
+    next(session.fit_lora(1, rank=1, batch_size=1))
+    path = session.save(tmp_path / "edit.drag")
+    with pytest.raises(ValueError, match="other weights"):
+        DragSession.open(path, small_model(seed=1))
+    bare = DragSession.open(path)
+    bare.lora = None
+    bare.model = small_model(seed=1)  # now it holds nothing that a model has made
+    assert bare.step().iteration == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_weights_in_another_dtype_go_on_with_a_warning(saved: Path, dtype: torch.dtype) -> None:
+    with pytest.warns(UserWarning) as warned:
+        session = DragSession.open(saved, small_model(dtype))
+    (warning,) = warned
+    assert_one_sentence(warning.message, "float32 on cpu", f"{str(dtype).removeprefix('torch.')} on cpu")
+    assert session.step().iteration == 5
+    with pytest.raises(ValueError, match="other weights"):
+        DragSession.open(saved, with_other_vae(small_model(dtype)))
+
+
+def test_the_same_weights_on_another_device_go_on_with_a_warning(saved: Path, small: Model, tmp_path: Path) -> None:
+    path = change(saved, tmp_path / "gpu.drag", *told("model", "device", value="cuda"))
+    with pytest.warns(UserWarning, match="float32 on cuda and goes on in float32 on cpu"):
+        assert DragSession.open(path, small).step().iteration == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_same_model_made_again_goes_on_in_silence(saved: Path) -> None:
+    assert DragSession.open(saved, small_model()).step().iteration == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_without_a_fingerprint_open_as_before(saved: Path, tmp_path: Path) -> None:
+    for model in ({"name": "old", "fingerprint": ""}, {"name": "old"}):
+        path = change(saved, tmp_path / "old.drag", *told("model", value=model))
+        assert DragSession.open(path).made_with == ModelInfo(name="old")
+        assert DragSession.open(path, small_model(seed=1)).step().iteration == 5
+
+
+def test_a_file_says_how_to_load_its_model(tmp_path: Path) -> None:
+    pipeline = build_three_block()
+    pipeline.save_pretrained(tmp_path / "model")
+    pipeline.vae.save_pretrained(tmp_path / "vae")
+    model = load_model(tmp_path / "model", device="cpu", vae=tmp_path / "vae", prediction="v_prediction")
+    path = quick_session(model, 1).save(tmp_path / "edit.drag")
+    info = DragSession.open(path).made_with
+    assert info == model.info
+    assert info.name == str(tmp_path / "model") and (info.dtype, info.device) == ("float32", "cpu")
+    assert info.options == {"vae": str(tmp_path / "vae"), "prediction": "v_prediction"}
+    again = DragSession.open(path, load_model(info.name, dtype=info.dtype, **info.options))
+    assert again.made_with == info and again.step().iteration == 2
+    given = load_model(tmp_path / "model", device="cpu", vae=pipeline.vae, memory="low")
+    assert given.info.options == {"memory": "low"} and given.info.prediction == "epsilon"
+
+
+def test_a_fingerprint_is_made_once_and_looks_at_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    digests = identity.digests
+    monkeypatch.setattr(identity, "digests", lambda model: (calls.append(1), digests(model))[1])
+    model = small_model()
+    session = quick_session(model)
+    for _ in range(3):
+        session.branch()
+        assert session.made_with == model.info
+    assert calls == [1]
+    seen = digests(model)
+    for part in ("unet", "vae", "text_encoder"):
+        for name, tensor in getattr(model.pipeline, part).state_dict().items():
+            if tensor.is_floating_point() and tensor.numel():
+                kept = tensor.flatten()[0].clone()
+                tensor.view(-1)[0] = -1 - kept.abs()
+                now = digests(model)
+                assert now[0] != seen[0] and (now[1] != seen[1] or kept < 0), (part, name)
+                tensor.view(-1)[0] = kept
+    assert digests(model) == seen
 
 
 def test_another_model_in_a_session_starts_afresh(small: Model, sd15: Any) -> None:
@@ -359,6 +493,35 @@ def test_links_and_strange_names(small: Model, tmp_path: Path) -> None:
     assert list(real.parent.iterdir()) == [real]
 
 
+@pytest.mark.skipif(aside.fcntl is None, reason="this system has no such locks")
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL])
+def test_without_locks_what_is_a_day_old_is_swept(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(aside.fcntl, "flock", flock)
+    path, old, young = (tmp_path / name for name in ("edit.drag", ".edit.drag.01.part", ".edit.drag.02.part"))
+    for part, age in ((old, 25), (young, 23)):
+        part.write_bytes(b"of a writer")
+        os.utime(part, (time.time() - age * 3600,) * 2)
+    quick_session(small).save(path)
+    assert sorted(tmp_path.iterdir()) == [young, path]
+
+
+@pytest.mark.skipif(aside.fcntl is None, reason="this system has no such locks")
+def test_what_is_being_written_is_not_swept_however_old(small: Model, tmp_path: Path) -> None:
+    path, part = tmp_path / "edit.drag", tmp_path / ".edit.drag.01.part"
+    with part.open("wb") as writer:
+        aside.fcntl.flock(writer, aside.fcntl.LOCK_EX)
+        os.utime(part, (0, 0))
+        quick_session(small).save(path)
+        assert sorted(tmp_path.iterdir()) == [part, path]
+    quick_session(small).save(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("path", [3, None, b"edit.drag", "", "a\0b", "."])
 def test_what_is_no_path(small: Model, path: Any) -> None:
     session = quick_session(small)
@@ -393,11 +556,46 @@ def test_autosave(small: Model, tmp_path: Path) -> None:
 
 
 def test_autosave_never_stops_the_edit(small: Model, tmp_path: Path) -> None:
-    session = quick_session(small, 1, autosave=tmp_path, every=1) if False else quick_session(small, 1)
+    session = quick_session(small, 1)
     session.autosave(tmp_path, every=1)  # a folder cannot be written
     with pytest.warns(RuntimeWarning, match=r"the edit goes on.*folder"):
         session.step()
     assert len(session.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "memory is used up"), (torch.cuda.OutOfMemoryError("CUDA out of memory"), "memory is used up"),
+        (RuntimeError("no such luck."), "no such luck"), (ValueError("too large."), "too large"),
+    ],
+)  # fmt: skip
+def test_autosave_never_stops_the_edit_whatever_fails(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    session = quick_session(small, 1, autosave=tmp_path / "edit.drag", every=1)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.warns(RuntimeWarning, match=f"the edit goes on: .*{said}"):
+        assert session.step().iteration == 2
+    with pytest.warns(RuntimeWarning, match="the edit goes on"):
+        assert len(list(session.fit_lora(1, rank=1, batch_size=1))) == 1
+    assert session.lora is not None and session.lora.steps == 1
+
+
+def test_autosave_keeps_a_fit(small: Model, tmp_path: Path) -> None:
+    path = tmp_path / "edit.drag"
+    session = quick_session(small, autosave=path, every=2)
+    kept = []
+    for _ in session.fit_lora(5, rank=1, batch_size=1):
+        lora = DragSession.open(path).lora if path.exists() else None
+        kept.append(lora.steps if lora else 0)
+    assert kept == [0, 2, 2, 4, 5]
+    going_on = DragSession.open(path, small)
+    assert [s.step for s in going_on.fit_lora(6, rank=1, batch_size=1)] == [6]
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, "2", None, True])
@@ -470,6 +668,12 @@ def with_value(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
 def png(width: int, height: int, mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, (width, height), 255 if mode == "L" else None).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def grey_png(width: int, height: int, value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), value).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -548,7 +752,31 @@ HOSTILE: dict[str, tuple[tuple[str, Callable[[bytes], bytes | None]], str]] = {
     "a way out": (("../../outside.txt", lambda _: b"x"), "../../outside.txt"),
     "an absolute name": (("/etc/passwd", lambda _: b"x"), "/etc/passwd"),
     "a pickle": (("history.pkl", lambda _: b"cos\nsystem\n(S'true'\ntR."), "history.pkl"),
+    "a black mask": (("masks/0.png", lambda _: grey_png(50, 40, 0)), "empty"),
+    "a mask of nobody": (told("masks", value=2), "masks/1.png"),
+    "no model": (told("model", value=None), "model"),
+    "a model without a name": (told("model", "name", value=DELETED), "name"),
+    "a model's name that is none": (told("model", "name", value=3), "name"),
+    "a fingerprint that is none": (told("model", "fingerprint", value=[1]), "fingerprint"),
+    "a dtype that is none": (told("model", "dtype", value=None), "dtype"),
+    "options that are none": (told("model", "options", value=["vae"]), "options"),
+    "an unknown option": (told("model", "options", value={"trust_remote_code": "1"}), "trust_remote_code"),
+    "an option that is no text": (told("model", "options", value={"vae": {"a": 1}}), "vae"),
     "a LoRA that is none": (told("lora", value={"scales": {}}), "lora"),
+    "no LoRA": (("lora.safetensors", lambda _: None), "lora.safetensors"),
+    "a LoRA's numbers alone": (told("lora", value=None), "lora.safetensors"),
+    "a LoRA's fit without losses": (told("lora", "losses", value=[]), "losses"),
+    "a LoRA's fit of nothing": (told("lora", "key", value=None), "key"),
+    **{
+        f"a loss scale of {value!r}": (told("lora", "loss_scale", value=value), "loss_scale")
+        for value in (0.0, -1.0, 0.5, 2.0**17, 10**400, "1", None, True, [1.0])
+    },
+    "a loss scale that is no number": (
+        ("session.json", lambda d: d.replace(b'"loss_scale": 1.0', b'"loss_scale": NaN')), "NaN",
+    ),
+    "a loss scale beyond a float": (
+        ("session.json", lambda d: d.replace(b'"loss_scale": 1.0', b'"loss_scale": 1e999')), "loss_scale",
+    ),
 }  # fmt: skip
 
 
@@ -594,6 +822,42 @@ def test_a_bomb_by_declared_size(saved: Path, tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match="larger than the file"):
         DragSession.open(path)
+
+
+def second_mask(saved: Path, to: Path, name: str = "masks/1.png") -> Path:
+    """A copy with one mask more, that an iteration may have or not."""
+    return change(
+        change(saved, to.with_suffix(".one"), name, lambda _: grey_png(50, 40, 255)), to, *told("masks", value=2)
+    )
+
+
+def test_a_mask_that_nobody_has_is_refused(saved: Path, tmp_path: Path) -> None:
+    path = second_mask(saved, tmp_path / "masks.drag")
+    with pytest.raises(ArchiveError) as caught:
+        DragSession.open(path)
+    assert_one_sentence(caught.value, "masks/1.png")
+    used = change(path, tmp_path / "used.drag", *told("history", 3, "mask", value=1))
+    assert DragSession.open(used).history[3].mask.all()  # type: ignore[union-attr]
+
+
+def test_more_masks_than_memory_has_are_refused_before_one_is_decoded(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = change(second_mask(saved, tmp_path / "a.drag"), tmp_path / "masks.drag", *told("mask", value=1))
+    monkeypatch.setitem(LARGEST, "masks", 2 * 50 * 40)
+    session = DragSession.open(path)
+    assert len(session.history) == 5
+    monkeypatch.setitem(LARGEST, "masks", 2 * 50 * 40 - 1)
+    with pytest.raises(ValueError) as unsaved:
+        session.save(tmp_path / "again.drag")
+    assert_one_sentence(unsaved.value, "2 masks", "rewind")
+    decoded: list[int] = []
+    frombytes = Image.frombytes
+    monkeypatch.setattr(Image, "frombytes", lambda mode, *given: (decoded.append(mode), frombytes(mode, *given))[1])
+    with pytest.raises(ArchiveError) as caught:
+        DragSession.open(path)
+    assert_one_sentence(caught.value, "2 masks of 50x40 pixels")
+    assert decoded == ["RGB"]
 
 
 @settings(max_examples=300)

@@ -167,6 +167,7 @@ CONFIG: dict[str, Of] = {
     "latent_noise": number(0.0, 0), "propagation": word("replace", "delta"), "inversion": word("source", "target"),
     "resize": word("longer", "shorter", "never"), "convention": word("paper", "released"),
 }  # fmt: skip
+KEY = Of("0123", lambda v: isinstance(v, str) and v in ("x", "nan"), ("../x", "..", ".", "a/b", "a\\b", "é", "y" * 201))
 FIT = {
     "steps": whole(1, 1), "rank": whole(1, 1), "lr": number(1e-4, 0, strict=True), "batch_size": whole(1, 1),
     "seed": whole(0, 0), "cache": Of(None, lambda v: v is None or is_path(v)),
@@ -244,8 +245,9 @@ ENTRIES: dict[str, Entry] = {
          "every": whole(10, 1)},
     ),
     "DragSession.open": Entry(
-        lambda w, path, model: DragSession.open(w.saved if path is MISSING.good else path, model),
-        {"path": MISSING, "model": Of(None, lambda v: v is None)},
+        lambda w, path, **given: DragSession.open(w.saved if path is MISSING.good else path, **given),
+        {"path": MISSING, "model": Of(None, lambda v: v is None),
+         "afresh": Of(False, lambda v: isinstance(v, bool))},
     ),
     "session.fit_lora": Entry(lambda w, **given: w.session.fit_lora(**given), FIT),
     "session.save_lora": Entry(lambda w, path: w.session.save_lora(path), {"path": Of("", never, NOWHERE)}),
@@ -254,6 +256,14 @@ ENTRIES: dict[str, Entry] = {
     "LoraCache": Entry(
         lambda w, folder, limit: LoraCache(folder, limit=limit),
         {"folder": Of("x", is_path), "limit": Of(1e9, lambda v: is_positive(v))},
+    ),
+    "cache.get": Entry(
+        lambda w, key, model: LoraCache(".").get(key, w.model if model is None else model),
+        {"key": KEY, "model": Of(None, lambda v: v is None)},
+    ),
+    "cache.put": Entry(
+        lambda w, key, lora: LoraCache(".").put(key, w.dressed.lora if lora is None else lora),
+        {"key": KEY, "lora": Of(None, lambda v: v is None)},
     ),
     "Lora": Entry(
         lambda w, adapters, weight: Lora(adapters, weight),
@@ -283,7 +293,10 @@ ENTRIES: dict[str, Entry] = {
         drags=Of(None, lambda v: v is None, (*DRAGS, [((1, 2), (3, 4))])),
     ),
     "plot_bottleneck": plotted(plots.plot_bottleneck),
-    "plot_latents": plotted(plots.plot_latents, step=Of(None, lambda v: v is None or is_iteration(v))),
+    "plot_latents": plotted(
+        plots.plot_latents, step=Of(None, lambda v: v is None or is_iteration(v)),
+        source=Of(None, lambda v: v is None or is_latent(v), ([None], [[]], (1, 2))),
+    ),
     "plot_similarity": plotted(
         plots.plot_similarity, iteration=Of(None, lambda v: v is None or is_iteration(v)),
         drags=Of(None, lambda v: v is None, (*DRAGS, [((1, 2), (3, 4))])),

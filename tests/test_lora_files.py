@@ -381,6 +381,32 @@ def test_cache_throws_broken_files_away(small: Model, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("key", ["../x", "..", "", "a/b", "a\\b", "/x", None, 3, "y" * 300, "\0"])
+def test_cache_keeps_to_its_folder(small: Model, tmp_path: Path, key: Any) -> None:
+    session = make_session(small)
+    session.lora = lora = random_lora(small)
+    session.save_lora(tmp_path / "x.safetensors")
+    before = (tmp_path / "x.safetensors").read_bytes()
+    cache = LoraCache(tmp_path / "cache")
+    for call in (lambda: cache.get(key, small), lambda: cache.put(key, lora)):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert_one_sentence(caught.value, "key=")
+    assert (tmp_path / "x.safetensors").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_cache_takes_loras_and_models_alone(small: Model, tmp_path: Path) -> None:
+    cache = LoraCache(tmp_path)
+    with pytest.raises(TypeError) as caught:
+        cache.put("k", None)  # type: ignore[arg-type]
+    assert_one_sentence(caught.value, "None")
+    cache.put("k", random_lora(small, losses=(1.0,)))
+    with pytest.raises(TypeError) as caught:
+        cache.get("k", None)  # type: ignore[arg-type]
+    assert_one_sentence(caught.value, "NoneType")
+    assert cache.get("k", small) is not None
+
+
 @pytest.mark.parametrize("limit", [0, -1, "1 GB", None, float("nan"), True])
 def test_wrong_limits_are_refused(tmp_path: Path, limit: Any) -> None:
     with pytest.raises(ValueError) as caught:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 fcntl: Any
 try:
@@ -18,6 +20,11 @@ except ImportError:  # Windows, which does not let anyone delete a file that is 
     fcntl = None
 
 PREFIX, SUFFIX = ".", ".part"
+LOCKED = (errno.EAGAIN, errno.EACCES, errno.EINTR)
+"""What a lock that somebody else holds says; anything else comes from a file system that has none."""
+
+ABANDONED = 24 * 3600
+"""Seconds after which a file that nobody has written to belongs to a killed writer, where there are no locks."""
 
 
 @contextmanager
@@ -47,15 +54,27 @@ def aside(path: Path) -> Iterator[BinaryIO]:
 
 
 def sweep(path: Path) -> None:
-    """Delete what killed writers of `path` left in its folder; those that still write keep their files."""
+    """Delete what killed writers of `path` left in its folder; those that still write keep their files.
+
+    They hold a lock on them.  On a file system without locks, such as some mounted drives, only files
+    that nobody has written to for a day are deleted.
+    """
     for part in path.parent.glob(f"{PREFIX}{_escaped(path.name)}.*{SUFFIX}"):
         with contextlib.suppress(OSError):
             if fcntl is None:
                 part.unlink()
                 continue
             with part.open("rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
+                if _is_abandoned(file):
+                    part.unlink()
+
+
+def _is_abandoned(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in LOCKED and time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED
+    return True
 
 
 def _create(path: Path) -> tuple[BinaryIO, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,6 +20,7 @@ from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteratio
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame, as_drags
 from dragnoise.history import History, Moments, Snapshot, Status
+from dragnoise.identity import OPTIONS, ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
 from dragnoise.state import State
@@ -43,7 +45,7 @@ def decode(files: Mapping[str, bytes]) -> State:
     configs = [_config(x) for x in told.many("configs")]
     config = told.chosen("config", configs)
     frame = _frame(told.fields("frame"), image.size, config)
-    masks = [_mask(files, i, image.size) for i in range(told.integer("masks", 0, len(files)))]
+    masks = _masks(files, told.integer("masks", 0, len(files)), image.size)
     drags = as_drags([(tuple(a), tuple(b)) for a, b in told.many("drags")], image.size)
     trajectory = _trajectory(files, told.integer("latents", 0), config)
     entries = [Fields(x, f"iteration {i}") for i, x in enumerate(told.many("history"))]
@@ -51,6 +53,8 @@ def decode(files: Mapping[str, bytes]) -> State:
         raise Broken("it holds iterations without drags or latents that they could be of")
     history = [_snapshot(entry, i, files, len(drags), configs, masks) for i, entry in enumerate(entries)]
     _require_kept(history)
+    mask = None if told.any("mask") is None else told.chosen("mask", masks)
+    _require_used(masks, [mask, *(snapshot.mask for snapshot in history)])
     lora = _lora(files, told)
     _require_parts(files, masks, trajectory, lora, history)
     origin = told.any("origin")
@@ -64,7 +68,7 @@ def decode(files: Mapping[str, bytes]) -> State:
         config=config,
         frame=frame,
         drags=drags,
-        mask=None if told.any("mask") is None else told.chosen("mask", masks),
+        mask=mask,
         lora=lora,
         trajectory=trajectory,
         history=History(history),
@@ -72,13 +76,22 @@ def decode(files: Mapping[str, bytes]) -> State:
         name=told.text("name"),
         origin=origin,
         history_limit=math.inf if limit is None else told.number("history_limit", 1),
-        model_name=told.fields("model").text("name"),
-        fingerprint=told.fields("model").text("fingerprint"),
+        made_with=_model(told.fields("model")),
     )
 
 
 def _no_constant(name: str) -> None:
     raise Broken(f"its session.json holds {name}")
+
+
+def _model(told: Fields) -> ModelInfo:
+    """Older files say a name alone."""
+    names = [each.name for each in dataclasses.fields(ModelInfo) if each.name != "options"]
+    texts = {name: told.text(name) for name in names if name in told.given or name == "name"}
+    options = told.fields("options") if "options" in told.given else Fields({}, "options")
+    if strangers := sorted(set(options.given) - set(OPTIONS)):
+        raise Broken(f"its model has the option {strangers[0]!r:.40}, which is none")
+    return ModelInfo(**texts, options={name: options.text(name) for name in options.given})
 
 
 def _config(given: Any) -> DragConfig:
@@ -100,7 +113,7 @@ def _frame(told: Fields, size: tuple[int, int], config: DragConfig) -> Frame:
     return Frame(given, working, grid, config.is_released)
 
 
-def _picture(files: Mapping[str, bytes], name: str, mode: str) -> Image.Image:
+def _picture(files: Mapping[str, bytes], name: str, mode: str, wanted: tuple[int, int] | None = None) -> Image.Image:
     if name not in files:
         raise Broken(f"it holds no {name}")
     try:
@@ -108,6 +121,8 @@ def _picture(files: Mapping[str, bytes], name: str, mode: str) -> Image.Image:
         width, height = picture.size
         if width * height > LARGEST["picture"] or picture.mode != mode:
             raise Broken(f"its {name} claims to be {width}x{height} pixels of mode {picture.mode!r}, which cannot be")
+        if wanted is not None and picture.size != wanted:
+            raise Broken(f"its {name} has {width}x{height} pixels, not {wanted[0]}x{wanted[1]} as its picture")
         picture.load()
     except Broken:
         raise
@@ -116,12 +131,26 @@ def _picture(files: Mapping[str, bytes], name: str, mode: str) -> Image.Image:
     return Image.frombytes(mode, picture.size, picture.tobytes())
 
 
-def _mask(files: Mapping[str, bytes], i: int, size: tuple[int, int]) -> np.ndarray:
-    mask = np.array(_picture(files, f"masks/{i}.png", "L")) > 0
-    if mask.shape != size[::-1] or not mask.any():
-        raise Broken(f"masks/{i}.png is {mask.shape[1]}x{mask.shape[0]} pixels or empty, so no mask for {size}")
+def _masks(files: Mapping[str, bytes], count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """All masks, each of the picture's size, so that their pixels are known before any is decoded."""
+    if count * size[0] * size[1] > LARGEST["masks"]:
+        raise Broken(f"it holds {count} masks of {size[0]}x{size[1]} pixels, more than are read")
+    return [_mask(files, f"masks/{i}.png", size) for i in range(count)]
+
+
+def _mask(files: Mapping[str, bytes], name: str, size: tuple[int, int]) -> np.ndarray:
+    mask = np.array(_picture(files, name, "L", size)) > 0
+    if not mask.any():
+        raise Broken(f"its {name} is empty, so no mask")
     mask.flags.writeable = False
     return mask
+
+
+def _require_used(masks: list[np.ndarray], uses: list[np.ndarray | None]) -> None:
+    """A session writes no mask that neither it nor an iteration has."""
+    for i, mask in enumerate(masks):
+        if not any(mask is used for used in uses):
+            raise Broken(f"its masks/{i}.png is no iteration's mask")
 
 
 def _loaded(files: Mapping[str, bytes], name: str) -> dict[str, Tensor]:

@@ -25,6 +25,12 @@ def encode(state: State) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every part of a file, one after the other."""
     history = state.history
     masks = _unique([state.mask, *(s.mask for s in history)])
+    width, height = state.image.size
+    if len(masks) * width * height > LARGEST["masks"]:
+        raise ValueError(
+            f"{len(masks)} masks of {width}x{height} pixels are too many for a session's file; rewind or branch it "
+            "first."
+        )
     configs = _unique([state.config, *(s.config for s in history)])
     lora_tensors, lora_numbers = pack(state.lora) if state.lora else ({}, None)
     told = {
@@ -33,7 +39,7 @@ def encode(state: State) -> Iterator[tuple[str, bytes]]:
         "name": state.name,
         "origin": state.origin,
         "prompt": state.prompt,
-        "model": {"name": state.model_name, "fingerprint": state.fingerprint},
+        "model": dataclasses.asdict(state.made_with),
         "frame": dataclasses.asdict(state.frame),
         "drags": [[d.anchor, d.objective] for d in state.drags],
         "configs": [dataclasses.asdict(config) for config in configs],

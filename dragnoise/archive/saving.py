@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragnoise.archive import container
-from dragnoise.given import as_integer, as_path
+from dragnoise.given import as_integer, as_path, shown
 from dragnoise.history import History
+from dragnoise.identity import ModelInfo
 from dragnoise.model import Model
+from dragnoise.rescue import is_out_of_memory
 from dragnoise.state import State
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class Saves:
 
     _history: History
     _model: Model | None
+    _made_with: ModelInfo
     _autosave: tuple[Path, int] | None = None
 
     def save(self, path: str | Path) -> Path:
@@ -40,26 +43,38 @@ class Saves:
         return container.write(state, path)
 
     @classmethod
-    def open(cls, path: str | Path, model: Model | None = None) -> Self:
+    def open(cls, path: str | Path, model: Model | None = None, *, afresh: bool = False) -> Self:
         """The session that was saved to a file.
 
         model: the one that it was made with, to go on with the bits of a session that was never
-            closed; without one it can be looked at and plotted, and `session.model` can be set later.
+            closed; without one it can be looked at and plotted, `session.made_with` says which it needs,
+            and `session.model` can be set later.
+        afresh: with any model, leave out what the file's own has made: its latents, iterations and LoRA.
 
         Nothing in a file can make it run code.  Raises `dragnoise.archive.ArchiveError`, a ValueError, for a
-        broken file, OSError when it cannot be read, and ValueError for a model that makes other shapes.
+        broken file, OSError when it cannot be read, and ValueError for a model with other weights than the file's.
+        The same weights in another dtype or on another device give a UserWarning.
         """
         if model is not None and not isinstance(model, Model):
             raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+        if not isinstance(afresh, bool):
+            raise TypeError(f"afresh must be True or False, not {shown(afresh)}.")
         session = cls.__new__(cls)
         session._model = None
-        session._become(container.read(path))
+        state = container.read(path)
+        session._become(state.afresh() if afresh else state)
         if model is not None:
             session.model = model
         return session
 
+    @property
+    def made_with(self) -> ModelInfo:
+        """The session's model, or the one that it needs when it was opened without: its name, and how to load it."""
+        return self._made_with if self._model is None else self._model.info
+
     def autosave(self, path: str | Path | None, *, every: int = 10) -> None:
-        """Save to a file from now on: after each `every`-th iteration, the last one, and the inversion.
+        """Save to a file from now on: after each `every`-th iteration or step of a LoRA's fit, the last one of either,
+        and the inversion.
 
         None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
@@ -67,16 +82,17 @@ class Saves:
         every = as_integer("every", every, 1)
         self._autosave = None if path is None else (as_path(path), every)
 
-    def _save_if_due(self) -> None:
+    def _save_if_due(self, done: int, *, last: bool) -> None:
+        """Save after so many iterations or steps; `last` ones are always saved."""
         if self._autosave is None:
             return
         path, every = self._autosave
-        last = self._history[-1] if self._history else None
-        if last is None or last.iteration % every == 0 or last.status != "running":
+        if last or done % every == 0:
             try:
                 self.save(path)
-            except (OSError, ValueError) as error:
-                warnings.warn(f"autosave did not work, and the edit goes on: {error}", RuntimeWarning, stacklevel=3)
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's memory is a RuntimeError
+                reason = "the memory is used up." if is_out_of_memory(error) else error
+                warnings.warn(f"autosave did not work, and the edit goes on: {reason}", RuntimeWarning, stacklevel=3)
 
     def _anchors_if_possible(self) -> np.ndarray | None:
         """Where the anchors are now; nothing that goes wrong with a forward shall keep anyone from saving."""

@@ -20,6 +20,10 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 """The layers of every attention that a fit adapts: queries, keys, values and the way out."""
 
 
+HALF_SCALE = 2.0**16
+"""Where the loss scale begins in float16, whose gradients would vanish otherwise; it only ever comes down."""
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """The change of one layer's weight, `scale * up @ down` (Hu et al. 2022, section 4.1).
@@ -57,7 +61,7 @@ class Training:
 
     key: of picture, prompt, model and settings, see `dragnoise.lora.fitting.Subject.key`.
     moments: layer -> AdamW's first and second moment of down, then those of up.
-    loss_scale: a power of two that keeps half-precision gradients from vanishing; 1 in float32.
+    loss_scale: 1 to `HALF_SCALE`, keeps half-precision gradients from vanishing; 1 in float32.
     """
 
     key: str

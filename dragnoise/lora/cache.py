@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from dragnoise.given import as_float, as_path, shown
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.files import load, save
 from dragnoise.model import Model
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")
+"""Keys of a cache are names of files in its folder, on every system."""
 
 
 class LoraCache:
@@ -35,8 +39,13 @@ class LoraCache:
         return sum(bytes_ for _, bytes_, _ in self._files())
 
     def get(self, key: str, model: Model) -> Lora | None:
-        """The LoRA of a key, or None; a file that cannot be read any more is thrown away."""
+        """The LoRA of a key, or None; a file that cannot be read any more is thrown away.
+
+        Raises ValueError for a key that is none, and TypeError for what is no model.
+        """
         path = self._path(key)
+        if not isinstance(model, Model):
+            raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
         if not path.is_file():
             return None
         try:
@@ -50,8 +59,13 @@ class LoraCache:
         return lora
 
     def put(self, key: str, lora: Lora) -> None:
-        """Keep a LoRA, and let go what is over the limit, the longest unused first."""
-        save(lora, self._path(key))
+        """Keep a LoRA, and let go what is over the limit, the longest unused first.
+
+        Raises ValueError for a key that is none, TypeError for what is no `Lora`, and OSError when it cannot be
+        written.
+        """
+        path = self._path(key)
+        save(lora, path)
         over = self.size - self.limit
         for _, bytes_, path in sorted(self._files()):
             if over <= 0:
@@ -65,6 +79,10 @@ class LoraCache:
             path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
+        if not isinstance(key, str) or not KEY.fullmatch(key):
+            raise ValueError(
+                f"key={shown(key)} must be a name of up to 200 letters, digits, dots and dashes, such as 'fox-200'."
+            )
         return self.folder / f"{key}.safetensors"
 
     def _files(self) -> list[tuple[float, int, Path]]:

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dragnoise.given import as_path
-from dragnoise.lora.adapters import Adapter, Lora, Training
+from dragnoise.given import as_float, as_path, shown
+from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.model import Model
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
@@ -36,8 +36,10 @@ def save(lora: Lora, path: str | Path) -> Path:
 
     path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
     holds the LoRA at full weight, float32.  It is written aside and renamed, so that nothing is ever
-    half a file.  Raises OSError when it cannot be written.
+    half a file.  Raises OSError when it cannot be written, and TypeError for what is no `Lora`.
     """
+    if not isinstance(lora, Lora):
+        raise TypeError(f"what is saved must be a Lora, not {shown(lora)}; session.fit_lora() makes one.")
     path = _file(path)
     tensors = {}
     for name, adapter in lora.adapters.items():
@@ -168,7 +170,7 @@ def unpack(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Lora:
         training = None
         if "key" in numbers:
             moments = {name: _moments(name, adapter, tensors) for name, adapter in adapters.items()}
-            training = Training(str(numbers["key"]), moments, float(numbers["loss_scale"]))
+            training = Training(_key(numbers["key"]), moments, _loss_scale(numbers["loss_scale"]))
         losses = _losses(numbers["losses"])
         if len(losses) != len(numbers["losses"]) or (training and not losses):
             raise ValueError(f"losses {numbers['losses']!r:.40}")
@@ -176,6 +178,20 @@ def unpack(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Lora:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(f"this is no whole LoRA ({reason}); fit one with session.fit_lora().") from error
+
+
+def _key(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"key {shown(given)}")
+    return given
+
+
+def _loss_scale(given: Any) -> float:
+    """One that a fit can have: it is halved until the gradients are finite, so an infinite one would be for ever."""
+    scale = as_float(given)
+    if scale is None or not 1 <= scale <= HALF_SCALE:
+        raise ValueError(f"loss_scale {shown(given)}, not 1 to {HALF_SCALE:g}")
+    return scale
 
 
 _MOMENTS = ("down.first", "down.second", "up.first", "up.second")

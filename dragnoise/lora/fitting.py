@@ -20,13 +20,10 @@ from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
 from dragnoise.given import as_float, as_integer, shown
-from dragnoise.lora.adapters import TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
+from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.cache import LoraCache
 from dragnoise.model import Model
 from dragnoise.rescue import rescue
-
-HALF_SCALE = 2.0**16
-"""Where the loss scale begins in float16, whose gradients would vanish otherwise."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Subject:
         said = repr((self.picture.size, self.size, self.prompt, float(self.latent_noise), asdict(settings)))
         digest = hashlib.sha256(said.encode())
         digest.update(self.picture.tobytes())
-        digest.update(_fingerprint(self.model))
+        digest.update(self.model.digests[0])
         return digest.hexdigest()
 
 
@@ -272,17 +269,6 @@ def _generator(seed: int, step: int) -> torch.Generator:
     """On the CPU, so that it draws the same for every device."""
     (word,) = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(word))
-
-
-def _fingerprint(model: Model) -> bytes:
-    """Of the weights: names, shapes, dtypes and 64 values at equal distances of every tensor of every part."""
-    digest = hashlib.sha256(model.prediction.encode())
-    for part, module in sorted(model.pipeline.components.items()):
-        for name, tensor in module.state_dict().items() if isinstance(module, nn.Module) else ():
-            digest.update(f"{part}.{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            flat = tensor.flatten()
-            digest.update(flat[:: max(len(flat) // 64, 1)].cpu().double().numpy().tobytes())
-    return digest.digest()
 
 
 def _advice(model: Model, settings: LoraSettings, checkpointing: bool) -> str:

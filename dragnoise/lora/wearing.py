@@ -126,6 +126,7 @@ class WearsLora:
             if not _same(self._lora, mine):
                 raise RuntimeError("this fit was overtaken by another LoRA; call session.fit_lora() again.")
             self.lora = mine = fitted if self._lora is None else fitted.at(self._lora.weight)
+            self._save_if_due(step.step, last=step.step == steps)
             yield step
 
     def _require_lora(self) -> Lora:
@@ -138,6 +139,8 @@ class WearsLora:
         def _forget_inversion(self) -> None: ...
 
         def _require_model(self) -> Model: ...
+
+        def _save_if_due(self, done: int, *, last: bool) -> None: ...
 
 
 def _same(one: Lora | None, other: Lora | None) -> bool:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dragnoise import DragSession, Model, load_model
+from dragnoise import DragSession, Model, ModelInfo, load_model, loading
 from dragnoise.history import History
 from dragnoise_widgets import source
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.autosaves import Autosaves
 from dragnoise_widgets.keeping import Keeping
+from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.source import Source
 
 if TYPE_CHECKING:
@@ -187,15 +188,21 @@ class Library:
         return future
 
     def open(self, path: str | Path) -> None:
-        """Open a saved session beside the one shown, with the model that it was made with."""
+        """Open a saved session beside the one shown, with the model that it was made with.
+
+        Where that is not to be had, without one: it can be looked at all the same.
+        """
+        missing: list[str] = []
 
         def make() -> DragSession:
             session = DragSession.open(path)
-            name = getattr(session, "_made_with", "") or self.source.model.value
-            session.model = self._load(name)
+            try:
+                session.model = self._made_with(session.made_with)
+            except Exception as error:
+                missing.append(f"only to look at, without its model: {sentence(error)}")
             return session
 
-        self._later(f"opening {path}", make)
+        self._later(f"opening {path}", make, then=lambda: [self._studio.messages.tell(each) for each in missing])
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
@@ -209,7 +216,7 @@ class Library:
 
     # ---- own ---------------------------------------------------------------------------------
 
-    def _later(self, what: str, make: Callable[[], DragSession | None]) -> None:
+    def _later(self, what: str, make: Callable[[], DragSession | None], then: Callable[[], Any] = lambda: None) -> None:
         """Make a session on a thread of its own, for models take their time, and show it."""
 
         def work() -> None:
@@ -219,6 +226,7 @@ class Library:
                     self._studio.session = session
                 else:
                     self._studio.messages.tell(f"{what}: done")
+                then()
             except Exception as error:
                 self._studio.messages.failed(error)
 
@@ -254,6 +262,16 @@ class Library:
             self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
             self._loaded[key] = load_model(name, **how)
         return self._loaded[key]
+
+    def _made_with(self, info: ModelInfo) -> Model:
+        """The model that a file tells of: one that is here already, else loaded as it was then."""
+        here = [session.model for session in self._sessions if session.model is not None]
+        for model in here if info.fingerprint else []:
+            if model.info.fingerprint == info.fingerprint:
+                return model
+        same_place = info.dtype and info.device == loading.as_device(None).type
+        how = dict(info.options) | ({"dtype": info.dtype} if same_place else {})
+        return self._load(info.name or self.source.model.value, **how)
 
     def _index(self, session: DragSession) -> int:
         return next(i for i, known in enumerate(self._sessions) if known is session)

@@ -1,0 +1,95 @@
+"""Which model made something: how to load it again, and how to tell it from others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from dragnoise.model import Model
+
+PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+"""Of a pipeline: those whose weights make a picture."""
+
+SAMPLES = 64
+"""Values of every tensor that a fingerprint looks at, at equal distances."""
+
+SCHEDULE = (
+    "num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "trained_betas", "rescale_betas_zero_snr",
+    "set_alpha_to_one", "steps_offset", "timestep_spacing",
+)  # fmt: skip
+"""Fields of a scheduler that its timesteps and its alphas come from."""
+
+OPTIONS = ("vae", "config", "variant", "prediction", "memory")
+"""Arguments of `load_model` that change what a model is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What a session's file says of its model, which it does not hold.
+
+    name, dtype, options: `load_model(info.name, dtype=info.dtype, **info.options)` loads it again; a
+        VAE that was given as an object is not among the options, and a model that was made of a
+        pipeline has the name it was given.
+    prediction: "epsilon", "v_prediction" or "sample".  device: "cpu", "cuda" or "mps".
+    fingerprint: 64 hexadecimal digits of the weights, the noise schedule and the prediction.
+    signs: the same with the weights' signs alone, which are the same in every dtype.
+
+    A field is empty where the file does not say it.
+    """
+
+    name: str = ""
+    dtype: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    prediction: str = ""
+    device: str = ""
+    fingerprint: str = ""
+    signs: str = ""
+
+    def __str__(self) -> str:
+        options = (f"{key}={value!r}" for key, value in self.options.items())
+        said = (self.fingerprint[:8], self.prediction, f"{self.dtype} on {self.device}", *options)
+        return f"{self.name!r} ({', '.join(said)})" if self.fingerprint else repr(self.name)
+
+    def is_same(self, other: ModelInfo) -> bool:
+        """May both be one model, perhaps in two dtypes?  A model without a fingerprint may be any."""
+        if not (self.fingerprint and other.fingerprint) or self.fingerprint == other.fingerprint:
+            return True
+        return self.dtype != other.dtype and self.signs == other.signs
+
+
+def info(model: Model) -> ModelInfo:
+    """A model, told."""
+    options: dict[str, object] = {**model.options, "memory": model.memory if model.memory != "normal" else None}
+    fingerprint, signs = model.digests
+    schedule = repr([model.scheduler.config.get(name) for name in SCHEDULE]).encode()
+    return ModelInfo(
+        name=model.name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        options={key: str(options[key]) for key in OPTIONS if isinstance(options.get(key), str | Path)},
+        prediction=model.prediction,
+        device=model.device.type,
+        fingerprint=hashlib.sha256(fingerprint + schedule).hexdigest(),
+        signs=hashlib.sha256(signs + schedule).hexdigest(),
+    )
+
+
+def digests(model: Model) -> tuple[bytes, bytes]:
+    """Of the weights, and of their signs: names, shapes and `SAMPLES` values of every tensor; dtypes in the first."""
+    exact, signs = hashlib.sha256(model.prediction.encode()), hashlib.sha256(model.prediction.encode())
+    parts = model.pipeline.components
+    for part in PARTS:
+        module = parts.get(part)
+        for name, tensor in module.state_dict().items() if isinstance(module, nn.Module) else ():
+            exact.update(f"{part}.{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            signs.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
+            flat = tensor.flatten()
+            values = flat[:: max(len(flat) // SAMPLES, 1)].cpu().double()
+            exact.update(values.numpy().tobytes())
+            signs.update(values.signbit().numpy().tobytes())
+    return exact.digest(), signs.digest()
