@@ -102,9 +102,10 @@ class WearsLora:
         return save(self._require_lora(), path)
 
     def load_lora(self, path: str | Path) -> None:
-        """Put on a LoRA of the U-Net in diffusers' format, from a .safetensors file or a folder, at full weight.
+        """Put on a LoRA of the U-Net in diffusers' or kohya's format, from a .safetensors file or a folder.
 
-        Raises FileNotFoundError, and ValueError for a file that is none or is for another kind of model.
+        It is worn at full weight; what it holds for the text encoder is left out, with a warning.  Raises
+        FileNotFoundError, and ValueError for a file that is none or is for another kind of model.
         """
         self.lora = load(path, self._require_model())
 
