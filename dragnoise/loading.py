@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPi
 from dragnoise import single_file
 from dragnoise.given import as_path, is_one_of, shown
 from dragnoise.memory import Memory
-from dragnoise.rescue import is_out_of_memory
+from dragnoise.rescue import OutOfMemory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
 
 DTYPES = {
@@ -104,9 +104,12 @@ def as_device(device: torch.device | str | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).cpu()  # "meta" has nothing to give
-    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise
+            raise OutOfMemory(
+                f"the memory of {shown(device)} is used up before anything was loaded: end what else uses it, or pass "
+                'device="cpu".'
+            ) from None
         raise ValueError(
             f"device={shown(device)} cannot be used here; leave it out for {_best_device()!r}, the best there is."
         ) from None

@@ -19,6 +19,7 @@ from dragnoise.config import DragConfig
 from dragnoise.given import shown
 from dragnoise.memory import Memory, economise, visit
 from dragnoise.pictures import picture_tensor
+from dragnoise.rescue import loading_advice, rescue
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"
@@ -46,7 +47,8 @@ class Model:
     `benchmarks/memory.py` counts what that gains (SDXL at 1024x1024 in float16: 5.9 GiB instead of
     9.6) and times what it costs (an iteration takes about half as long again).
 
-    Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs.
+    Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs, and
+    `OutOfMemory`, after which the pipeline is on the device where it was.
     """
 
     def __init__(
@@ -104,13 +106,22 @@ class Model:
         return nullcontext(next(part.parameters()).device)
 
     def _place(self, device: torch.device) -> None:
-        if self.memory == "low":
-            self.pipeline.unet.to(device)
-            economise(self.pipeline, device)
-        elif device != self.device:
-            self.pipeline.to(device)
-        if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
-            self.vae.to(torch.float32)
+        before = self.device
+
+        def undo() -> str:
+            for part in self.pipeline.components.values():
+                if isinstance(part, torch.nn.Module):
+                    part.to(before)
+            return loading_advice(self.name, device, self.dtype, self.memory)
+
+        with rescue(undo):
+            if self.memory == "low":
+                self.pipeline.unet.to(device)
+                economise(self.pipeline, device)
+            elif device != self.device:
+                self.pipeline.to(device)
+            if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
+                self.vae.to(torch.float32)
 
     # ---- picture <-> latent
 
@@ -209,7 +220,7 @@ def load_model(
 
     Weights are read from safetensors only.  Raises OSError when they cannot be found or fetched,
     ValueError for a pickle, a wrong argument, and a pipeline that has no bottleneck to drag or wants
-    more than a text, such as an inpainting model.
+    more than a text, such as an inpainting model, and `OutOfMemory`.
     """
     found = loading.as_source(name, name="name", what="a model, or its hub id")
     embedded = found == "toyland"
@@ -218,7 +229,10 @@ def load_model(
     on = loading.as_device("cpu" if embedded and device is None else device)
     half = on.type == "cuda" and not embedded
     kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
-    pipeline = loading.read_pipeline(str(source) if embedded else found, kind, vae=vae, config=config, variant=variant)
+    with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
+        pipeline = loading.read_pipeline(
+            str(source) if embedded else found, kind, vae=vae, config=config, variant=variant
+        )
     if prediction is not None:
         loading.set_prediction(pipeline, prediction)
     config_file = source / CONFIG_FILE

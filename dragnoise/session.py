@@ -25,7 +25,7 @@ from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_
 from dragnoise.lora import WearsLora
 from dragnoise.model import Model
 from dragnoise.pictures import Picture
-from dragnoise.rescue import guarded
+from dragnoise.rescue import advice, guarded, rescue
 from dragnoise.state import State
 
 
@@ -126,7 +126,7 @@ class DragSession(WearsLora, Branches, Saves):
 
         Without a model a session can be looked at, plotted and saved.  Setting one then keeps all that the session
         holds, and the bits to come are those of a session that was never closed; setting another one starts afresh.
-        Raises TypeError for what is no model, and ValueError for one that makes other shapes.
+        Raises TypeError for what is no model, ValueError for one that makes other shapes, and `OutOfMemory`.
         """
         return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
 
@@ -140,8 +140,10 @@ class DragSession(WearsLora, Branches, Saves):
             state = dataclasses.replace(state, trajectory=(), history=History(), anchors=None)
         state.require_fit(model)
         frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
+        with rescue(lambda: advice(model, frame, self._config)):
+            state = dataclasses.replace(state, frame=frame).on(model.device)
         self._model, self._worn = model, None
-        self._become(dataclasses.replace(state, frame=frame).on(model.device))
+        self._become(state)
 
     @property
     def image(self) -> Image.Image:

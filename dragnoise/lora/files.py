@@ -21,6 +21,7 @@ from torch import Tensor
 from dragnoise.given import as_path
 from dragnoise.lora.adapters import Adapter, Lora, Training
 from dragnoise.model import Model
+from dragnoise.rescue import is_out_of_memory
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """What diffusers looks for in a folder."""
@@ -76,6 +77,8 @@ def load(path: str | Path, model: Model) -> Lora:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a handle is no dict)
         adapters = _adapters(tensors, _json(metadata.get(_CONFIG)), model)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
             f"{str(path)!r} cannot be read as a LoRA of a U-Net ({reason}); pass a .safetensors file that "
@@ -87,7 +90,7 @@ def load(path: str | Path, model: Model) -> Lora:
         warnings.warn(
             f"{str(path)!r} also changes the text encoder, by {len(spoken)} tensors that are left out, for a LoRA is "
             "worn on the U-Net alone here: it will do a little less than where it came from.",
-            stacklevel=3,
+            stacklevel=4,  # whoever called session.load_lora(), which is guarded
         )
     return lora
 
