@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from dragnoise import single_file
 from dragnoise.given import as_path, is_one_of, shown
@@ -81,11 +82,11 @@ def _read(
         index = DiffusionPipeline.load_config(source)
     _refuse_others(source, index)
     own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=source)}
+    given = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None, "requires_safety_checker": False}
     with _explained(source):
-        return DiffusionPipeline.from_pretrained(
-            source, torch_dtype=dtype, use_safetensors=True, variant=variant, safety_checker=None,
-            requires_safety_checker=False, **own,
-        )  # fmt: skip
+        return _in_some_variant(
+            variant, lambda found: DiffusionPipeline.from_pretrained(source, variant=found, **given, **own)
+        )
 
 
 def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
@@ -105,8 +106,20 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     with _explained(source):
         kind = AutoencoderKL.load_config(source, subfolder=subfolder).get("_class_name", "AutoencoderKL")
         if kind in VAES:
-            return VAES[kind].from_pretrained(source, subfolder=subfolder, torch_dtype=dtype, use_safetensors=True)
+            given = {"subfolder": subfolder, "torch_dtype": dtype, "use_safetensors": True}
+            return _in_some_variant(None, lambda found: VAES[kind].from_pretrained(source, variant=found, **given))
     raise ValueError(f"{source!r} holds {kind}, which is no VAE of Stable Diffusion; give {' or '.join(VAES)}.")
+
+
+def _in_some_variant(variant: str | None, read: Callable[[str | None], Any]) -> Any:
+    """Read a variant; without one what there is, be it the half-precision files alone."""
+    try:
+        return read(variant)
+    except (OSError, ValueError):
+        if variant is None:
+            with suppress(OSError, ValueError):
+                return read("fp16")
+        raise
 
 
 def as_source(source: Any, *, name: str, what: str) -> str:
@@ -236,13 +249,16 @@ def _why(source: str, configs: str | None, reason: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice from the loaders for a moment; what went wrong is raised anyway."""
+    """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway."""
     logs = (diffusers.utils.logging, transformers.utils.logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
     try:
         for log in logs:
             log.set_verbosity_error()
             log.disable_progress_bar()
+        if downloads:
+            enable_progress_bars()
         with warnings.catch_warnings():
             for kind in (FutureWarning, UserWarning):
                 warnings.simplefilter("ignore", kind)
@@ -252,3 +268,5 @@ def _quiet() -> Iterator[None]:
             log.set_verbosity(verbosity)
             if bars:
                 log.enable_progress_bar()
+        if not downloads:
+            disable_progress_bars()

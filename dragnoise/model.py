@@ -157,7 +157,7 @@ class Model:
     # ---- text
 
     def embed(self, prompt: str) -> Text:
-        """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere.
+        """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere, with a warning.
 
         (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.
         """
@@ -215,7 +215,8 @@ def load_model(
     config: for a single file, which holds weights alone: the hub id or the folder of a diffusers
         pipeline of its family, of which only the small JSON and tokenizer files are read; default
         the family's original on the hub, from the cache when it is there.
-    variant: which files of a hub repository, such as "fp16" to fetch half as much.
+    variant: which files of a repository or folder, such as "fp16" to fetch half as much; default the
+        full ones, and "fp16" where there are no others.
     prediction: "epsilon" or "v_prediction", for a checkpoint that does not say what it predicts.
 
     Weights are read from safetensors only.  Raises OSError when they cannot be found or fetched,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import socket
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from conftest import build_kl, build_sd15, build_sdxl, randomise
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from helpers import assert_one_sentence, smooth_picture
+from huggingface_hub import utils as hub
 from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
@@ -334,6 +339,72 @@ def test_configs_are_for_single_files(tmp_path: Path, sd15: DiffusionPipeline) -
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path, config=tmp_path, device="cpu")
     assert_one_sentence(caught.value, "config=", "single .safetensors file")
+
+
+@pytest.mark.parametrize("given", [None, "fp16"])
+def test_a_folder_of_half_precision_files_alone(tmp_path: Path, given: str | None) -> None:
+    pipeline = build_sd15().to(torch.float16)
+    pipeline.save_pretrained(tmp_path, variant="fp16")
+    assert (tmp_path / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    model = load_model(tmp_path, device="cpu", dtype="float16", variant=given)
+    assert same_weights(model.pipeline.unet, pipeline.unet)
+    ours = load_model(device="cpu", vae=tmp_path).vae
+    assert all(torch.equal(x, y.float()) for x, y in zip(ours.parameters(), pipeline.vae.parameters(), strict=True))
+
+
+def test_a_variant_that_a_folder_lacks(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path)
+    (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "unet" / "moved.safetensors")
+    with pytest.raises(OSError) as caught:
+        load_model(tmp_path, device="cpu")
+    assert_one_sentence(caught.value, repr(str(tmp_path)), "diffusion_pytorch_model.safetensors")
+
+
+def test_a_hub_id_is_found_in_the_cache_without_network(tmp_path: Path) -> None:
+    """In a Python of its own: where the cache is, is read when the hub's package is imported."""
+    for name, variant in (("full", None), ("half", "fp16")):
+        repository, commit = tmp_path / "hub" / f"models--some--{name}", "a" * 40
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        build_sd15().save_pretrained(repository / "snapshots" / commit, variant=variant)
+    code = """
+from dragnoise import load_model
+for name in ("some/full", "some/half"):
+    print(load_model(name, device="cpu"), flush=True)
+load_model("some/other")
+"""
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout.splitlines() == [
+        f"Model('some/{name}', device='cpu', dtype=torch.float32)" for name in ("full", "half")
+    ]
+    assert "OSError: 'some/other' is no local folder or file" in done.stderr
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_downloads_show_their_bars_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch, shown: bool) -> None:
+    """As they were switched before, and are afterwards."""
+    seen: list[tuple[bool, bool]] = []
+
+    def watch(*_: Any, **__: Any) -> None:
+        bars = transformers.utils.logging.is_progress_bar_enabled()
+        seen.append((not hub.are_progress_bars_disabled(), bars))
+        raise OSError("no more is needed")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", watch)
+    switch = {True: hub.enable_progress_bars, False: hub.disable_progress_bars}
+    switch[shown]()
+    try:
+        with pytest.raises(OSError):
+            load_model()
+        assert set(seen) == {(shown, False)}
+        assert hub.are_progress_bars_disabled() == (not shown)
+        assert transformers.utils.logging.is_progress_bar_enabled()
+    finally:
+        switch[True]()
 
 
 # --------------------------------------------------------------------------------------- VAEs
