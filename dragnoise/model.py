@@ -16,9 +16,9 @@ from torch import Tensor
 from dragnoise import conditioning, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
-from dragnoise.given import shown
+from dragnoise.given import LONGEST, as_integer, shown
 from dragnoise.memory import Memory, economise, visit
-from dragnoise.pictures import picture_tensor
+from dragnoise.pictures import as_picture, picture_tensor
 from dragnoise.rescue import loading_advice, rescue
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
@@ -126,9 +126,9 @@ class Model:
     # ---- picture <-> latent
 
     def encode_picture(self, picture: Image.Image, size: tuple[int, int]) -> Tensor:
-        """RGB picture, brought to (width, height) -> latent (1, C, height/f, width/f) float32 on the device.
+        """Picture, brought to (width, height) -> latent (1, C, height/f, width/f) float32 on the device.
 
-        The mean of the VAE's posterior, times its scaling factor.
+        The mean of the VAE's posterior, times its scaling factor.  Raises as `posterior` does.
         """
         return self.posterior(picture, size)[0]
 
@@ -136,10 +136,12 @@ class Model:
     def posterior(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, scaled: (1, C, height/f, width/f) float32 each.
 
-        The deviation is zero for a VAE that has none.  Both are on the device.
+        The deviation is zero for a VAE that has none.  Both are on the device.  Raises ValueError or
+        TypeError for what is no picture, or no size in pixels from the VAE's factor to `LONGEST`.
         """
+        pixels = picture_tensor(as_picture(picture), _checked_size(size, self.factor))
         with self.at_work(self.vae) as device:
-            encoded = self.vae.encode(picture_tensor(picture, size).to(device, self.vae.dtype))
+            encoded = self.vae.encode(pixels.to(device, self.vae.dtype))
             if hasattr(encoded, "latent_dist"):
                 mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
             else:
@@ -149,7 +151,15 @@ class Model:
 
     @torch.no_grad()
     def decode_latents(self, z: Tensor) -> Tensor:
-        """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU."""
+        """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU.
+
+        Raises TypeError or ValueError for what is no such latent.
+        """
+        channels = self.unet.unet.config.in_channels
+        if not isinstance(z, Tensor):
+            raise TypeError(f"latents must be a tensor (1, {channels}, h, w), not {shown(z)}.")
+        if z.ndim != 4 or z.shape[:2] != (1, channels) or 0 in z.shape:
+            raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(z.shape)}.")
         z = z.float() / self.vae.config.scaling_factor
         with self.at_work(self.vae) as device:
             return self.vae.decode(z.to(device, self.vae.dtype)).sample.float().cpu()
@@ -159,12 +169,15 @@ class Model:
     def embed(self, prompt: str) -> Text:
         """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere, with a warning.
 
-        (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.
+        (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.  Raises TypeError for
+        what is no text.
         """
+        _require_text(prompt)
         return conditioning.moved(conditioning.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     def embed_negative(self, prompt: str = "") -> Text:
         """What classifier-free guidance leads away from, as `embed` gives it."""
+        _require_text(prompt)
         return conditioning.moved(conditioning.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     # ---- U-Net
@@ -240,6 +253,19 @@ def load_model(
     asked = {"vae": vae, "config": config, "variant": variant, "prediction": prediction}
     model.options = {key: value for key, value in asked.items() if value is not None}
     return model
+
+
+def _require_text(prompt: object) -> None:
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt must be text, not {shown(prompt)}.")
+
+
+def _checked_size(size: Any, low: int) -> tuple[int, int]:
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise ValueError(f"size={shown(size)} must be (width, height) in pixels.") from None
+    return as_integer("width", width, low, LONGEST), as_integer("height", height, low, LONGEST)
 
 
 def _usual_config(unet: CutUNet) -> DragConfig:

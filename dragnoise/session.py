@@ -357,13 +357,7 @@ class DragSession(WearsLora, Branches, Saves):
 
         Raises TypeError or ValueError for what are no such latents, FloatingPointError when the picture is not finite.
         """
-        model = self._require_model()
-        channels = model.unet.unet.config.in_channels
-        if not isinstance(latents, Tensor):
-            raise TypeError(f"latents must be a tensor (1, {channels}, h, w), not {shown(latents)}.")
-        if latents.ndim != 4 or latents.shape[:2] != (1, channels) or 0 in latents.shape:
-            raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(latents.shape)}.")
-        pixels = model.decode_latents(latents)
+        pixels = self._require_model().decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
         return pictures.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 

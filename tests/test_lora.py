@@ -148,9 +148,13 @@ def test_norms_are_those_of_the_whole_change(small: Model) -> None:
     assert lora.rank == 3 and lora.steps == 0 and repr(lora).startswith("Lora(rank 3, 0 steps, weight 1, ")
 
 
-def test_moves_to_a_device_as_a_whole(small: Model) -> None:
+def test_moves_to_a_device_as_a_whole(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     lora = fit(make_session(small), 1).at(0.5)
     assert_same_bits(lora.to("cpu"), lora)
+    with pytest.raises(ValueError) as caught:
+        lora.to("gpu")
+    assert_one_sentence(caught.value, "device='gpu'")
+    monkeypatch.setattr("dragnoise.lora.adapters.as_device", torch.device)  # "meta" is refused, as it loses the numbers
     away = lora.to("meta")
     tensors = [x for a in away.adapters.values() for x in (a.down, a.up)]
     assert away.training is not None
@@ -311,6 +315,13 @@ def test_first_update_is_adamws(small: Model) -> None:
     assert lora.training is not None
     for moments in lora.training.moments.values():
         assert not moments[0].any() and moments[2].any()
+
+
+def test_queries_keys_values_and_the_way_out_of_every_attention_are_adapted(model: Model) -> None:
+    lora = fit(make_session(model), 1)
+    attentions = [name for name, _ in model.pipeline.unet.named_modules() if name.endswith((".attn1", ".attn2"))]
+    wanted = [f"{name}.{layer}" for name in attentions for layer in ("to_q", "to_k", "to_v", "to_out.0")]
+    assert len(attentions) >= 6 and sorted(lora.adapters) == sorted(wanted)
 
 
 def test_fit_learns_the_picture(small: Model) -> None:
