@@ -83,7 +83,7 @@ def _read(
     _refuse_others(source, index)
     own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=source)}
     given = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None, "requires_safety_checker": False}
-    with _explained(source):
+    with _explained(source, variant=variant):
         return _in_some_variant(
             variant, lambda found: DiffusionPipeline.from_pretrained(source, variant=found, **given, **own)
         )
@@ -212,7 +212,7 @@ def _listed(words: list[str]) -> str:
 
 
 @contextmanager
-def _explained(source: str, *, configs: str | None = None) -> Iterator[None]:
+def _explained(source: str, *, configs: str | None = None, variant: str | None = None) -> Iterator[None]:
     """Read quietly; whatever goes wrong becomes one OSError that says what to do."""
     try:
         with _quiet():
@@ -221,10 +221,10 @@ def _explained(source: str, *, configs: str | None = None) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise OSError(_why(source, configs, reason)) from error
+        raise OSError(_why(source, configs, variant, reason)) from error
 
 
-def _why(source: str, configs: str | None, reason: str) -> str:
+def _why(source: str, configs: str | None, variant: str | None, reason: str) -> str:
     if configs is not None:
         if Path(configs).is_dir():
             return (
@@ -235,6 +235,11 @@ def _why(source: str, configs: str | None, reason: str) -> str:
             f"{source!r} holds weights alone, and the configs of {configs!r} that go with it are not in the cache and "
             f"could not be fetched, or do not fit it ({reason}); connect once, or pass config= the folder of a "
             "diffusers pipeline of its family."
+        )
+    if variant is not None:
+        return (
+            f"{source!r} cannot be read in the variant {variant!r} ({reason}); leave variant= out for the files that "
+            "there are."
         )
     if Path(source).exists():
         return (

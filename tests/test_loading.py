@@ -358,6 +358,9 @@ def test_a_variant_that_a_folder_lacks(tmp_path: Path, sd15: DiffusionPipeline) 
     with pytest.raises(OSError) as caught:
         load_model(tmp_path, device="cpu")
     assert_one_sentence(caught.value, repr(str(tmp_path)), "diffusion_pytorch_model.safetensors")
+    with pytest.raises(OSError) as other:
+        load_model(tmp_path, device="cpu", variant="fp16")
+    assert_one_sentence(other.value, repr(str(tmp_path)), "'fp16'", "leave variant= out")
 
 
 def test_a_hub_id_is_found_in_the_cache_without_network(tmp_path: Path) -> None:
