@@ -1,4 +1,4 @@
-"""What memory="low" gains and costs: peak memory by count, time by the clock.
+"""What memory="low" and a fit's settings gain and cost: peak memory by count, time by the clock.
 
     python benchmarks/memory.py                # counted on the real architectures, timed on a smaller one
     python benchmarks/memory.py --cuda FOLDER  # besides, on a CUDA device with a model that you have
@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dragnoise.conditioning import Conditioning
+from dragnoise.lora import LoraSettings, fitting
 from dragnoise.memory import TILE
 from dragnoise.unet import CutUNet
 
@@ -135,6 +137,45 @@ def vae_peaks(side: int, *, low: bool) -> tuple[int, int]:
         return weights(vae), live.peak
 
 
+def fit_peak(config: dict[str, Any], side: int, *, batch: int, checkpointing: bool) -> tuple[int, int]:
+    """Bytes: the U-Net's weights, and what a step of a LoRA's fit at rank 16 needs beside them at its peak.
+
+    Adapters, gradients, AdamW's moments and the LoRA that is handed out count.  Mixed precision is
+    that of the CPU, which keeps a little less in float32 than CUDA's.
+    """
+    with FakeTensorMode():
+        unet = built(UNet2DConditionModel, torch.float16, **config)
+        own, (z, text) = weights(unet), inputs(config, side, torch.float16)
+        with patch.object(torch.nn.Module, "to", lambda self, *_, **__: self):  # peft moves what cannot be moved here
+            halves = [half for pair in fitting._attach(unet, LoraSettings()).values() for half in pair]
+        with Live(unet.parameters()) as live:
+            optimiser = torch.optim.AdamW(halves, lr=1e-4)
+            if checkpointing:
+                unet.train()
+                unet.enable_gradient_checkpointing()
+            cut, seen = CutUNet(unet), torch.zeros(batch, *z.shape[1:], dtype=torch.float16)
+            with torch.autocast("cpu", torch.float16):
+                encoded = cut.encode(seen, torch.full((batch,), 500), text)
+                loss = cut.decode(encoded.bottleneck, encoded).noise.float().square().mean()
+            del encoded
+            for half, gradient in zip(halves, torch.autograd.grad(loss, halves), strict=True):
+                half.grad = gradient
+            optimiser.step()
+            handed_out = [x.clone() for half in halves for x in (half, *optimiser.state[half].values())]
+        del handed_out
+        return own, live.peak + sum(half.numel() * half.element_size() for half in halves)
+
+
+def fit_table() -> None:
+    """What a step of a fit needs, in the order of its settings' effect."""
+    print("\nGiB of a LoRA's fit, beside the U-Net's weights: a step at its peak\n")
+    print(f"{'':36}{'kept':>12}{'checkpointed':>16}")
+    for name, (config, side, _) in MODELS.items():
+        for batch in (4, 2, 1):
+            peaks = [fit_peak(config, side, batch=batch, checkpointing=on)[1] / 2**30 for on in (False, True)]
+            print(f"{f'{name} {side}, batch {batch}':36}{peaks[0]:12.2f}{peaks[1]:16.2f}")
+
+
 def table() -> None:
     """Peak memory of every stage, with everything that lies on the device at that time."""
     print("GiB, float16 with the VAE in float32; U-Net, VAE and text encoders as far as they are on the device\n")
@@ -201,6 +242,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7, help="alternating runs that are timed")
     chosen = parser.parse_args()
     table()
+    fit_table()
     print(f"\nan iteration in low memory takes {time_ratio(chosen.rounds):.2f} times as long on this CPU")
     if chosen.cuda:
         on_cuda(chosen.cuda)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
+
+from dragnoise.given import shown
 
 AtWork = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
 """Brings a module to its device for a while, and says which."""
@@ -46,7 +51,7 @@ Hand it to `Model.encode` as it is; what is inside concerns the U-Net alone.
 
 @torch.no_grad()
 def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
-    """A prompt as the pipeline's text encoders see it; longer prompts are cut, as everywhere.
+    """A prompt as the pipeline's text encoders see it; longer prompts are cut, as everywhere, with a warning.
 
     With a second text encoder a `Conditioning`, otherwise the first one's (1, tokens, width).
     """
@@ -77,8 +82,21 @@ def moved(text: Text, device: torch.device, dtype: torch.dtype) -> Text:
     return Conditioning(text.text.to(device, dtype), text.pooled.to(device, dtype), sizes)
 
 
-def _ids(tokenizer: Callable[..., object], prompt: str, device: torch.device) -> Tensor:
-    length = tokenizer.model_max_length  # type: ignore[attr-defined]
+def _ids(tokenizer: Any, prompt: str, device: torch.device) -> Tensor:
+    length = tokenizer.model_max_length
     prompt = prompt.encode("utf-8", "replace").decode()  # half a character, as a cut text may end with, is no text
+    whole = tokenizer(prompt, verbose=False).input_ids
+    if len(whole) > length:
+        _say_what_is_cut(tokenizer.decode(whole[length - 1 : -1]).strip(), length)
     tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    return tokens.input_ids.to(device)  # type: ignore[attr-defined]
+    return tokens.input_ids.to(device)
+
+
+@functools.lru_cache(maxsize=1000)
+def _say_what_is_cut(rest: str, length: int) -> None:
+    """Once for every text: a session embeds its prompt many times."""
+    warnings.warn(
+        f"the prompt is longer than the {length} tokens that the text encoder reads, with one at either end, and its "
+        f"last part is left out ({shown(rest)}); say it in fewer words.",
+        stacklevel=2,
+    )

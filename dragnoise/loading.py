@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +12,12 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from dragnoise import single_file
 from dragnoise.given import as_path, is_one_of, shown
 from dragnoise.memory import Memory
-from dragnoise.rescue import is_out_of_memory
+from dragnoise.rescue import OutOfMemory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
 
 DTYPES = {
@@ -27,20 +28,48 @@ DTYPES = {
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """What a pipeline must have."""
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+"""What a U-Net may predict."""
+
 VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 def read_pipeline(
-    source: str, dtype: torch.dtype, *, vae: Any = None, config: str | Path | None = None, variant: str | None = None
+    source: str,
+    dtype: torch.dtype,
+    *,
+    vae: Any = None,
+    config: str | Path | None = None,
+    variant: str | None = None,
+    prediction: str | None = None,
 ) -> DiffusionPipeline:
     """Read a pipeline on the CPU; arguments, and what is raised, as of `load_model`."""
     single_file.refuse_pickle(source)
+    if prediction is not None and not is_one_of(prediction, PREDICTIONS):
+        raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
+    pipeline = _read(source, dtype, vae, config, variant, sure=prediction is not None)
+    if prediction is not None:
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
+    return pipeline
+
+
+def _read(
+    source: str, dtype: torch.dtype, vae: Any, config: str | Path | None, variant: str | None, *, sure: bool
+) -> DiffusionPipeline:
+    """`sure`: the caller knows what it predicts."""
     if config is not None:
         config = as_source(config, name="config", what="the configs of a diffusers pipeline, or its hub id")
     if variant is not None and not isinstance(variant, str):
         raise TypeError(f"variant={shown(variant)} must be text, such as 'fp16'.")
     if single_file.is_single_file(source):
         family = single_file.family_of(source)
+        if family.doubtful and config is None and not sure:
+            warnings.warn(
+                f"{source!r} is taken for a Stable Diffusion 2.x of 768 pixels that predicts v, as it does not say: if "
+                f'it is one of 512 pixels pass config="{single_file.SMALLER_SD2}", and if it predicts the noise '
+                'prediction="epsilon".',
+                stacklevel=4,
+            )
         configs = str(config) if config is not None else family.configs
         own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=configs)}
         with _explained(source, configs=configs):
@@ -53,11 +82,11 @@ def read_pipeline(
         index = DiffusionPipeline.load_config(source)
     _refuse_others(source, index)
     own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=source)}
-    with _explained(source):
-        return DiffusionPipeline.from_pretrained(
-            source, torch_dtype=dtype, use_safetensors=True, variant=variant, safety_checker=None,
-            requires_safety_checker=False, **own,
-        )  # fmt: skip
+    given = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None, "requires_safety_checker": False}
+    with _explained(source, variant=variant):
+        return _in_some_variant(
+            variant, lambda found: DiffusionPipeline.from_pretrained(source, variant=found, **given, **own)
+        )
 
 
 def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
@@ -77,21 +106,26 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     with _explained(source):
         kind = AutoencoderKL.load_config(source, subfolder=subfolder).get("_class_name", "AutoencoderKL")
         if kind in VAES:
-            return VAES[kind].from_pretrained(source, subfolder=subfolder, torch_dtype=dtype, use_safetensors=True)
+            given = {"subfolder": subfolder, "torch_dtype": dtype, "use_safetensors": True}
+            return _in_some_variant(None, lambda found: VAES[kind].from_pretrained(source, variant=found, **given))
     raise ValueError(f"{source!r} holds {kind}, which is no VAE of Stable Diffusion; give {' or '.join(VAES)}.")
+
+
+def _in_some_variant(variant: str | None, read: Callable[[str | None], Any]) -> Any:
+    """Read a variant; without one what there is, be it the half-precision files alone."""
+    try:
+        return read(variant)
+    except (OSError, ValueError):
+        if variant is None:
+            with suppress(OSError, ValueError):
+                return read("fp16")
+        raise
 
 
 def as_source(source: Any, *, name: str, what: str) -> str:
     """A path, "~" expanded, or a hub id; raises TypeError, ValueError or OSError for what cannot be either."""
     path = as_path(source, name=name, what=what)
     return str(path) if path.exists() else str(source)
-
-
-def set_prediction(pipeline: DiffusionPipeline, prediction: str) -> None:
-    """Say what the U-Net predicts; raises ValueError for a word that is none."""
-    if not is_one_of(prediction, ("epsilon", "v_prediction", "sample")):
-        raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
 
 
 # ------------------------------------------------------------------------------------ arguments
@@ -104,9 +138,12 @@ def as_device(device: torch.device | str | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).cpu()  # "meta" has nothing to give
-    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise
+            raise OutOfMemory(
+                f"the memory of {shown(device)} is used up before anything was loaded: end what else uses it, or pass "
+                'device="cpu".'
+            ) from None
         raise ValueError(
             f"device={shown(device)} cannot be used here; leave it out for {_best_device()!r}, the best there is."
         ) from None
@@ -175,7 +212,7 @@ def _listed(words: list[str]) -> str:
 
 
 @contextmanager
-def _explained(source: str, *, configs: str | None = None) -> Iterator[None]:
+def _explained(source: str, *, configs: str | None = None, variant: str | None = None) -> Iterator[None]:
     """Read quietly; whatever goes wrong becomes one OSError that says what to do."""
     try:
         with _quiet():
@@ -184,10 +221,10 @@ def _explained(source: str, *, configs: str | None = None) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise OSError(_why(source, configs, reason)) from error
+        raise OSError(_why(source, configs, variant, reason)) from error
 
 
-def _why(source: str, configs: str | None, reason: str) -> str:
+def _why(source: str, configs: str | None, variant: str | None, reason: str) -> str:
     if configs is not None:
         if Path(configs).is_dir():
             return (
@@ -198,6 +235,11 @@ def _why(source: str, configs: str | None, reason: str) -> str:
             f"{source!r} holds weights alone, and the configs of {configs!r} that go with it are not in the cache and "
             f"could not be fetched, or do not fit it ({reason}); connect once, or pass config= the folder of a "
             "diffusers pipeline of its family."
+        )
+    if variant is not None:
+        return (
+            f"{source!r} cannot be read in the variant {variant!r} ({reason}); leave variant= out for the files that "
+            "there are."
         )
     if Path(source).exists():
         return (
@@ -212,13 +254,16 @@ def _why(source: str, configs: str | None, reason: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice from the loaders for a moment; what went wrong is raised anyway."""
+    """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway."""
     logs = (diffusers.utils.logging, transformers.utils.logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
     try:
         for log in logs:
             log.set_verbosity_error()
             log.disable_progress_bar()
+        if downloads:
+            enable_progress_bars()
         with warnings.catch_warnings():
             for kind in (FutureWarning, UserWarning):
                 warnings.simplefilter("ignore", kind)
@@ -228,3 +273,5 @@ def _quiet() -> Iterator[None]:
             log.set_verbosity(verbosity)
             if bars:
                 log.enable_progress_bar()
+        if not downloads:
+            disable_progress_bars()

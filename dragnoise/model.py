@@ -17,10 +17,11 @@ from torch import Tensor
 from dragnoise import conditioning, identity, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
-from dragnoise.given import shown
+from dragnoise.given import LONGEST, as_integer, shown
 from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
-from dragnoise.pictures import picture_tensor
+from dragnoise.pictures import as_picture, picture_tensor
+from dragnoise.rescue import loading_advice, rescue
 from dragnoise.unet import CutUNet, Decoded, Encoded
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"
@@ -48,7 +49,8 @@ class Model:
     `benchmarks/memory.py` counts what that gains (SDXL at 1024x1024 in float16: 5.9 GiB instead of
     9.6) and times what it costs (an iteration takes about half as long again).
 
-    Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs.
+    Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs, and
+    `OutOfMemory`, after which the pipeline is on the device where it was.
     """
 
     def __init__(
@@ -116,20 +118,29 @@ class Model:
         return nullcontext(next(part.parameters()).device)
 
     def _place(self, device: torch.device) -> None:
-        if self.memory == "low":
-            self.pipeline.unet.to(device)
-            economise(self.pipeline, device)
-        elif device != self.device:
-            self.pipeline.to(device)
-        if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
-            self.vae.to(torch.float32)
+        before = self.device
+
+        def undo() -> str:
+            for part in self.pipeline.components.values():
+                if isinstance(part, torch.nn.Module):
+                    part.to(before)
+            return loading_advice(self.name, device, self.dtype, self.memory)
+
+        with rescue(undo):
+            if self.memory == "low":
+                self.pipeline.unet.to(device)
+                economise(self.pipeline, device)
+            elif device != self.device:
+                self.pipeline.to(device)
+            if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
+                self.vae.to(torch.float32)
 
     # ---- picture <-> latent
 
     def encode_picture(self, picture: Image.Image, size: tuple[int, int]) -> Tensor:
-        """RGB picture, brought to (width, height) -> latent (1, C, height/f, width/f) float32 on the device.
+        """Picture, brought to (width, height) -> latent (1, C, height/f, width/f) float32 on the device.
 
-        The mean of the VAE's posterior, times its scaling factor.
+        The mean of the VAE's posterior, times its scaling factor.  Raises as `posterior` does.
         """
         return self.posterior(picture, size)[0]
 
@@ -137,10 +148,12 @@ class Model:
     def posterior(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, scaled: (1, C, height/f, width/f) float32 each.
 
-        The deviation is zero for a VAE that has none.  Both are on the device.
+        The deviation is zero for a VAE that has none.  Both are on the device.  Raises ValueError or
+        TypeError for what is no picture, or no size in pixels from the VAE's factor to `LONGEST`.
         """
+        pixels = picture_tensor(as_picture(picture), _checked_size(size, self.factor))
         with self.at_work(self.vae) as device:
-            encoded = self.vae.encode(picture_tensor(picture, size).to(device, self.vae.dtype))
+            encoded = self.vae.encode(pixels.to(device, self.vae.dtype))
             if hasattr(encoded, "latent_dist"):
                 mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
             else:
@@ -150,7 +163,15 @@ class Model:
 
     @torch.no_grad()
     def decode_latents(self, z: Tensor) -> Tensor:
-        """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU."""
+        """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU.
+
+        Raises TypeError or ValueError for what is no such latent.
+        """
+        channels = self.unet.unet.config.in_channels
+        if not isinstance(z, Tensor):
+            raise TypeError(f"latents must be a tensor (1, {channels}, h, w), not {shown(z)}.")
+        if z.ndim != 4 or z.shape[:2] != (1, channels) or 0 in z.shape:
+            raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(z.shape)}.")
         z = z.float() / self.vae.config.scaling_factor
         with self.at_work(self.vae) as device:
             return self.vae.decode(z.to(device, self.vae.dtype)).sample.float().cpu()
@@ -158,14 +179,17 @@ class Model:
     # ---- text
 
     def embed(self, prompt: str) -> Text:
-        """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere.
+        """A prompt as the U-Net wants it, on the device; longer prompts are cut, as everywhere, with a warning.
 
-        (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.
+        (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.  Raises TypeError for
+        what is no text.
         """
+        _require_text(prompt)
         return conditioning.moved(conditioning.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     def embed_negative(self, prompt: str = "") -> Text:
         """What classifier-free guidance leads away from, as `embed` gives it."""
+        _require_text(prompt)
         return conditioning.moved(conditioning.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     # ---- U-Net
@@ -216,12 +240,13 @@ def load_model(
     config: for a single file, which holds weights alone: the hub id or the folder of a diffusers
         pipeline of its family, of which only the small JSON and tokenizer files are read; default
         the family's original on the hub, from the cache when it is there.
-    variant: which files of a hub repository, such as "fp16" to fetch half as much.
+    variant: which files of a repository or folder, such as "fp16" to fetch half as much; default the
+        full ones, and "fp16" where there are no others.
     prediction: "epsilon" or "v_prediction", for a checkpoint that does not say what it predicts.
 
     Weights are read from safetensors only.  Raises OSError when they cannot be found or fetched,
     ValueError for a pickle, a wrong argument, and a pipeline that has no bottleneck to drag or wants
-    more than a text, such as an inpainting model.
+    more than a text, such as an inpainting model, and `OutOfMemory`.
     """
     found = loading.as_source(name, name="name", what="a model, or its hub id")
     embedded = found == "toyland"
@@ -230,15 +255,29 @@ def load_model(
     on = loading.as_device("cpu" if embedded and device is None else device)
     half = on.type == "cuda" and not embedded
     kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
-    pipeline = loading.read_pipeline(str(source) if embedded else found, kind, vae=vae, config=config, variant=variant)
-    if prediction is not None:
-        loading.set_prediction(pipeline, prediction)
+    with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
+        pipeline = loading.read_pipeline(
+            str(source) if embedded else found, kind, vae=vae, config=config, variant=variant, prediction=prediction
+        )
     config_file = source / CONFIG_FILE
     default = DragConfig(**json.loads(config_file.read_text())) if config_file.is_file() else None
     model = Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
     asked = {"vae": vae, "config": config, "variant": variant, "prediction": prediction}
     model.options = {key: value for key, value in asked.items() if value is not None}
     return model
+
+
+def _require_text(prompt: object) -> None:
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt must be text, not {shown(prompt)}.")
+
+
+def _checked_size(size: Any, low: int) -> tuple[int, int]:
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise ValueError(f"size={shown(size)} must be (width, height) in pixels.") from None
+    return as_integer("width", width, low, LONGEST), as_integer("height", height, low, LONGEST)
 
 
 def _usual_config(unet: CutUNet) -> DragConfig:

@@ -132,6 +132,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
+def loading_advice(name: str, device: object, dtype: torch.dtype, memory: str) -> str:
+    """One sentence about a model that is being loaded."""
+    tries = ["load_model(..., dtype=torch.float16)"] if dtype in (torch.float32, torch.float64) else []
+    if memory != "low":
+        tries.append('load_model(..., memory="low")')
+    tries.append("a restart that lets go of the models loaded before, or a smaller model")
+    return f"the memory of {str(device)!r} is used up by loading {name!r}: try {', then '.join(tries)}."
+
+
 def advice(model: Any, frame: Frame, config: DragConfig) -> str:
     """One sentence: what is used up, and what to try, in the order of effect."""
     width, height = frame.working

@@ -25,7 +25,7 @@ from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_
 from dragnoise.lora import WearsLora
 from dragnoise.model import Model
 from dragnoise.pictures import Picture
-from dragnoise.rescue import guarded
+from dragnoise.rescue import advice, guarded, rescue
 from dragnoise.state import State
 
 
@@ -128,7 +128,8 @@ class DragSession(WearsLora, Branches, Saves):
         all that it holds, and the bits to come are those of a session that was never closed.  The same weights in
         another dtype or on another device go on too, with a UserWarning.  In a session that has a model, setting
         another one starts afresh.
-        Raises TypeError for what is no model, and ValueError for one that cannot go on with what the session holds.
+        Raises TypeError for what is no model, and ValueError for one that cannot go on with what the session
+        holds, and `OutOfMemory`.
         """
         return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
 
@@ -144,8 +145,10 @@ class DragSession(WearsLora, Branches, Saves):
             state.require_made_with(model)
         state.require_fit(model)
         frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
+        with rescue(lambda: advice(model, frame, self._config)):
+            state = dataclasses.replace(state, frame=frame).on(model.device)
         self._model, self._worn = model, None
-        self._become(dataclasses.replace(state, frame=frame).on(model.device))
+        self._become(state)
 
     @property
     def image(self) -> Image.Image:
@@ -359,13 +362,7 @@ class DragSession(WearsLora, Branches, Saves):
 
         Raises TypeError or ValueError for what are no such latents, FloatingPointError when the picture is not finite.
         """
-        model = self._require_model()
-        channels = model.unet.unet.config.in_channels
-        if not isinstance(latents, Tensor):
-            raise TypeError(f"latents must be a tensor (1, {channels}, h, w), not {shown(latents)}.")
-        if latents.ndim != 4 or latents.shape[:2] != (1, channels) or 0 in latents.shape:
-            raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(latents.shape)}.")
-        pixels = model.decode_latents(latents)
+        pixels = self._require_model().decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
         return pictures.tensor_picture(pixels, self.image.size, released=self._config.is_released)
 

@@ -133,6 +133,10 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str | Path) and str(value) in ("x", "nan", "../..", "/")
 
 
+def are_numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_number, value))
+
+
 def is_iteration(value: Any) -> bool:
     return is_whole(value) and 0 <= value <= 2
 
@@ -169,9 +173,11 @@ CONFIG: dict[str, Of] = {
 }  # fmt: skip
 KEY = Of("0123", lambda v: isinstance(v, str) and v in ("x", "nan"), ("../x", "..", ".", "a/b", "a\\b", "é", "y" * 201))
 FIT = {
-    "steps": whole(1, 1), "rank": whole(1, 1), "lr": number(1e-4, 0, strict=True), "batch_size": whole(1, 1),
-    "seed": whole(0, 0), "cache": Of(None, lambda v: v is None or is_path(v)),
+    "steps": whole(1, 1), "rank": whole(1, 1, 2**14), "lr": number(1e-4, 0, 1, strict=True),
+    "batch_size": whole(1, 1, 2**14), "seed": whole(0, 0), "cache": Of(None, lambda v: v is None or is_path(v)),
+    "gradient_checkpointing": Of(None, lambda v: v is None or isinstance(v, bool), ("no", "yes")),
 }  # fmt: skip
+DEVICE = Of("cpu", lambda v: v is None, ("gpu", "cuda:99", "meta", "xla", "hpu", torch.device("meta"), 99))
 GENERATION = {
     "prompt": text(), "negative_prompt": text(""), "seed": whole(0, 0, 2**63 - 1, (2**64,)), "steps": whole(2, 2, 1000),
     "guidance": number(7.5, 0), "config": Of(None, lambda v: v is None or isinstance(v, DragConfig)),
@@ -180,7 +186,7 @@ GENERATION = {
 }  # fmt: skip
 LOADING = {
     "name": Of("toyland", never, (*NOWHERE, "model.ckpt", "a b c", "toy/land/x", "x.safetensors")),
-    "device": Of("cpu", lambda v: v is None, ("gpu", "cuda:99", "meta", "xla", "hpu", torch.device("meta"), 99)),
+    "device": DEVICE,
     "dtype": Of("float32", lambda v: v is None or v is torch.float64, ("int8", torch.int64, "half", np.float32)),
     "vae": Of(None, lambda v: v is None, (*NOWHERE, "vae.ckpt", "x.safetensors", torch.nn.Linear(1, 1))),
     "memory": word("normal", "low"), "prediction": Of(None, lambda v: v is None, ("v", "EPSILON")),
@@ -266,9 +272,12 @@ ENTRIES: dict[str, Entry] = {
         {"key": KEY, "lora": Of(None, lambda v: v is None)},
     ),
     "Lora": Entry(
-        lambda w, adapters, weight: Lora(adapters, weight),
-        {"adapters": Of({"x": Adapter(torch.zeros(1, 2), torch.zeros(2, 1))}), "weight": number(1.0, 0, 1)},
+        lambda w, **given: Lora(**given),
+        {"adapters": Of({"x": Adapter(torch.zeros(1, 2), torch.zeros(2, 1))}), "weight": number(1.0, 0, 1),
+         "losses": Of((0.5,), are_numbers, ((0.5, math.nan), (0.5, True), ["0.5"])),
+         "training": Of(None, lambda v: v is None)},
     ),
+    "lora.to": Entry(lambda w, device: w.dressed.lora.to(device), {"device": DEVICE}),
     "lora.at": Entry(lambda w, weight: w.dressed.lora.at(weight), {"weight": number(1.0, 0, 1)}),
     "DragConfig": Entry(lambda w, **given: DragConfig(**given), CONFIG),
     "DragConfig.released": Entry(lambda w, **given: DragConfig.released(**given), CONFIG),
@@ -282,6 +291,18 @@ ENTRIES: dict[str, Entry] = {
         {"pipeline": Of(None, lambda v: v is None), "memory": word("normal", "low"),
          "device": Of("cpu", lambda v: v is None, ("gpu", "cuda:99", "meta", 99)),
          "default_config": Of(None, lambda v: v is None or isinstance(v, DragConfig), ({},))},
+    ),
+    "model.embed": Entry(lambda w, prompt: w.model.embed(prompt), {"prompt": text()}),
+    "model.embed_negative": Entry(lambda w, prompt: w.model.embed_negative(prompt), {"prompt": text()}),
+    "model.encode_picture": Entry(
+        lambda w, picture, size: w.model.encode_picture(picture, size),
+        {"picture": Of(smooth_picture(50, 40), is_picture, PICTURES),
+         "size": Of((64, 64), bad=((0, 64), (64, 3), (64, 64, 64), (64.0, 64), (2**50, 2**50), "ab", {64, 127}))},
+    ),
+    "model.decode_latents": Entry(
+        lambda w, z: w.model.decode_latents(z),
+        {"z": Of(GOOD_LATENT, lambda v: isinstance(v, torch.Tensor) and v.shape == (1, 4, 16, 16),
+                 (torch.zeros(1, 3, 8, 8), torch.zeros(4, 8, 8), torch.zeros(2, 4, 8, 8)))},
     ),
     "plot_loss": plotted(plots.plot_loss),
     "plot_anchor_motion": plotted(

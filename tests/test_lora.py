@@ -25,7 +25,7 @@ from dragnoise.conditioning import Conditioning
 from dragnoise.lora import Adapter, LoraSettings, fuse
 from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import pack, unpack
-from dragnoise.lora.fitting import draw
+from dragnoise.lora.fitting import Subject, checkpoints, draw
 from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 
@@ -148,9 +148,13 @@ def test_norms_are_those_of_the_whole_change(small: Model) -> None:
     assert lora.rank == 3 and lora.steps == 0 and repr(lora).startswith("Lora(rank 3, 0 steps, weight 1, ")
 
 
-def test_moves_to_a_device_as_a_whole(small: Model) -> None:
+def test_moves_to_a_device_as_a_whole(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     lora = fit(make_session(small), 1).at(0.5)
     assert_same_bits(lora.to("cpu"), lora)
+    with pytest.raises(ValueError) as caught:
+        lora.to("gpu")
+    assert_one_sentence(caught.value, "device='gpu'")
+    monkeypatch.setattr("dragnoise.lora.adapters.as_device", torch.device)  # "meta" is refused, as it loses the numbers
     away = lora.to("meta")
     tensors = [x for a in away.adapters.values() for x in (a.down, a.up)]
     assert away.training is not None
@@ -311,6 +315,13 @@ def test_first_update_is_adamws(small: Model) -> None:
     assert lora.training is not None
     for moments in lora.training.moments.values():
         assert not moments[0].any() and moments[2].any()
+
+
+def test_queries_keys_values_and_the_way_out_of_every_attention_are_adapted(model: Model) -> None:
+    lora = fit(make_session(model), 1)
+    attentions = [name for name, _ in model.pipeline.unet.named_modules() if name.endswith((".attn1", ".attn2"))]
+    wanted = [f"{name}.{layer}" for name in attentions for layer in ("to_q", "to_k", "to_v", "to_out.0")]
+    assert len(attentions) >= 6 and sorted(lora.adapters) == sorted(wanted)
 
 
 def test_fit_learns_the_picture(small: Model) -> None:
@@ -499,6 +510,39 @@ def test_low_memory_fits_with_checkpoints_and_gives_the_same_bits(monkeypatch: p
     assert_same_bits(low, usual)
 
 
+@pytest.mark.parametrize(
+    ("size", "batch", "asked", "memory", "does"),
+    [
+        ((512, 512), 4, None, "normal", False), ((512, 512), 5, None, "normal", True),
+        ((768, 768), 4, None, "normal", True), ((1024, 1024), 1, None, "normal", False),
+        ((1024, 1024), 2, None, "normal", True), ((1024, 1024), 4, False, "normal", False),
+        ((64, 64), 1, True, "normal", True), ((64, 64), 1, None, "low", True), ((64, 64), 1, False, "low", True),
+    ],
+)  # fmt: skip
+def test_large_batches_are_checkpointed_unless_told_otherwise(
+    sd15: Any, size: tuple[int, int], batch: int, asked: bool | None, memory: Any, does: bool
+) -> None:
+    model = Model(sd15)
+    model.memory = memory
+    subject = Subject(model, smooth_picture(64, 64), size, "")
+    assert checkpoints(subject, LoraSettings(batch_size=batch), asked) is does
+
+
+@pytest.mark.parametrize(("most", "does"), [(4 * 12 * 16 - 1, [1]), (4 * 12 * 16, [])])
+def test_the_usual_fit_decides_by_itself(small: Model, monkeypatch: pytest.MonkeyPatch, most: int, does: list) -> None:
+    """Four copies of a picture of 64x48, on whose side are four pixels to one of the latent's."""
+    asked: list[int] = []
+    enable = UNet2DConditionModel.enable_gradient_checkpointing
+    monkeypatch.setattr(
+        UNet2DConditionModel, "enable_gradient_checkpointing", lambda self: (asked.append(1), enable(self))
+    )
+    monkeypatch.setattr("dragnoise.lora.fitting.KEPT_AT_MOST", most)
+    session = make_session(small)
+    assert session._frame.working == (64, 48) and small.factor == 4
+    next(session.fit_lora(1))
+    assert asked == does
+
+
 def test_numbers_that_are_not_finite_leave_the_last_good_lora(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     session = make_session(small)
     good = fit(session, 1)
@@ -518,8 +562,13 @@ def test_used_up_memory_says_what_to_try(small: Model, monkeypatch: pytest.Monke
     monkeypatch.setattr("dragnoise.lora.fitting.F.mse_loss", full)
     with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         next(session.fit_lora(2, **FIT))
-    assert_one_sentence(caught.value, "batch_size=1", "gradient_checkpointing=True", "side")
+    said = str(caught.value)
+    assert_one_sentence(caught.value, "gradient_checkpointing=True, then batch_size=1, then a smaller picture")
+    assert said.index("side=") < said.index("dtype=torch.float16") < said.index('memory="low"') and "rank" not in said
     assert session.lora is None
+    with pytest.raises(torch.cuda.OutOfMemoryError) as again:
+        next(session.fit_lora(2, rank=1024, batch_size=1, gradient_checkpointing=True))
+    assert_one_sentence(again.value, "try rank=16, then a smaller picture")
 
 
 # ---- wrong arguments
@@ -531,7 +580,10 @@ def test_used_up_memory_says_what_to_try(small: Model, monkeypatch: pytest.Monke
         ({"steps": 0}, "steps=0"), ({"steps": 2.5}, "steps=2.5"), ({"steps": True}, "steps=True"),
         ({"rank": 0}, "rank=0"), ({"rank": "16"}, "rank='16'"), ({"lr": 0}, "lr=0"), ({"lr": float("nan")}, "lr=nan"),
         ({"lr": None}, "lr=None"), ({"batch_size": -1}, "batch_size=-1"), ({"seed": -1}, "seed=-1"),
-        ({"seed": 1.5}, "seed=1.5"),
+        ({"seed": 1.5}, "seed=1.5"), ({"lr": 1.001}, "lr=1.001"), ({"lr": 1e300}, "lr=1e+300"),
+        ({"rank": 2**14 + 1}, "rank=16385"), ({"batch_size": 10**12}, "batch_size=1000000000000"),
+        ({"gradient_checkpointing": "no"}, "gradient_checkpointing='no'"),
+        ({"gradient_checkpointing": 1}, "gradient_checkpointing=1"),
     ],
 )  # fmt: skip
 def test_wrong_numbers_are_refused_at_once(small: Model, given: dict[str, Any], named: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import FILE_NAME, pack, unpack
 from tests.conftest import build_sd15, build_sd21, build_sdxl, build_three_block
 from tests.helpers import assert_one_sentence
+from tests.ldm_layout import unet_weights
 from tests.test_lora import FIT, assert_same_bits, fit, make_session, predict, random_lora
 
 BUILDERS = [build_sd15, build_sd21, build_three_block, build_sdxl]
@@ -117,6 +119,98 @@ def kohya(lora: Lora, path: Path, alphas: dict[str, float]) -> None:
     save_file(tensors, path)
 
 
+def kohya_halves(pipeline: Any, layers: list[str], *, sgm: bool = False, alpha: float = 1.0) -> dict[str, Tensor]:
+    """Tensors as kohya's scripts write them in float16, rank 4; `sgm`: by the original checkpoint's names."""
+    rng, unet, tensors = torch.Generator().manual_seed(4), pipeline.unet, {}
+    originals = dict(zip(unet.state_dict(), unet_weights(unet), strict=True))
+    for layer in layers:
+        weight = unet.get_submodule(layer).weight
+        original = originals[f"{layer}.weight"].removeprefix("model.diffusion_model.").removesuffix(".weight")
+        flat = f"lora_unet_{(original if sgm else layer).replace('.', '_')}"
+        out, into, *sides = weight.shape
+        down = torch.randn(4, into, *sides, generator=rng) / weight[0].numel() ** 0.5
+        up = torch.randn(out, 4, *(1 for _ in sides), generator=rng)
+        tensors |= {f"{flat}.lora_down.weight": down.half(), f"{flat}.lora_up.weight": up.half()}
+        tensors[f"{flat}.alpha"] = torch.tensor(alpha, dtype=torch.float16)
+    return tensors
+
+
+def layers_of(pipeline: Any, part: str) -> list[str]:
+    """Linear layers and convolutions of "attentions" (projections and feed-forwards too) or of "resnets"."""
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    named = [name for name, layer in pipeline.unet.named_modules() if isinstance(layer, kinds) and part in name]
+    return [name for name in named if "shortcut" not in name and "time_emb" not in name]
+
+
+@pytest.mark.parametrize(
+    ("build", "part", "sgm", "count"),
+    [(build_sd15, "attentions", False, 192), (build_sd15, "resnets", False, 44), (build_sdxl, "attentions", False, 302),
+     (build_sdxl, "resnets", False, 34), (build_sdxl, "attentions", True, 302)],
+)  # fmt: skip
+def test_kohyas_half_precision_files_change_every_layer_that_they_name(
+    build: Any, part: str, sgm: bool, count: int, tmp_path: Path
+) -> None:
+    """By the definition: W + alpha / rank * up @ down, of projections, feed-forwards and convolutions (LoCon) too."""
+    pipeline, path = build(), tmp_path / "kohya.safetensors"
+    layers = layers_of(pipeline, part)
+    assert len(layers) == count and (part == "resnets" or any(".ff.net.2" in name for name in layers))
+    tensors = kohya_halves(pipeline, layers, sgm=sgm)
+    assert not sgm or "lora_unet_input_blocks_4_1_proj_in.alpha" in tensors
+    save_file(tensors, path)
+    session = make_session(Model(pipeline))
+    session.load_lora(path)
+    assert session.lora is not None and sorted(session.lora.adapters) == sorted(layers)
+    given = kohya_halves(pipeline, layers)
+    fused = fuse(session.model, session.lora).unet.unet
+    for name in layers:
+        flat = f"lora_unet_{name.replace('.', '_')}"
+        up, down = (given[f"{flat}.lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
+        weight = pipeline.unet.get_submodule(name).weight
+        expected = weight + (0.25 * up @ down).reshape(weight.shape)
+        torch.testing.assert_close(fused.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-4)
+    assert session.reconstruct().size == session.image.size
+
+
+@pytest.mark.parametrize(
+    ("build", "beside"),
+    [
+        (build_sd15, "lora_te_text_model_encoder_layers_0_self_attn_q_proj.{}"),
+        (build_sdxl, "lora_te1_text_model_encoder_layers_0_mlp_fc1.{}"),
+        (build_sdxl, "lora_te2_text_model_encoder_layers_0_mlp_fc1.{}"),
+        (build_sd15, "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.{}"),
+        (build_sdxl, "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj.{}"),
+    ],
+)
+def test_what_is_for_the_text_encoder_is_left_out_with_a_warning(build: Any, beside: str, tmp_path: Path) -> None:
+    pipeline, path = build(), tmp_path / "both.safetensors"
+    ends, shapes = ("lora_down.weight", "lora_up.weight", "alpha"), ((4, 24), (24, 4), ())
+    session = make_session(Model(pipeline))
+    text = {beside.format(end): torch.ones(shape) for end, shape in zip(ends, shapes, strict=True)}
+    if beside.startswith("lora_te"):
+        unet = kohya_halves(pipeline, layers_of(pipeline, "attentions"))
+    else:
+        session.lora = random_lora(session.model)
+        unet = load_file(session.save_lora(tmp_path))
+        text = {key.replace("down", "A").replace("up", "B"): x for key, x in text.items() if "alpha" not in key}
+    save_file(unet, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session.load_lora(path)
+    alone = session.lora
+    save_file(unet | text, path)
+    with pytest.warns(UserWarning, match="text encoder") as said:
+        session.load_lora(path)
+    (warning,) = [w for w in said if "text encoder" in str(w.message)]
+    assert warning.filename == __file__
+    assert_one_sentence(warning.message, repr(str(path)), f"{len(text)} tensors")  # type: ignore[arg-type]
+    assert alone is not None and session.lora is not None
+    assert_same_bits(session.lora, alone)
+    save_file(text, path)
+    with pytest.raises(ValueError) as caught:
+        session.load_lora(path)
+    assert_one_sentence(caught.value, "the text encoder alone")
+
+
 @pytest.mark.parametrize("build", [build_sd15, build_sdxl])
 def test_kohyas_files_load_here_as_they_do_in_diffusers(build: Any, tmp_path: Path) -> None:
     pipeline, path = build(), tmp_path / "kohya.safetensors"
@@ -194,7 +288,7 @@ def broken_files(small: Model, folder: Path) -> Iterator[tuple[str, Path]]:
         return name, folder / f"{name}.safetensors"
 
     yield write("nan", tensors | {first: tensors[first] * float("nan")})
-    yield write("text", tensors | {"text_encoder.layers.0.q_proj.lora_A.weight": torch.ones(3, 8)})
+    yield write("more", tensors | {"transformer.layers.0.q_proj.lora_A.weight": torch.ones(3, 8)})
     yield write("one-sided", {name: x for name, x in tensors.items() if name != first})
     yield write("integers", {name: x.int() for name, x in tensors.items()})
     yield write("vectors", {name: x[0].clone() for name, x in tensors.items()})

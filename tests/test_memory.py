@@ -17,7 +17,7 @@ import torch
 from conftest import build_sd15, build_sdxl
 from helpers import assert_one_sentence, smooth_picture
 
-from dragnoise import DragConfig, DragSession, Model, load_model
+from dragnoise import DragConfig, DragSession, Model, load_model, loading
 from dragnoise.memory import economise
 from dragnoise.rescue import OutOfMemory, is_out_of_memory
 
@@ -170,6 +170,18 @@ def test_low_memory_on_the_real_architecture(bench: ModuleType) -> None:
     assert sliced_inversion > lean_inversion and sliced_iteration > lean_iteration
 
 
+def test_what_a_fit_needs_on_the_real_architecture(bench: ModuleType) -> None:
+    """The order of the advice when memory runs out: checkpointing gains more than half the batch does."""
+    weights, usual = bench.fit_peak(bench.SD15, 512, batch=4, checkpointing=False)
+    _, checkpointed = bench.fit_peak(bench.SD15, 512, batch=4, checkpointing=True)
+    _, half = bench.fit_peak(bench.SD15, 512, batch=2, checkpointing=False)
+    assert weights == pytest.approx(2 * 859.52e6, rel=1e-3)
+    assert 3 * 2**30 < usual < 4 * 2**30  # beside the weights what the smallest cards have
+    assert checkpointed < 0.3 * usual and 0.45 * usual < half < 0.55 * usual
+    adapters = 4 * 3_188_736  # rank 16 on every attention, float32
+    assert checkpointed > 5 * adapters  # with gradients, moments and a copy
+
+
 # ------------------------------------------------------------------------------- out of memory
 
 
@@ -236,6 +248,76 @@ def test_an_iteration_without_memory_is_undone(part: str, after: int, memory: An
     while len(session.history) < 5:
         session.step()
     assert torch.equal(session.history[4].bottleneck, undisturbed.history[4].bottleneck)
+
+
+@pytest.mark.parametrize("memory", ["normal", "low"])
+def test_a_pipeline_that_the_device_cannot_hold_goes_back(monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
+    """There is no accelerator here: the moves are written down, and the U-Net's fails."""
+    pipeline, sent = build_sd15(), []
+    monkeypatch.setattr(loading, "as_device", torch.device)
+
+    def move(name: str, device: Any) -> None:
+        sent.append((name, str(device)))
+        if (name, torch.device(device).type) == ("unet", "cuda"):
+            raise ERRORS[0]
+
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            monkeypatch.setattr(
+                part, "to", lambda *args, name=name, **kw: move(name, args[0] if args else kw["device"])
+            )
+    with pytest.raises(OutOfMemory) as caught:
+        Model(pipeline, name="it", device="cuda", memory=memory)
+    assert_one_sentence(caught.value, "'cuda'", "'it'", "dtype=torch.float16", "restart")
+    assert ('memory="low"' in str(caught.value)) == (memory == "normal")
+    assert ("unet", "cuda") in sent and dict(sent) == dict.fromkeys(("vae", "text_encoder", "unet"), "cpu")
+
+
+def test_loading_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading.DiffusionPipeline, "from_pretrained", full)
+        with pytest.raises(OutOfMemory) as reading:
+            load_model(dtype="bf16")
+    assert_one_sentence(reading.value, "'cpu'", "'toyland'", 'memory="low"')
+    assert "dtype" not in str(reading.value)
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(OutOfMemory) as already:
+        load_model()
+    assert_one_sentence(already.value, "'cpu'", "before anything was loaded")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_a_lora_or_a_model_for_which_there_is_no_memory(
+    sd15: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    session, other = session_of(model := Model(sd15)), session_of(model)
+    list(session.fit_lora(1, rank=1, batch_size=1, cache=tmp_path / "cache"))
+    lora, path = session.lora, session.save_lora(tmp_path)
+    session.step()
+    before = state_of(session)
+
+    def full(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("dragnoise.lora.files.checked_adapter", full)
+    with pytest.raises(OutOfMemory) as loading_it:
+        session.load_lora(path)
+    with pytest.raises(OutOfMemory) as taking_it:
+        list(other.fit_lora(1, rank=1, batch_size=1, cache=tmp_path / "cache"))
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as setting_it:
+        patch.setattr("dragnoise.state.State.on", full)
+        session.model = Model(sd15)
+    assert session.model is model
+    for caught in (loading_it, taking_it, setting_it):
+        assert_one_sentence(caught.value, "'cpu'", "side=")
+    assert session.lora is lora and same(state_of(session), before) and other.lora is None
+    monkeypatch.undo()
+    assert [s.step for s in other.fit_lora(1, rank=1, batch_size=1, cache=tmp_path / "cache")] == [1]
+    assert other.lora is not None and other.lora.training is None  # it was in the cache still
+    session.load_lora(path)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
@@ -308,6 +390,35 @@ def test_memory_is_free_again_while_the_error_is_kept(sd15: Any, monkeypatch: py
     gc.collect()
     assert emptied and len(seen) == 1
     assert caught.value is not None and seen[0]() is None
+
+
+def test_a_fit_gets_the_memory_that_the_session_can_do_without(sd15: Any) -> None:
+    """The forward that looks ahead, the worn model and, when it fails, all that was being trained."""
+    session, alone = session_of(Model(sd15)), session_of(Model(sd15))
+    for one in (session, alone):
+        list(one.fit_lora(1, rank=1, batch_size=1))
+        one.step()
+    worn, leaf = weakref.ref(session._wearing()), weakref.ref(session._look_ahead(grad=True).leaf)
+    assert worn() is not None and leaf() is not None
+    seen: list[Any] = []
+
+    def watch(*_: Any) -> None:
+        gc.collect()
+        trained = [x for x in gc.get_objects() if type(x) is torch.nn.Parameter and x.requires_grad]
+        seen.append((worn() is None, leaf() is None, [weakref.ref(x) for x in trained]))
+
+    hook = sd15.unet.mid_block.register_forward_pre_hook(watch)
+    with exhausted(sd15.unet.up_blocks[1], 0, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
+        list(session.fit_lora(2, rank=2, batch_size=1))
+    hook.remove()
+    gc.collect()
+    ((no_worn, no_leaf, trained),) = seen
+    assert no_worn and no_leaf and len(trained) > 100
+    assert caught.value is not None and not any(ref() is not None for ref in trained)
+    assert session.lora is not None and session.lora.rank == 1
+    for one in (session, alone):  # the edit goes on as if nothing had been
+        one.step()
+    assert torch.equal(session.bottleneck, alone.bottleneck)
 
 
 def test_other_errors_pass_as_they_are(sd15: Any) -> None:

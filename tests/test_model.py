@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,22 @@ def test_a_unet_that_wants_other_inputs(unet: dict[str, Any], named: str) -> Non
     with pytest.raises(ValueError) as caught:
         Model(build_sd15(**unet))
     assert_one_sentence(caught.value, named, "text")
+
+
+def test_a_prompt_that_is_too_long_is_cut_and_says_so_once(three_block: Any, sdxl: Any) -> None:
+    words = ["a", "pink", "bunny", "by", "day"] * 4  # a token each
+    for i, pipeline in enumerate((three_block, sdxl)):
+        model, length = Model(pipeline), pipeline.tokenizer.model_max_length
+        kept, rest = words[: length - 2], [*words[length - 2 :], *["night"] * i]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            whole = model.embed(" ".join(kept))
+        with pytest.warns(UserWarning, match="left out") as said:
+            cut = model.embed(" ".join([*kept, *rest]))
+        assert_one_sentence(said[0].message, f"{length} tokens", repr(" ".join(rest)))  # type: ignore[arg-type]
+        assert len(said) == 1  # SDXL reads it twice
+        mine, its = (text if isinstance(text, torch.Tensor) else text.text for text in (cut, whole))
+        assert torch.equal(mine, its)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.embed(" ".join([*kept, *rest]))

@@ -8,10 +8,12 @@ from typing import Any
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
+import dragnoise
 from dragnoise.toyland import drag_cases, render
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -23,8 +25,14 @@ COLAB = {
     "__init__.py": "",
     "output.py": "def enable_custom_widget_manager():\n    print('widgets are on')\n",
     "files.py": "def upload():\n    return {'photo.png': open('photo.png', 'rb').read()}\n",
+    "drive.py": (
+        "from pathlib import Path\n"
+        "def mount(place):\n"
+        "    print('mounted at', place)\n"
+        "    (Path(place) / 'MyDrive').mkdir(parents=True)\n"
+    ),
 }
-"""What of the package google.colab a notebook asks for; somebody uploads photo.png."""
+"""What of the package google.colab a notebook asks for; somebody uploads photo.png and has a Drive."""
 
 
 def put_in(notebook: NotebookNode, **values: Any) -> None:
@@ -85,20 +93,67 @@ def test_a_photo_with_the_example(tmp_path: Path) -> None:
     assert (saved / "edit.drag").is_file()
 
 
-def test_a_photo_that_is_uploaded_in_colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "packages" / "google" / "colab"
+def a_colab(folder: Path) -> Path:
+    """A folder of packages that has `COLAB` as google.colab."""
+    package = folder / "packages" / "google" / "colab"
     package.mkdir(parents=True)
     for name, text in COLAB.items():
         (package / name).write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"), prepend=os.pathsep)
+    return folder / "packages"
+
+
+def test_a_photo_that_is_uploaded_in_colab_and_kept_in_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(a_colab(tmp_path)), prepend=os.pathsep)
     case = drag_cases("sun", 1, seed=20_000_000)[0]
     Image.fromarray(render(case.scene)).resize((150, 100)).save(tmp_path / "photo.png")
 
-    notebook = executed(PHOTO, tmp_path, MODEL="toyland", DRAGS=[((90, 30), (60, 24))], LORA_STEPS=3, SIDE=64)
+    place = str(tmp_path / "drive")
+    notebook = executed(
+        PHOTO, tmp_path, MODEL="toyland", DRAGS=[((90, 30), (60, 24))], LORA_STEPS=3, SIDE=64, DRIVE=place
+    )
     assert pictures(notebook) >= 8
     assert "widgets are on" in printed(notebook)
     assert "150x100 pixels" in printed(notebook)
-    assert Image.open(tmp_path / "dragnoise" / "edited.png").size == (150, 100)
+    assert f"mounted at {place}" in printed(notebook)
+    assert Image.open(tmp_path / "drive" / "MyDrive" / "dragnoise" / "edited.png").size == (150, 100)
+
+
+def source_of(name: str, part: str) -> str:
+    """Of the one cell of a notebook that has this in it."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    (source,) = [cell.source for cell in cells if cell.cell_type == "code" and part in cell.source]
+    return source
+
+
+@pytest.mark.parametrize(("asked", "in_colab"), [(False, True), (True, False), (False, False)])
+def test_drive_is_left_alone_unless_asked_for_in_colab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: bool, in_colab: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(a_colab(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "drive"
+    given = {"SAVE_TO": "here", "DRIVE": str(place) if asked else None, "in_colab": in_colab}
+    exec(source_of(PHOTO, "google.colab import drive"), given)
+    assert given["folder"] == Path("here") and (tmp_path / "here").is_dir()
+    assert "mounted" not in capsys.readouterr().out and not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "cuda", "variant"),
+    [
+        ("a/b", None, True, "fp16"), ("a/b", None, False, None), ("a/b", "float16", False, "fp16"),
+        ("a/b", "float32", True, None), ("toyland", None, True, None),
+    ],
+)  # fmt: skip
+def test_half_the_weights_are_fetched_where_half_precision_is_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: str | None, cuda: bool, variant: str | None
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(dragnoise, "load_model", lambda model, **given: asked.update(given, name=model))
+    loading, _, _ = source_of(PHOTO, "load_model(").partition("print(model)")
+    exec(loading, {"torch": torch, "MODEL": name, "MEMORY": "low", "DTYPE": dtype, "VARIANT": "fp16"})
+    assert asked == {"name": name, "memory": "low", "dtype": dtype, "variant": variant}
 
 
 def test_step_debugging() -> None:

@@ -14,6 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from dragnoise.given import as_float, shown
+from dragnoise.loading import as_device
 from dragnoise.model import Model
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -79,7 +80,8 @@ class Lora:
     losses: of every step of the fit so far; empty when the file it came from does not say.
     training: for going on with the fit; None when it was loaded.
 
-    Raises ValueError for a weight out of its range, or when there are no adapters, TypeError for what are none.
+    Raises ValueError for a weight out of its range, for losses that are not finite, or when there are no
+    adapters, TypeError for what are none, and for another training.
     """
 
     adapters: Mapping[str, Adapter]
@@ -94,6 +96,13 @@ class Lora:
         object.__setattr__(self, "weight", weight)
         if not isinstance(adapters, Mapping) or not all(isinstance(a, Adapter) for a in adapters.values()):
             raise TypeError(f"a LoRA's adapters must be Adapters by the names of layers, not {shown(adapters)}.")
+        losses, training = cast(object, self.losses), cast(object, self.training)
+        finite = isinstance(losses, list | tuple) and all(math.isfinite(as_float(x) or math.nan) for x in losses)
+        if not finite:
+            raise ValueError(f"a LoRA's losses must be finite numbers, one for each step, not {shown(losses)}.")
+        object.__setattr__(self, "losses", tuple(float(x) for x in self.losses))
+        if not (training is None or isinstance(training, Training)):
+            raise TypeError(f"a LoRA's training must be a Training or None, not {shown(training)}.")
         if not self.adapters:
             raise ValueError("a LoRA needs an adapter for one layer at least.")
 
@@ -119,8 +128,12 @@ class Lora:
         """The same at another strength, 0 to 1."""
         return dataclasses.replace(self, weight=weight)
 
-    def to(self, device: torch.device | str) -> Lora:
-        """The same on a device, its training too."""
+    def to(self, device: torch.device | str | None) -> Lora:
+        """The same on a device, its training too; None is the best there is.
+
+        Raises ValueError for one that cannot be used here.
+        """
+        device = as_device(device)
         adapters = {n: Adapter(a.down.to(device), a.up.to(device), a.scale) for n, a in self.adapters.items()}
         training = self.training
         if training is not None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from torch import Tensor
 from dragnoise.given import as_float, as_path, shown
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.model import Model
+from dragnoise.rescue import is_out_of_memory
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """What diffusers looks for in a folder."""
 
 _CONFIG = "lora_adapter_metadata"  # peft's configuration, where diffusers keeps it
 _OWN = "dragnoise"
+
+TEXT = ("text_encoder.", "text_encoder_2.", "lora_te_", "lora_te1_", "lora_te2_")
+"""How the names of a text encoder's adapters begin, in diffusers' files and in kohya's."""
 
 
 # ------------------------------------------------------------------------------- diffusers' format
@@ -61,8 +66,9 @@ def save(lora: Lora, path: str | Path) -> Path:
 def load(path: str | Path, model: Model) -> Lora:
     """Read a LoRA of the U-Net: one saved here, one that diffusers saved, or what it converts from kohya's scripts.
 
-    path: a .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.  Raises
-    FileNotFoundError, and ValueError for a file that is no such LoRA or was made for another model.
+    path: a .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.  Adapters of
+    the text encoder are left out, with a warning.  Raises FileNotFoundError, and ValueError for a file
+    that is no such LoRA or was made for another model.
     """
     path = _file(path)
     if not path.is_file():
@@ -73,6 +79,8 @@ def load(path: str | Path, model: Model) -> Lora:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a handle is no dict)
         adapters = _adapters(tensors, _json(metadata.get(_CONFIG)), model)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
             f"{str(path)!r} cannot be read as a LoRA of a U-Net ({reason}); pass a .safetensors file that "
@@ -80,10 +88,19 @@ def load(path: str | Path, model: Model) -> Lora:
         ) from error
     lora = Lora(adapters, losses=_losses(_json(metadata.get(_OWN)).get("losses")))
     lora.require_fit(model)
+    if spoken := [key for key in tensors if key.startswith(TEXT)]:
+        warnings.warn(
+            f"{str(path)!r} also changes the text encoder, by {len(spoken)} tensors that are left out, for a LoRA is "
+            "worn on the U-Net alone here: it will do a little less than where it came from.",
+            stacklevel=4,  # whoever called session.load_lora(), which is guarded
+        )
     return lora
 
 
 def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Model) -> dict[str, Adapter]:
+    if tensors and all(key.startswith(TEXT) for key in tensors):
+        raise ValueError("it changes the text encoder alone")
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(TEXT)}
     if strange := [key for key in tensors if "dora_scale" in key]:  # diffusers would drop it
         raise ValueError(f"it is a DoRA, with {strange[0]}")
     mixin = model.pipeline if hasattr(model.pipeline, "lora_state_dict") else StableDiffusionLoraLoaderMixin

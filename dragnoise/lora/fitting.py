@@ -25,6 +25,12 @@ from dragnoise.lora.cache import LoraCache
 from dragnoise.model import Model
 from dragnoise.rescue import rescue
 
+KEPT_AT_MOST = 4 * 64 * 64
+"""Latent pixels of a step's whole batch beyond which `fit` computes layers again rather than keep what they saw."""
+
+MOST = 2**14
+"""Rank and batch at most, so that a slip of the finger is not a computer without memory."""
+
 
 @dataclass(frozen=True)
 class LoraStep:
@@ -44,8 +50,8 @@ class LoraStep:
 class LoraSettings:
     """The numbers of a fit.
 
-    rank: of every adapter, >= 1.  lr: AdamW's learning rate, > 0.  batch_size: noised copies of the
-    picture in a step, >= 1.  seed: of everything drawn, >= 0.
+    rank: of every adapter, 1..`MOST`.  lr: AdamW's learning rate, above 0, at most 1.  batch_size: noised
+    copies of the picture in a step, 1..`MOST`.  seed: of everything drawn, >= 0.
 
     The defaults are those that DragDiffusion, whose fit DragNoise takes over, was first released
     with for 200 steps; both programs' later 60 to 80 steps go with lr=5e-4.
@@ -59,12 +65,12 @@ class LoraSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        as_integer("rank", self.rank, 1)
-        as_integer("batch_size", self.batch_size, 1)
+        as_integer("rank", self.rank, 1, MOST)
+        as_integer("batch_size", self.batch_size, 1, MOST)
         as_integer("seed", self.seed, 0)
         lr: object = self.lr
-        if not 0 < (as_float(lr) or 0) < math.inf:
-            raise ValueError(f"lr={shown(lr)} must be a finite number above 0.")
+        if not 0 < (as_float(lr) or 0) <= 1:
+            raise ValueError(f"lr={shown(lr)} must be a number above 0 and at most 1.")
         for name, kind in (("rank", int), ("lr", float), ("batch_size", int), ("seed", int)):
             object.__setattr__(self, name, kind(getattr(self, name)))
 
@@ -97,36 +103,61 @@ def fit(
     steps: int,
     *,
     start: Lora | None = None,
-    gradient_checkpointing: bool = False,
+    gradient_checkpointing: bool | None = None,
     cache: LoraCache | None = None,
 ) -> Iterator[tuple[LoraStep, Lora]]:
     """Fit adapters to a picture with the model's own training loss, to `steps` steps in all.
 
     start: a LoRA to go on with, if it comes from the same subject and settings; otherwise the fit
         begins anew.  Going on gives the same bits as never having stopped.
-    gradient_checkpointing: less memory, about a third more time.
+    gradient_checkpointing: see `checkpoints`.
     cache: where to look for the result first, and to put it at last; a result that was found there is
         one step.
 
     Every LoRA yielded is of its own and complete.  The model and torch's random state are not touched.
-    Raises FloatingPointError when a number stops being finite, and `OutOfMemory`.
+    Raises ValueError for a wrong `gradient_checkpointing`, FloatingPointError when a number stops being
+    finite, and `OutOfMemory`.
     """
     model, key = subject.model, subject.key(settings)
+    checkpointing = checkpoints(subject, settings, gradient_checkpointing)
     if start is not None and (start.training is None or start.training.key != key):
         start = None
-    done = 0 if start is None else start.steps
-    if cache is not None and done < steps and (found := cache.get(f"{key}-{steps}", model)) is not None:
-        yield LoraStep(steps, found.losses[-1], settings.lr, 0.0), found
+    if start is not None and start.steps >= steps:
         return
-    if done >= steps:
-        return
-    with rescue(lambda: _advice(model, settings, gradient_checkpointing)):
-        checkpointing = gradient_checkpointing or model.memory == "low"
-        trainee = _Trainee(subject, settings, key, start, checkpointing)
-        for step in range(done + 1, steps + 1):
-            yield trainee.step(step)
+    name = f"{key}-{steps}"
+    with rescue(lambda: _advice(model, settings, checkpointing)):
+        if cache is not None and (found := cache.get(name, model)) is not None:
+            yield LoraStep(steps, found.losses[-1], settings.lr, 0.0), found
+            return
+        for step, lora in _train(subject, settings, key, start, checkpointing, steps):
+            yield step, lora
     if cache is not None:
-        cache.put(f"{key}-{steps}", trainee.lora)
+        cache.put(name, lora)
+
+
+def _train(
+    subject: Subject, settings: LoraSettings, key: str, start: Lora | None, checkpointing: bool, steps: int
+) -> Iterator[tuple[LoraStep, Lora]]:
+    """In a frame of its own, which `rescue` empties: when memory runs out, the trainee is gone."""
+    trainee = _Trainee(subject, settings, key, start, checkpointing)
+    for step in range(len(trainee.losses) + 1, steps + 1):
+        yield trainee.step(step)
+
+
+def checkpoints(subject: Subject, settings: LoraSettings, asked: bool | None) -> bool:
+    """Does a fit keep its layers' inputs alone and compute them again on the way back?
+
+    That costs about a third more time, gives the same bits, and saves most of the memory that grows
+    with the picture (`benchmarks/memory.py` counts it).  asked: yes, no, or None for yes when the
+    batch is larger than four pictures of 512x512 pixels, in pixels of the latent: `KEPT_AT_MOST`.  A
+    model in low memory does so in any case.  Raises ValueError for what is none of the three.
+    """
+    if not (asked is None or isinstance(asked, bool)):
+        raise ValueError(f"gradient_checkpointing={shown(asked)} must be True, False or None.")
+    if asked is None:
+        width, height = (side // subject.model.factor for side in subject.size)
+        asked = settings.batch_size * width * height > KEPT_AT_MOST
+    return asked or subject.model.memory == "low"
 
 
 def draw(
@@ -272,12 +303,19 @@ def _generator(seed: int, step: int) -> torch.Generator:
 
 
 def _advice(model: Model, settings: LoraSettings, checkpointing: bool) -> str:
-    tries = []
-    if settings.batch_size > 1:
-        tries.append(f"batch_size={settings.batch_size // 2}")
+    """What to try, in the order of effect as `benchmarks/memory.py` counts it."""
+    usual, tries = LoraSettings().rank, []
+    if settings.rank > 16 * usual:  # with AdamW's moments more than all else
+        tries.append(f"rank={usual}")
     if not checkpointing:
         tries.append("gradient_checkpointing=True")
+    if settings.batch_size > 1:
+        tries.append("batch_size=1")
     tries.append("a smaller picture with session.config = session.config.replace(side=...)")
+    if model.dtype in (torch.float32, torch.float64):
+        tries.append("load_model(..., dtype=torch.float16)")
+    if model.memory != "low":
+        tries.append('load_model(..., memory="low")')
     return (
         f"the memory of {str(model.device)!r} is used up by the LoRA's fit, and the LoRA stands where it stood: try "
         f"{', then '.join(tries)}."

@@ -14,8 +14,9 @@ from dragnoise.given import as_integer, shown
 from dragnoise.lora.adapters import Lora, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
-from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, fit
+from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, checkpoints, fit
 from dragnoise.model import Model
+from dragnoise.rescue import guarded
 
 
 class WearsLora:
@@ -73,7 +74,7 @@ class WearsLora:
         lr: float = 2e-4,
         batch_size: int = 4,
         seed: int = 0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | None = None,
         cache: LoraCache | str | Path | None = None,
     ) -> Iterator[LoraStep]:
         """Fit a LoRA to the picture and its prompt, a step at a time; `session.lora` is set after each.
@@ -81,7 +82,8 @@ class WearsLora:
         steps: in all, >= 1.  Leave it at any time and call it again to go on: the bits are those of a
             fit that was never left.  Other settings begin anew.
         rank, lr, batch_size, seed: see `LoraSettings`.
-        gradient_checkpointing: less memory, about a third more time.
+        gradient_checkpointing: much less memory, the same bits, about a third more time.  None is True
+            when a step sees more than four pictures of 512x512 pixels, see `lora.fitting.checkpoints`.
         cache: a folder or a `LoraCache` to take the result from, in one step, or to leave it in.
 
         The inversion is forgotten at the first step, for it depends on the LoRA.  Raises ValueError
@@ -90,6 +92,7 @@ class WearsLora:
         """
         steps = as_integer("steps", steps, 1)
         settings = LoraSettings(rank=rank, lr=lr, batch_size=batch_size, seed=seed)
+        checkpoints(self._subject(), settings, gradient_checkpointing)  # says what is wrong with it
         if cache is not None and not isinstance(cache, LoraCache):
             cache = LoraCache(cache)
         return self._fit_lora(settings, steps, gradient_checkpointing, cache)
@@ -101,10 +104,12 @@ class WearsLora:
         """
         return save(self._require_lora(), path)
 
+    @guarded
     def load_lora(self, path: str | Path) -> None:
-        """Put on a LoRA of the U-Net in diffusers' format, from a .safetensors file or a folder, at full weight.
+        """Put on a LoRA of the U-Net in diffusers' or kohya's format, from a .safetensors file or a folder.
 
-        Raises FileNotFoundError, and ValueError for a file that is none or is for another kind of model.
+        It is worn at full weight; what it holds for the text encoder is left out, with a warning.  Raises
+        FileNotFoundError, ValueError for a file that is none or is for another kind of model, and `OutOfMemory`.
         """
         self.lora = load(path, self._require_model())
 
@@ -115,13 +120,19 @@ class WearsLora:
             self._worn = model if self._lora is None else fuse(model, self._lora)
         return self._worn
 
+    def _subject(self) -> Subject:
+        noise = self._config.latent_noise
+        return Subject(self._require_model(), self._image, self._frame.working, self._prompt, noise)
+
     def _fit_lora(
-        self, settings: LoraSettings, steps: int, gradient_checkpointing: bool, cache: LoraCache | None
+        self, settings: LoraSettings, steps: int, gradient_checkpointing: bool | None, cache: LoraCache | None
     ) -> Iterator[LoraStep]:
-        model, noise = self._require_model(), self._config.latent_noise
-        subject = Subject(model, self._image, self._frame.working, self._prompt, noise)
         mine = self._lora
-        fitting = fit(subject, settings, steps, start=mine, gradient_checkpointing=gradient_checkpointing, cache=cache)
+        self._forget_editor()  # what can be made again leaves its memory to the fit
+        self._worn = None
+        fitting = fit(
+            self._subject(), settings, steps, start=mine, gradient_checkpointing=gradient_checkpointing, cache=cache
+        )
         for step, fitted in fitting:
             if not _same(self._lora, mine):
                 raise RuntimeError("this fit was overtaken by another LoRA; call session.fit_lora() again.")
@@ -137,6 +148,8 @@ class WearsLora:
     if TYPE_CHECKING:  # what a session adds
 
         def _forget_inversion(self) -> None: ...
+
+        def _forget_editor(self) -> None: ...
 
         def _require_model(self) -> Model: ...
 
