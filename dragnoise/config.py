@@ -101,13 +101,12 @@ class DragConfig:
         self._choice("resize", ("longer", "shorter", "never"))
         self._choice("convention", ("paper", "released"))
         if self.steps > 1000:
-            raise ValueError(f"steps={self.steps} is more than the 1000 timesteps of the noise schedule.")
+            raise ValueError(f"steps={shown(self.steps)} is more than the 1000 timesteps of the noise schedule.")
         if self.edit_from > self.steps:
-            raise ValueError(f"edit_from={self.edit_from} is beyond steps={self.steps}; choose 1..{self.steps}.")
+            raise ValueError(f"edit_from={shown(self.edit_from)} is beyond steps={self.steps}; choose 1..{self.steps}.")
         if self.refine_from > self.edit_from:
-            raise ValueError(
-                f"refine_from={self.refine_from} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}."
-            )
+            given = shown(self.refine_from)
+            raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
         if self.supervision_scale > 1:
             raise ValueError(f"supervision_scale={self.supervision_scale} is beyond the picture; choose 0..1.")
 

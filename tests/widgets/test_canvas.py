@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import traitlets
 from helpers import assert_one_sentence, smooth_picture
 from ipycanvas import MultiCanvas
 from PIL import Image
@@ -488,8 +487,18 @@ def test_wrong_values_are_named_and_change_nothing(canvas, name, value, named):
     assert_one_sentence(raised.value, named)
     assert getattr(canvas, name) is kept
     assert canvas.to_json() == before
-    with pytest.raises(traitlets.TraitError):
-        canvas.tool = "hammer"
+
+
+@pytest.mark.parametrize("name, value", [
+    ("tool", "hammer"), ("tool", np.zeros(2)), ("opacity", 1.5), ("opacity", None), ("view_only", 1), ("drags", None),
+    ("trajectory", None), ("brush_size", 10**400), ("selected", 0.0),
+])  # fmt: skip
+def test_wrong_settings_are_named_and_change_nothing(canvas, name, value):
+    kept = getattr(canvas, name)
+    with pytest.raises((ValueError, TypeError)) as raised:
+        setattr(canvas, name, value)
+    assert_one_sentence(raised.value)
+    assert getattr(canvas, name) == kept
 
 
 def test_json_round_trip(canvas):

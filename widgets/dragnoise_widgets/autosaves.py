@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dragnoise import DragSession
-from dragnoise.given import as_path
+from dragnoise.given import as_integer, as_path
 
 
 class Autosaves:
@@ -20,7 +20,7 @@ class Autosaves:
 
     def __init__(self, path: str | Path | None, every: int) -> None:
         self.path = None if path is None else as_path(path)
-        self._every = every
+        self._every = as_integer("every", every, 1)
         self._files: dict[DragSession, Path] = {}
         self._ours: set[Path] = set()  # files that an edit of here was saved to
 

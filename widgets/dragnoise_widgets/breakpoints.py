@@ -10,6 +10,7 @@ holds the anchors that update k was computed from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -152,5 +153,5 @@ def _of_anchors(which: np.ndarray, one: str, many: str, what: str) -> str:
 
 def _positive(name: str, value: object) -> None:
     number = as_float(value)
-    if number is None or not number > 0:
-        raise ValueError(f"{name}={shown(value)} must be a number above 0.")
+    if number is None or not 0 < number < math.inf:
+        raise ValueError(f"{name}={shown(value)} must be a finite number above 0.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import ipywidgets as widgets
 import traitlets
 
 from dragnoise import DragSession
+from dragnoise.given import as_float, as_integer, shown
 from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
 from dragnoise_widgets.edits import Edit, Point, Sketch, Spot
@@ -27,6 +29,12 @@ from dragnoise_widgets.view import View
 NO_PICTURE = (512, 512)
 
 
+class Sure(traitlets.Any):
+    """Anything but None, which traitlets would let pass unchecked."""
+
+    allow_none = False
+
+
 class DragCanvas(widgets.Box):
     """Pull arrows on a picture, paint a mask, watch anchors move; by hand or from code.
 
@@ -40,19 +48,19 @@ class DragCanvas(widgets.Box):
     `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
     A lone anchor is not among the drags yet: `pending` is its place, or None.
 
-    A wrong value raises TypeError, ValueError or TraitError and changes nothing; what goes wrong in
+    A wrong value raises TypeError or ValueError and changes nothing; what goes wrong in
     the use by hand is shown under the canvas and given to those registered by `on_error`.
     """
 
     image = traitlets.Any(None)
-    drags = traitlets.Any(())
+    drags = Sure(())
     mask = traitlets.Any(None)
-    trajectory = traitlets.Any(())
-    tool = traitlets.Enum(edits.TOOLS, "drag")
-    brush_size = traitlets.Float(16.0)
-    opacity = traitlets.Float(0.45, min=0.0, max=1.0)
-    selected = traitlets.Int(-1)
-    view_only = traitlets.Bool(False)
+    trajectory = Sure(())
+    tool = Sure("drag")
+    brush_size = Sure(16.0)
+    opacity = Sure(0.45)
+    selected = Sure(-1)
+    view_only = Sure(False)
 
     def __init__(
         self, image: Any = None, *, drags: Sequence[Any] = (), mask: Any = None, trajectory: Sequence[Any] = (),
@@ -114,6 +122,7 @@ class DragCanvas(widgets.Box):
 
     def delete(self, index: int | None = None) -> None:
         """Remove a drag, -1 the lone anchor; by default what is selected, else the lone anchor."""
+        index = None if index is None else as_integer("index", index, edits.PENDING)
         self.change(partial(edits.delete, index=index))
 
     def add(self) -> None:
@@ -122,7 +131,10 @@ class DragCanvas(widgets.Box):
 
     def nudge(self, dx: float, dy: float) -> None:
         """Move the selected point, or the lone anchor, by image pixels."""
-        self.change(partial(edits.nudge, dx=dx, dy=dy))
+        by = as_float(dx), as_float(dy)
+        if any(value is None or not math.isfinite(value) for value in by):
+            raise ValueError(f"nudge({shown(dx)}, {shown(dy)}) needs two finite numbers of image pixels.")
+        self.change(partial(edits.nudge, dx=by[0], dy=by[1]))
 
     def resize_brush(self, steps: int) -> None:
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
@@ -139,7 +151,9 @@ class DragCanvas(widgets.Box):
 
     def load_mask(self, png: bytes) -> None:
         """Take the bytes of a PNG of the picture's size as the mask; ValueError if they are none."""
-        self.change(partial(edits.with_mask, array=read_mask(png, self.sketch.size)))
+        if not isinstance(png, bytes | bytearray | memoryview):
+            raise TypeError(f"load_mask() takes the bytes of a PNG, not {shown(png)}.")
+        self.change(partial(edits.with_mask, array=read_mask(bytes(png), self.sketch.size)))
 
     def to_json(self) -> str:
         """All that is drawn, as text: drags, lone anchor, mask."""
@@ -156,6 +170,8 @@ class DragCanvas(widgets.Box):
         the canvas's.  call: runs a function of the session when it may be changed (`Runner.call`);
         by default at once.
         """
+        if not hasattr(type(session), "watch"):
+            raise TypeError(f"a canvas is linked with a DragSession, not {shown(session)}.")
         return link(self, session, call or (lambda function: function(session)))
 
     def on_error(self, callback: Callable[[str], Any], remove: bool = False) -> None:
@@ -274,7 +290,9 @@ class DragCanvas(widgets.Box):
 
     # ---- traits set from outside -------------------------------------------------------------
 
-    @traitlets.validate("image", "drags", "mask", "trajectory", "selected", "brush_size")
+    @traitlets.validate(
+        "image", "drags", "mask", "trajectory", "tool", "brush_size", "opacity", "selected", "view_only"
+    )
     def _checked(self, proposal: Any) -> Any:
         if proposal.value is self._own:
             return proposal.value

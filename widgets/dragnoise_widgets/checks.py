@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dragnoise import Drag, geometry, pictures
-from dragnoise_widgets.edits import PENDING, Point, Sketch
+from dragnoise.given import as_float, as_integer, is_one_of, shown
+from dragnoise_widgets.edits import PENDING, TOOLS, Point, Sketch
 from dragnoise_widgets.masks import Mask
 
 
@@ -36,37 +36,65 @@ def mask(value: Any, sketch: Sketch, picture: Image.Image | None) -> np.ndarray 
 
 def trajectory(value: Any, sketch: Sketch, picture: Image.Image | None) -> tuple[np.ndarray, ...]:
     """A sequence of (m, 2) anchors -> float64 arrays, read-only."""
-    if not isinstance(value, Iterable):
-        raise TypeError(f"trajectory must be a sequence of (m, 2) anchors, not {value!r:.60}.")
-    return tuple(_anchors(k, anchors) for k, anchors in enumerate(value))
+    try:
+        if isinstance(value, str | bytes | dict):
+            raise TypeError
+        given = list(value)
+    except TypeError:  # arrays without dimensions too
+        raise TypeError(f"trajectory must be a sequence of (m, 2) anchors, not {shown(value)}.") from None
+    return tuple(_anchors(k, anchors) for k, anchors in enumerate(given))
 
 
 def _anchors(k: int, anchors: Any) -> np.ndarray:
     try:
-        array = np.array(anchors, np.float64).reshape(len(anchors), -1)
+        array = np.asarray(anchors, np.float64).copy()
     except (TypeError, ValueError):
-        array = np.empty((1, 0))
-    if (array.size and array.shape[1] != 2) or not np.isfinite(array).all():
-        raise ValueError(f"trajectory[{k}] must be (m, 2) finite anchors in image pixels, not {anchors!r:.60}.")
-    array = array.reshape(-1, 2)
+        array = np.empty(())
+    if array.shape == (0,):
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
+        raise ValueError(f"trajectory[{k}] must be (m, 2) finite anchors in image pixels, not {shown(anchors)}.")
     array.setflags(write=False)
     return array
 
 
-def selected(value: int, sketch: Sketch, picture: Image.Image | None) -> int:
-    """The index of a drag, or -1."""
-    if not PENDING <= value < len(sketch.edit.drags):
-        raise ValueError(
-            f"there is no drag {value} to select; give the index of one of {len(sketch.edit.drags)}, or -1."
-        )
+def tool(value: Any, sketch: Sketch, picture: Image.Image | None) -> str:
+    """The name of a tool."""
+    if not is_one_of(value, TOOLS):
+        raise ValueError(f"tool={shown(value)} must be one of {', '.join(map(repr, TOOLS))}.")
     return value
 
 
-def brush_size(value: float, sketch: Sketch, picture: Image.Image | None) -> float:
+def selected(value: Any, sketch: Sketch, picture: Image.Image | None) -> int:
+    """The index of a drag, or -1."""
+    index = as_integer("selected", value, PENDING)
+    if index >= len(sketch.edit.drags):
+        raise ValueError(
+            f"there is no drag {shown(index)} to select; give the index of one of {len(sketch.edit.drags)}, or -1."
+        )
+    return index
+
+
+def brush_size(value: Any, sketch: Sketch, picture: Image.Image | None) -> float:
     """A diameter that the picture has room for."""
-    limit = brush_limit(sketch.size)
-    if not 1 <= value <= limit:
-        raise ValueError(f"brush_size is {value}, and must be in 1..{limit:g} image pixels for this picture.")
+    limit, number = brush_limit(sketch.size), as_float(value)
+    if number is None or not 1 <= number <= limit:
+        raise ValueError(f"brush_size is {shown(value)}, and must be in 1..{limit:g} image pixels for this picture.")
+    return number
+
+
+def opacity(value: Any, sketch: Sketch, picture: Image.Image | None) -> float:
+    """From nothing to see of the mask to nothing of the picture."""
+    number = as_float(value)
+    if number is None or not 0 <= number <= 1:
+        raise ValueError(f"opacity={shown(value)} must be a number in 0..1.")
+    return number
+
+
+def view_only(value: Any, sketch: Sketch, picture: Image.Image | None) -> bool:
+    """Yes or no."""
+    if not isinstance(value, bool):
+        raise TypeError(f"view_only must be True or False, not {shown(value)}.")
     return value
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.model import Model
-from dragnoise_widgets.downloads import png
+from dragnoise_widgets.downloads import png, writing
 
 SMALL = 3000
 """A mask whose PNG has fewer bytes stands in the code itself."""
@@ -35,7 +35,7 @@ class Setting:
 
 
 def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> str:
-    """The Python that makes the picture of an iteration, bit for bit on the same machine.
+    """The Python that makes the picture of an iteration, bit for bit on a CPU.
 
     k: the iteration, default where the session stands.
     folder: made if need be; what does not fit into code is saved there: the picture, unless `picture`
@@ -119,12 +119,13 @@ def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
 
 def _kept(folder: Path, name: str, data: bytes) -> Path:
     """A file in the folder that holds this: never another one's, which earlier code may need."""
-    folder.mkdir(parents=True, exist_ok=True)
     path, n = folder / name, 1
-    while path.exists() and path.read_bytes() != data:
-        n += 1
-        path = folder / f"{Path(name).stem} {n}{Path(name).suffix}"
-    path.write_bytes(data)
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        while path.exists() and path.read_bytes() != data:
+            n += 1
+            path = folder / f"{Path(name).stem} {n}{Path(name).suffix}"
+        path.write_bytes(data)
     return path
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from dragnoise.given import as_float, as_integer, is_one_of, shown
 from dragnoise.session import DragSession
 from dragnoise_widgets import stages
 from dragnoise_widgets.stages import Breakpoint, Options, PreviewEvery
@@ -36,6 +38,8 @@ class Runner:
     """
 
     def __init__(self, session: DragSession, *, inline: bool = False) -> None:
+        if not hasattr(type(session), "optimize"):
+            raise TypeError(f"a runner drives a DragSession, not {shown(session)}.")
         self.session = session
         self._options = Options()
         self._callbacks: list[Callable[[Update], None]] = []
@@ -51,13 +55,14 @@ class Runner:
 
     def prepare(self, *, lora: Mapping[str, Any] | None = None) -> None:
         """Fit a LoRA if its arguments are given ({} for the defaults of `session.fit_lora`), then invert."""
+        if lora is not None and not (isinstance(lora, Mapping) and all(isinstance(name, str) for name in lora)):
+            raise TypeError(f"lora must be arguments of session.fit_lora by name, or None, not {shown(lora)}.")
         lora = None if lora is None else dict(lora)
         self._put(Task(partial(stages.prepare, lora=lora), self._options, ends=True))
 
     def step(self, n: int = 1) -> None:
         """n >= 1 iterations, whatever the session's status; inverts first if needed."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"step({n!r}) needs a whole number of at least 1.")
+        n = as_integer("n", n, 1)
         self._put(Task(partial(stages.step, options=self._options, n=n), self._options))
 
     def run(self) -> None:
@@ -93,6 +98,8 @@ class Runner:
         A run under way goes on with the change.  aside: it only looks, so that the state "error" outlasts it.
         """
         self._require_open()
+        if not callable(function):
+            raise TypeError(f"call() takes a function of the session, not {shown(function)}.")
         return self._worker.call(function, aside=aside)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -100,12 +107,14 @@ class Runner:
 
         timeout: seconds, None for ever.  Interrupting the notebook's cell pauses the run.
         """
-        worker = self._worker
+        worker, seconds = self._worker, None if timeout is None else as_float(timeout)
+        if timeout is not None and (seconds is None or not 0 <= seconds <= threading.TIMEOUT_MAX):
+            raise ValueError(f"timeout={shown(timeout)} must be a number of seconds, or None to wait for ever.")
         if worker.is_here:
             raise RuntimeError("wait() was called by the work it would wait for; call it from the notebook.")
         try:
             with worker.changed:
-                return worker.changed.wait_for(lambda: worker.settled, timeout)
+                return worker.changed.wait_for(lambda: worker.settled, seconds)
         except KeyboardInterrupt:
             self.pause()
             raise
@@ -150,6 +159,8 @@ class Runner:
         commands, but not `wait`.  Returns a function that ends it.
         """
         self._require_open()
+        if not callable(callback):
+            raise TypeError(f"observe() takes a function of an update, not {shown(callback)}.")
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
 
@@ -176,8 +187,8 @@ class Runner:
 
     @preview_every.setter
     def preview_every(self, every: PreviewEvery) -> None:
-        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 0):
-            raise ValueError(f'preview_every={every!r} must be a whole number of iterations, 0 for none, or "auto".')
+        if not is_one_of(every, ("auto",)) and (isinstance(every, bool) or not isinstance(every, int) or every < 0):
+            raise ValueError(f'preview_every={shown(every)} must be a number of iterations, 0 for none, or "auto".')
         self._options.preview_every = every
 
     # ---- own -----------------------------------------------------------------------------------

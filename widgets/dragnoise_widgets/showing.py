@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dragnoise import DragSession
+from dragnoise.given import shown
 from dragnoise.history import History, Snapshot
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.breakpoints import supervision_pixel
@@ -45,8 +47,10 @@ class Showing:
     def choose(self, k: int | None) -> None:
         """Show iteration k; None follows the newest.  Raises IndexError beyond."""
         last = max(len(self._update.history) - 1, 0)
+        if k is not None and (isinstance(k, bool) or not isinstance(k, Integral)):
+            raise TypeError(f"an iteration is a whole number, not {shown(k)}.")
         if k is not None and not 0 <= k <= last:
-            raise IndexError(f"there is no iteration {k} to show; choose 0..{last}.")
+            raise IndexError(f"there is no iteration {shown(k)} to show; choose 0..{last}.")
         self._shown = None if k is None or k == last else k
         self.refresh()
 

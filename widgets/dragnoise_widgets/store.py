@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from dragnoise import geometry
+from dragnoise.given import shown
 from dragnoise_widgets.edits import Edit
 from dragnoise_widgets.masks import Mask, mask_png, read_mask
 
@@ -30,7 +31,7 @@ def loads(text: str, size: tuple[int, int]) -> Edit:
         data = json.loads(text)
         given, pairs = data["size"], [(drag["anchor"], drag["objective"]) for drag in data["drags"]]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"this is not what to_json() of a canvas writes: {text!r:.60}.") from None
+        raise ValueError(f"this is not what to_json() of a canvas writes: {shown(text)}.") from None
     if list(size) != given:
         raise ValueError(
             f"this was drawn on a picture of size {given}, and this one is {list(size)}; show that picture."
@@ -47,4 +48,4 @@ def _decoded(mask: Any) -> bytes:
     try:
         return base64.b64decode(mask, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise ValueError(f"the mask must be a PNG as base64 text, not {mask!r:.40}.") from None
+        raise ValueError(f"the mask must be a PNG as base64 text, not {shown(mask)}.") from None

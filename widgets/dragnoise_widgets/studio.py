@@ -13,7 +13,8 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise import DragConfig, DragSession
-from dragnoise.history import Snapshot
+from dragnoise.given import as_path, shown
+from dragnoise.history import History, Snapshot
 from dragnoise_widgets import breakpoints, cells, downloads
 from dragnoise_widgets.breakpoints import Breakpoint
 from dragnoise_widgets.canvas import DragCanvas
@@ -96,7 +97,7 @@ class DragStudio(widgets.VBox):
     @session.setter
     def session(self, session: DragSession) -> None:
         if not isinstance(session, DragSession):
-            raise TypeError(f"a studio shows a DragSession, not {session!r:.80}.")
+            raise TypeError(f"a studio shows a DragSession, not {shown(session)}.")
         runner, left = Runner(session, inline=self._inline), self._left_behind(session)
         self._leave()
         self._runner = runner
@@ -181,7 +182,7 @@ class DragStudio(widgets.VBox):
     def rewind(self, k: int | None = None) -> Future[None]:
         """Go back to iteration k, default the one shown; what came after is forgotten.  Raises IndexError beyond."""
         k = self.iteration if k is None else k
-        self.session.history.upto(k)
+        self.session.history.upto(k)  # says what is wrong with it
         future = self.runner.rewind(k)
         self.showing.follow()
         return future
@@ -233,26 +234,37 @@ class DragStudio(widgets.VBox):
 
     def code(self, folder: str | Path = "edit") -> str:
         """The Python that repeats the edit exactly, up to the iteration shown; it needs files, saved in the folder."""
-        return as_code(self.session, folder, k=self.iteration)
+        return as_code(self.session, as_path(folder, name="folder", what="a folder"), k=self.iteration)
 
     def save_picture(self, path: str | Path) -> None:
-        """Save the picture shown.  Raises RuntimeError if there is none."""
+        """Save the picture shown.  Raises RuntimeError if there is none, OSError where it cannot be written."""
         if self.image is None:
             raise RuntimeError("there is no picture yet; run some iterations first.")
-        self.image.save(path)
+        found = as_path(path, what="a picture, such as 'edited.png'")
+        try:
+            with downloads.writing(found):
+                self.image.save(found)
+        except ValueError:
+            raise ValueError(f"path={shown(str(path))} names no kind of picture; let it end in .png.") from None
 
     def save_drags(self, path: str | Path) -> None:
         """Save the drags as JSON."""
-        Path(path).write_text(downloads.drags_json(self.session.drags, self.session.image.size), encoding="utf-8")
+        text = downloads.drags_json(self.session.drags, self.session.image.size)
+        found = as_path(path, what="a file, such as 'drags.json'")
+        with downloads.writing(found):
+            found.write_text(text, encoding="utf-8")
 
     def save_gif(self, path: str | Path, iterations: Any = None) -> None:
         """Render the trajectory as a GIF and save it, when that is done; default at most 24 of the iterations."""
-        Path(path).write_bytes(self.render_gif(iterations).result())
+        found = as_path(path, what="a file, such as 'drag.gif'")
+        data = self.render_gif(iterations).result()
+        with downloads.writing(found):
+            found.write_bytes(data)
 
     def render_gif(self, iterations: Any = None) -> Future[bytes]:
-        """The bytes of that GIF, rendered between two iterations."""
+        """The bytes of that GIF, rendered between two iterations.  Raises IndexError for one that is not there."""
         history, drags = self.session.history, self.session.drags
-        chosen = downloads.chosen_iterations(len(history)) if iterations is None else tuple(iterations)
+        chosen = downloads.chosen_iterations(len(history)) if iterations is None else _all_of(iterations, history)
         return downloads.render_gif(self.runner.call, chosen, drags, self.share.say)
 
     # ---- what buttons and fields do ----------------------------------------------------------
@@ -343,6 +355,17 @@ class DragStudio(widgets.VBox):
         self._ends = []
         if self._runner is not None:
             self._runner.close()
+
+
+def _all_of(iterations: Any, history: History) -> tuple[int, ...]:
+    """Those iterations, each of them there."""
+    try:
+        chosen = tuple(iterations)
+    except TypeError:
+        raise TypeError(f"iterations must be a list of them, not {shown(iterations)}.") from None
+    for k in chosen:
+        history.upto(k)
+    return chosen
 
 
 def _all_below(widget: widgets.Widget) -> set[widgets.Widget]:
