@@ -79,7 +79,7 @@ class WearsLora:
         """Fit a LoRA to the picture and its prompt, a step at a time; `session.lora` is set after each.
 
         steps: in all, >= 1.  Leave it at any time and call it again to go on: the bits are those of a
-            fit that was never left.  Other settings begin anew.
+            fit that was never left, on a GPU up to rounding.  Other settings begin anew.
         rank, lr, batch_size, seed: see `LoraSettings`.
         gradient_checkpointing: less memory, about a third more time.
         cache: a folder or a `LoraCache` to take the result from, in one step, or to leave it in.
