@@ -42,8 +42,9 @@ class Branches:
     def rewind(self, k: int) -> None:
         """Go back to iteration k, 0..the last; what came after is forgotten.
 
-        Running again gives the same bits.  Where the bottleneck of k was let go to save memory, the
-        iterations from the nearest one kept are run again first.  Raises IndexError beyond the history.
+        Running again gives the same bits, on a GPU up to rounding, see `DragSession`.  Where the bottleneck of
+        k was let go to save memory, the iterations from the nearest one kept are run again first.  Raises
+        IndexError beyond the history.
         """
         self._history = self._upto(k)
         self._ahead = None
@@ -116,7 +117,7 @@ class Branches:
         """Bytes of bottlenecks and moments that the history may take, default 1 GiB; `math.inf` for no limit.
 
         Beyond it those of some iterations are let go, see `History.within`; `rewind`, `branch` and
-        `snapshot` compute them again, to the bit.  Raises TypeError or ValueError for no number above 0.
+        `snapshot` compute them again, to the bit on a CPU.  Raises TypeError or ValueError for no number above 0.
         """
         return self._history_limit
 

@@ -19,8 +19,9 @@ EditorOf = Callable[[DragConfig, np.ndarray | None], DragNoise]
 def snapshot(history: History, k: int, editor_of: EditorOf) -> Snapshot:
     """Snapshot k with its bottleneck and moments, run again from the nearest iteration that has kept them.
 
-    The bits are those that were let go, on the same device.  On another one, and after a change of
-    torch, they may not be; then a RuntimeWarning says so.  Raises IndexError beyond the history.
+    On the CPU that they were made on the bits are those that were let go.  On a GPU, whose backward kernels
+    may add in another order each time, on another device, and after a change of torch they may not be;
+    then a RuntimeWarning says so.  Raises IndexError beyond the history.
     """
     wanted = history.upto(k)
     start = max(s.iteration for s in wanted if s.is_whole)
@@ -33,7 +34,8 @@ def snapshot(history: History, k: int, editor_of: EditorOf) -> Snapshot:
         if again.loss != thin.loss or not np.array_equal(again.anchors, thin.anchors):
             warnings.warn(
                 f"iteration {thin.iteration} came out a little differently than before (loss {again.loss!r} for "
-                f"{thin.loss!r}), because device or software are not those that it was first run on.",
+                f"{thin.loss!r}), as it may on a GPU, whose kernels add in an order that varies, and on another "
+                "device or version of torch than it was first run on.",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -39,6 +39,11 @@ class DragSession(WearsLora, Branches, Saves):
     `render()`, which are steps of the same thing.  The expensive inversion happens once and is kept
     while drags, mask and most numbers change.
 
+    Where a docstring speaks of the same bits, it speaks of a CPU.  On a GPU torch's quickest backward
+    kernels add in an order that varies, and results agree up to rounding; there
+    `torch.use_deterministic_algorithms(True)` asks for kernels that do not, with the environment variable
+    CUBLAS_WORKSPACE_CONFIG=:4096:8 set before Python starts.  It holds for the whole process, so it is yours to call.
+
     name: what this branch of the edit is called, see `branch`.
     history_limit: bytes of bottlenecks and moments that the history may take, see `history_limit`.
     autosave, every: the file to save to after every so many iterations, see `autosave`.
@@ -104,7 +109,7 @@ class DragSession(WearsLora, Branches, Saves):
 
         guidance: the weight of classifier-free guidance, at most 1 is none.  steps: of DDIM, 2..1000.
         size: (width, height), multiples of the VAE's factor; default the model's native square.
-        The same seed gives the same picture on the same device.
+        The same seed gives the same picture on a CPU, on a GPU up to rounding.
 
         Raises ValueError or TypeError for a wrong argument, and `OutOfMemory`.
         """

@@ -109,7 +109,8 @@ def fit(
     """Fit adapters to a picture with the model's own training loss, to `steps` steps in all.
 
     start: a LoRA to go on with, if it comes from the same subject and settings; otherwise the fit
-        begins anew.  Going on gives the same bits as never having stopped.
+        begins anew.  Going on gives the same bits as never having stopped, on a
+        GPU up to rounding.
     gradient_checkpointing: see `checkpoints`.
     cache: where to look for the result first, and to put it at last; a result that was found there is
         one step.

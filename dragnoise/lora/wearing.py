@@ -80,7 +80,7 @@ class WearsLora:
         """Fit a LoRA to the picture and its prompt, a step at a time; `session.lora` is set after each.
 
         steps: in all, >= 1.  Leave it at any time and call it again to go on: the bits are those of a
-            fit that was never left.  Other settings begin anew.
+            fit that was never left, on a GPU up to rounding.  Other settings begin anew.
         rank, lr, batch_size, seed: see `LoraSettings`.
         gradient_checkpointing: much less memory, the same bits, about a third more time.  None is True
             when a step sees more than four pictures of 512x512 pixels, see `lora.fitting.checkpoints`.
