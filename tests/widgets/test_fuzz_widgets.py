@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import traitlets
-from helpers import assert_one_sentence, fingerprint, quick_session, smooth_picture
-from test_fuzz import (
+from fuzzing import (
     CONFIG,
     DRAGS,
     MASKS,
@@ -35,6 +34,7 @@ from test_fuzz import (
     whole,
     word,
 )
+from helpers import assert_one_sentence, fingerprint, quick_session, smooth_picture
 
 from dragnoise import Model
 from dragnoise_widgets import DragCanvas, DragStudio, Runner, breakpoints
