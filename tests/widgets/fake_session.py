@@ -147,6 +147,11 @@ class FakeSession:
     def _state(self, step: int) -> DDIMState:
         return DDIMState(step, 0, torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 1, 1))
 
+    @property
+    def at_work(self) -> bool:
+        """Is a unit of work under way, or waiting at the gate?"""
+        return self._working.locked()
+
     def _work(self, what: str) -> None:
         assert self._working.acquire(blocking=False), f"{what} while something else was at work"
         try:
