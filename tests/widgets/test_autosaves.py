@@ -38,6 +38,8 @@ def test_what_is_offered_is_still_there_after_more_work(
     first.close()
     second = DragStudio(other, inline=True, autosave=path, every=1)
     assert second.library.keeping.found.layout.display == ""
+    (panel,) = [fold for fold in second.children if second.library.keeping in getattr(fold, "children", ())]
+    assert panel.selected_index == 0 and "is offered under Branches and files" in second.transport.line.value
     second.prepare()
     second.step(1)
     assert iterations(path) == 1

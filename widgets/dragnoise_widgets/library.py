@@ -213,6 +213,8 @@ class Library:
         """Offer the file that was saved by itself before the kernel was restarted."""
         if (path := self._autosaves.newest()) is not None:
             self.keeping.offer(str(path), lambda: self.open(path))
+            self._studio.unfold(self.keeping)
+            self._studio.messages.tell("an edit was saved by itself before: it is offered under Branches and files")
 
     # ---- own ---------------------------------------------------------------------------------
 

@@ -138,6 +138,12 @@ class DragStudio(widgets.VBox):
         """The iteration shown."""
         return self.showing.iteration
 
+    def unfold(self, content: widgets.Widget) -> None:
+        """Open the panel that holds it."""
+        for fold in self.children:
+            if isinstance(fold, widgets.Accordion) and content in fold.children:
+                fold.selected_index = 0
+
     # ---- driving it --------------------------------------------------------------------------
 
     def prepare(self, lora: dict[str, Any] | None = None) -> None:
