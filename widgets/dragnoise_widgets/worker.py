@@ -17,6 +17,7 @@ from dragnoise.session import DragSession
 from dragnoise_widgets import stages
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.stages import Kept, Options, Progress, Stage
+from dragnoise_widgets.teams import disband
 from dragnoise_widgets.telling import Teller
 from dragnoise_widgets.updates import Update
 
@@ -136,6 +137,7 @@ class Worker:
                     self.changed.wait_for(lambda: self.settled)
                 return
             if not self.teller.inline:
+                disband()  # what this thread has computed is done, and its team would slow the worker's down
                 self._thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
                 self._thread.start()
                 return
