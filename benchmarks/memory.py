@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dragnoise.conditioning import Conditioning
-from dragnoise.lora import LoraSettings, fitting
+from dragnoise.lora import LoraSettings, training
 from dragnoise.memory import TILE
 from dragnoise.unet import CutUNet
 
@@ -147,7 +147,7 @@ def fit_peak(config: dict[str, Any], side: int, *, batch: int, checkpointing: bo
         unet = built(UNet2DConditionModel, torch.float16, **config)
         own, (z, text) = weights(unet), inputs(config, side, torch.float16)
         with patch.object(torch.nn.Module, "to", lambda self, *_, **__: self):  # peft moves what cannot be moved here
-            halves = [half for pair in fitting._attach(unet, LoraSettings()).values() for half in pair]
+            halves = [half for pair in training.attach(unet, LoraSettings()).values() for half in pair]
         with Live(unet.parameters()) as live:
             optimiser = torch.optim.AdamW(halves, lr=1e-4)
             if checkpointing:

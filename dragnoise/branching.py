@@ -12,7 +12,7 @@ import numpy as np
 from dragnoise import iteration, replay
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise
-from dragnoise.given import shown
+from dragnoise.given import as_text, shown
 from dragnoise.history import History, Snapshot, require_limit
 from dragnoise.model import Model
 from dragnoise.rescue import guarded
@@ -146,8 +146,7 @@ class Branches:
 
 def checked_name(name: object) -> str:
     """Raise TypeError or ValueError unless it is a name for a branch."""
-    if not isinstance(name, str):
-        raise TypeError(f"a branch's name must be text, not {shown(name)}.")
-    if not name.strip():
+    text = as_text("a branch's name", name)
+    if not text.strip():
         raise ValueError(f"a branch's name must not be empty, as {shown(name)} is.")
-    return name
+    return text

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dragnoise.given import LONGEST, as_float, as_integer, is_one_of, shown
+from dragnoise.given import LONGEST, as_integer, as_number, is_one_of, shown
 
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
+
+
+INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "seed", "inversion")
+"""Fields whose change needs a new inversion."""
+
+FRAME_FIELDS = ("convention", "supervision_scale")
+"""Fields whose change keeps the inversion and starts the optimisation afresh."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +148,7 @@ class DragConfig:
         object.__setattr__(self, name, value)  # an int, for numpy's numbers cannot be written to a file
 
     def _number(self, name: str, *, positive: bool = False) -> None:
-        value = getattr(self, name)
-        number = as_float(value)
-        if number is None or not math.isfinite(number):
-            raise ValueError(f"{name}={shown(value)} must be a finite number.")
-        if number < 0 or (positive and number == 0):
-            raise ValueError(f"{name}={shown(value)} must be {'above' if positive else 'at least'} 0.")
-        object.__setattr__(self, name, number)
+        object.__setattr__(self, name, as_number(name, getattr(self, name), above=positive))
 
     def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)

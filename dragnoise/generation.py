@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -12,11 +11,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dragnoise import ddim
-from dragnoise.given import LONGEST, as_float, as_integer, shown
+from dragnoise.given import LONGEST, as_integer, as_number, as_text, shown
 from dragnoise.iteration import require_finite
-from dragnoise.model import Model
+from dragnoise.model import Model, require_model
 from dragnoise.pictures import tensor_picture
-from dragnoise.rescue import rescue
+from dragnoise.rescue import halved, rescue
 
 
 def generate_picture(
@@ -31,8 +30,7 @@ def generate_picture(
     progress: bool = True,
 ) -> Image.Image:
     """The picture that the model makes of a prompt; arguments and errors as of `DragSession.from_prompt`."""
-    if not isinstance(model, Model):
-        raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+    require_model(model)
     _check(prompt, negative_prompt, seed, guidance, steps)
     width, height = size = _checked_size(size, model)
     with rescue(lambda: _advice(model, size)):
@@ -72,14 +70,11 @@ def generate(
 
 
 def _check(prompt: Any, negative_prompt: Any, seed: Any, guidance: Any, steps: Any) -> None:
-    for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
-        if not isinstance(text, str):
-            raise TypeError(f"the {name} must be text, not {shown(text)}.")
+    as_text("the prompt", prompt)
+    as_text("the negative_prompt", negative_prompt)
     as_integer("seed", seed, 0, 2**63 - 1)
     as_integer("steps", steps, 2, 1000)
-    weight = as_float(guidance)
-    if weight is None or not 0 <= weight < math.inf:
-        raise ValueError(f"guidance={shown(guidance)} must be a finite number of at least 0; 1 is none.")
+    as_number("guidance", guidance)
 
 
 def _checked_size(size: Any, model: Model) -> tuple[int, int]:
@@ -105,8 +100,7 @@ def _advice(model: Model, size: tuple[int, int]) -> str:
     tries = ["a smaller size=(width, height)"]
     if model.memory != "low":
         tries.append('load_model(..., memory="low")')
-    if model.dtype in (torch.float32, torch.float64):
-        tries.append("load_model(..., dtype=torch.float16)")
+    tries += halved(model.device, model.dtype)
     return (
         f"the memory of {str(model.device)!r} is used up by generating {size[0]}x{size[1]} pixels: "
         f"try {', then '.join(tries)}."

@@ -30,6 +30,19 @@ def as_float(value: object) -> float | None:
         return -math.inf if value < 0 else math.inf
 
 
+def as_number(name: str, value: object, low: float = 0, high: float = math.inf, *, above: bool = False) -> float:
+    """The finite real number `value` as a float; raises ValueError, naming it, outside low..high.
+
+    above: may it not be `low` itself either?
+    """
+    number = as_float(value)
+    if number is None or not math.isfinite(number) or not low <= number <= high or (above and number == low):
+        least = "" if math.isinf(low) else f" above {low:g}" if above else f" of at least {low:g}"
+        most = "" if math.isinf(high) else f" and at most {high:g}"
+        raise ValueError(f"{name}={shown(value)} must be a finite number{least}{most}.")
+    return number
+
+
 def as_integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """The whole number `value`, numpy's too, as an int; raises ValueError, naming it, outside low..high."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
@@ -37,6 +50,13 @@ def as_integer(name: str, value: object, low: int, high: int | None = None) -> i
     if high is not None and int(value) > high:
         raise ValueError(f"{name}={shown(value)} must be an integer of at most {high}.")
     return int(value)
+
+
+def as_text(what: str, value: object) -> str:
+    """A str; raises TypeError, naming what it ought to be, such as "the prompt"."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be text, not {shown(value)}.")
+    return value
 
 
 def is_one_of(value: object, allowed: tuple[str, ...]) -> bool:

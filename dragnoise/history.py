@@ -171,11 +171,15 @@ class History(Sequence[Snapshot]):
 
     def upto(self, iteration: int) -> History:
         """The history as it was at an iteration, 0..len-1; raises IndexError beyond."""
+        self.require(iteration)
+        return History(self._snapshots[: iteration + 1])
+
+    def require(self, iteration: object) -> None:
+        """Raise TypeError for what is no iteration, and IndexError for one that is not there."""
         if isinstance(iteration, bool) or not isinstance(iteration, int | np.integer):
             raise TypeError(f"an iteration is a whole number, not {shown(iteration)}.")
         if not 0 <= iteration < len(self):
             raise self._beyond(iteration)
-        return History(self._snapshots[: iteration + 1])
 
     def _beyond(self, iteration: object) -> IndexError:
         last = f"choose 0..{len(self) - 1}" if self else "run an iteration first"

@@ -17,7 +17,7 @@ from torch import Tensor
 from dragnoise import conditioning, identity, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
-from dragnoise.given import LONGEST, as_integer, shown
+from dragnoise.given import LONGEST, as_integer, as_text, shown
 from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
 from dragnoise.pictures import as_picture, picture_tensor
@@ -184,12 +184,12 @@ class Model:
         (1, tokens, width), or SDXL's `Conditioning`: hand it to `encode` unopened.  Raises TypeError for
         what is no text.
         """
-        _require_text(prompt)
+        as_text("the prompt", prompt)
         return conditioning.moved(conditioning.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     def embed_negative(self, prompt: str = "") -> Text:
         """What classifier-free guidance leads away from, as `embed` gives it."""
-        _require_text(prompt)
+        as_text("the prompt", prompt)
         return conditioning.moved(conditioning.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     # ---- U-Net
@@ -267,9 +267,10 @@ def load_model(
     return model
 
 
-def _require_text(prompt: object) -> None:
-    if not isinstance(prompt, str):
-        raise TypeError(f"the prompt must be text, not {shown(prompt)}.")
+def require_model(model: object) -> None:
+    """Raise TypeError for what is no `Model`."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
 
 
 def _checked_size(size: Any, low: int) -> tuple[int, int]:

@@ -132,9 +132,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
+def halved(device: object, dtype: torch.dtype) -> list[str]:
+    """What to say for weights of half the size, in the kind that the device computes fast; nothing if they are."""
+    if dtype not in (torch.float32, torch.float64):
+        return []
+    return [f"load_model(..., dtype={torch.bfloat16 if str(device) == 'cpu' else torch.float16})"]
+
+
 def loading_advice(name: str, device: object, dtype: torch.dtype, memory: str) -> str:
     """One sentence about a model that is being loaded."""
-    tries = ["load_model(..., dtype=torch.float16)"] if dtype in (torch.float32, torch.float64) else []
+    tries = halved(device, dtype)
     if memory != "low":
         tries.append('load_model(..., memory="low")')
     tries.append("a restart that lets go of the models loaded before, or a smaller model")
@@ -151,8 +158,7 @@ def advice(model: Any, frame: Frame, config: DragConfig) -> str:
     tries = [f"a smaller picture with session.config = session.config.replace({smaller})"]
     if model.memory != "low":
         tries.append('load_model(..., memory="low")')
-    if model.dtype in (torch.float32, torch.float64):
-        tries.append("load_model(..., dtype=torch.float16)")
+    tries += halved(model.device, model.dtype)
     return (
         f"the memory of {str(model.device)!r} is used up at {width}x{height} pixels, and the session stands where it "
         f"stood before: try {', then '.join(tries)}."

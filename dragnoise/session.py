@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +19,18 @@ from dragnoise.archive import Saves
 from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
-from dragnoise.geometry import Drag, Frame
-from dragnoise.given import shown
+from dragnoise.geometry import Frame
+from dragnoise.given import as_text
 from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
-from dragnoise.model import Model
+from dragnoise.model import Model, require_model
 from dragnoise.pictures import Picture
-from dragnoise.rescue import advice, guarded, rescue
+from dragnoise.rescue import guarded
+from dragnoise.settings import Settings, checked_config
 from dragnoise.state import State
 
 
-class DragSession(WearsLora, Branches, Saves):
+class DragSession(Settings, WearsLora, Branches, Saves):
     """Drag points of a picture with DragNoise, step by step.
 
     model: from `load_model`.  image: a path, a PIL image or an (H, W[, 3|4]) uint8 array of any size.
@@ -51,13 +52,8 @@ class DragSession(WearsLora, Branches, Saves):
     Raises TypeError or ValueError for a picture that cannot be read or a prompt that is no text.
     """
 
-    _drags: tuple[Drag, ...]
-    _mask: np.ndarray | None
-    _config: DragConfig
-    _frame: Frame
     _trajectory: list[Tensor]  # latents of steps 0, 1, ..., (1, C, h, w) on the device
     _editor: DragNoise | None = None
-    _watchers: tuple[Callable[[DragSession], Any], ...] = ()
 
     def __init__(
         self,
@@ -71,9 +67,9 @@ class DragSession(WearsLora, Branches, Saves):
         autosave: str | Path | None = None,
         every: int = 10,
     ) -> None:
-        _require_model(model)
-        prompt = _checked_prompt(prompt)
-        config = _checked_config(config if config is not None else model.default_config)
+        require_model(model)
+        prompt = as_text("the prompt", prompt)
+        config = checked_config(config if config is not None else model.default_config)
         picture = pictures.as_picture(image)
         frame = Frame.of(picture.size, config, native=model.native, multiple=model.factor)
         ddim.Schedule(model, config.steps)  # says what is wrong with the steps
@@ -113,7 +109,7 @@ class DragSession(WearsLora, Branches, Saves):
 
         Raises ValueError or TypeError for a wrong argument, and `OutOfMemory`.
         """
-        config = None if config is None else _checked_config(config)
+        config = None if config is None else checked_config(config)
         picture = generation.generate_picture(
             model, prompt, seed=seed, guidance=guidance, steps=steps, negative_prompt=negative_prompt, size=size,
             progress=progress,
@@ -124,122 +120,6 @@ class DragSession(WearsLora, Branches, Saves):
         stands = f"iteration {self._history[-1].iteration}" if self._history else "not optimised"
         inverted = "inverted" if self.inverted else "not inverted"
         return f"DragSession({self.image.width}x{self.image.height}, {len(self._drags)} drags, {inverted}, {stands})"
-
-    @property
-    def model(self) -> Model:
-        """The model; None in a session that was opened without one.
-
-        Without a model a session can be looked at, plotted and saved.  Setting the one that it was made with keeps
-        all that it holds, and the bits to come are those of a session that was never closed.  The same weights in
-        another dtype or on another device go on too, with a UserWarning.  In a session that has a model, setting
-        another one starts afresh.
-        Raises TypeError for what is no model, and ValueError for one that cannot go on with what the session
-        holds, and `OutOfMemory`.
-        """
-        return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
-
-    @model.setter
-    def model(self, model: Model) -> None:
-        _require_model(model)
-        if model is self._model:
-            return
-        state = self._state()
-        if self._model is not None:
-            state = dataclasses.replace(state, trajectory=(), history=History(), anchors=None)
-        else:
-            state.require_made_with(model)
-        state.require_fit(model)
-        frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
-        with rescue(lambda: advice(model, frame, self._config)):
-            state = dataclasses.replace(state, frame=frame).on(model.device)
-        self._model, self._worn = model, None
-        self._become(state)
-
-    @property
-    def image(self) -> Image.Image:
-        """The picture, RGB, in its own size."""
-        return self._image
-
-    @property
-    def prompt(self) -> str:
-        """What the picture shows; a change needs a new inversion.  Raises TypeError for what is no text."""
-        return self._prompt
-
-    @prompt.setter
-    def prompt(self, prompt: str) -> None:
-        checked = _checked_prompt(prompt)
-        if checked != self._prompt:
-            self._forget_inversion()
-            self._prompt = checked
-
-    # ---- what is asked for -------------------------------------------------------------------
-
-    @property
-    def drags(self) -> tuple[Drag, ...]:
-        """The drags; set them as `Drag`s or pairs ((x, y), (x, y)) in image pixels.
-
-        Setting other drags starts the optimisation afresh; the inversion is kept.  A wrong drag
-        raises ValueError or TypeError and changes nothing.
-        """
-        return self._drags
-
-    @drags.setter
-    def drags(self, drags: Any) -> None:
-        checked = geometry.as_drags(drags, self.image.size)
-        if checked != self._drags:
-            self._forget_optimisation()
-            self._drags = checked
-            self._tell()
-
-    @property
-    def mask(self) -> np.ndarray | None:
-        """None, or (H, W) bool, True where the picture may change; any array or PIL image may be set."""
-        return None if self._mask is None else self._mask.copy()
-
-    @mask.setter
-    def mask(self, mask: Any) -> None:
-        checked = pictures.as_mask(mask, self.image.size)
-        if checked is not None:
-            checked.flags.writeable = False
-        self._forget_editor()
-        self._mask = checked
-        self._tell()
-
-    def watch(self, callback: Callable[[DragSession], Any]) -> Callable[[], None]:
-        """Call callback(session) whenever drags or mask have been set, in the thread that sets them.
-
-        Returns the function that ends it.  Raises TypeError for what cannot be called.
-        """
-        if not callable(callback):
-            raise TypeError(f"watch() takes a function of the session, not {shown(callback)}.")
-        self._watchers = (*self._watchers, callback)
-
-        def unwatch() -> None:
-            self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
-
-        return unwatch
-
-    @property
-    def config(self) -> DragConfig:
-        """The numbers; a change takes effect at the next iteration, or needs a new inversion."""
-        return self._config
-
-    @config.setter
-    def config(self, config: DragConfig) -> None:
-        old, new = self._config, _checked_config(config)
-        frame = self._make_frame(new)
-        if any(getattr(old, name) != getattr(new, name) for name in INVERSION_FIELDS):
-            ddim.Schedule(self._require_model(), new.steps)  # says what is wrong with the steps
-            self._forget_inversion()
-        elif any(getattr(old, name) != getattr(new, name) for name in FRAME_FIELDS):
-            self._forget_optimisation()
-        self._forget_editor()
-        self._config, self._frame = new, frame
-
-    @property
-    def frame(self) -> Frame:
-        """The sizes that the picture passes through on its way to the model."""
-        return self._frame
 
     # ---- where it stands ---------------------------------------------------------------------
 
@@ -455,10 +335,6 @@ class DragSession(WearsLora, Branches, Saves):
                 "there is nothing to drag yet; set session.drags = [Drag(anchor=(x, y), objective=(x, y))]."
             )
 
-    def _tell(self) -> None:
-        for callback in self._watchers:
-            callback(self)
-
     def _forget_inversion(self) -> None:
         self._forget_optimisation()  # first, so that an interrupt leaves no iterations without their inversion
         self._trajectory = []
@@ -470,10 +346,6 @@ class DragSession(WearsLora, Branches, Saves):
     def _forget_editor(self) -> None:
         self._editor = None
         self._ahead = None
-
-    def _make_frame(self, config: DragConfig) -> Frame:
-        model = self._require_model()
-        return Frame.of(self.image.size, config, native=model.native, multiple=model.factor)
 
     def _latent(self, step: int) -> Tensor:
         """The latent of an inversion step that is done; step 0 is made when first asked for."""
@@ -492,14 +364,6 @@ class DragSession(WearsLora, Branches, Saves):
         yield from ddim.denoise(self._wearing(), self._trajectory[-1], text, self._schedule, self._config.edit_from)
 
     # ---- all of it as one value
-
-    def _require_model(self) -> Model:
-        if self._model is None:
-            raise RuntimeError(
-                "this session was opened without a model and can only be looked at; set session.model = "
-                "dragnoise.load_model(...), or give model= to DragSession.open()."
-            )
-        return self._model
 
     def _state(self) -> State:
         """Everything but the model."""
@@ -540,30 +404,6 @@ class DragSession(WearsLora, Branches, Saves):
         self._history_limit = state.history_limit
         self._name, self._origin, self._made_with = state.name, state.origin, state.made_with
         self._forget_editor()
-
-
-INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "seed", "inversion")
-"""Fields of `DragConfig` whose change needs a new inversion."""
-
-FRAME_FIELDS = ("convention", "supervision_scale")
-"""Fields whose change keeps the inversion and starts the optimisation afresh."""
-
-
-def _require_model(model: object) -> None:
-    if not isinstance(model, Model):
-        raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
-
-
-def _checked_prompt(prompt: Any) -> str:
-    if not isinstance(prompt, str):
-        raise TypeError(f"the prompt must be text, not {shown(prompt)}.")
-    return prompt
-
-
-def _checked_config(config: Any) -> DragConfig:
-    if not isinstance(config, DragConfig):
-        raise TypeError(f"config must be a DragConfig, not {shown(config)}.")
-    return config
 
 
 def _last(states: Any) -> Any:

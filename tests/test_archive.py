@@ -30,6 +30,7 @@ from dragnoise.archive import ArchiveError, aside
 from dragnoise.archive.layout import LARGEST
 from dragnoise.lora.files import pack
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
+from dragnoise.rescue import OutOfMemory
 
 
 @pytest.fixture(scope="module")
@@ -561,6 +562,22 @@ def test_autosave_never_stops_the_edit(small: Model, tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match=r"the edit goes on.*folder"):
         session.step()
     assert len(session.history) == 3
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
+def test_opening_without_memory_does_not_call_the_file_broken(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = quick_session(small, 1).save(tmp_path / "edit.drag")
+
+    def full(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as caught:
+        patch.setattr("dragnoise.archive.decoding._trajectory", full)
+        DragSession.open(path)
+    assert_one_sentence(caught.value, "edit.drag", "memory is used up")
+    assert len(DragSession.open(path, small).history) == 2
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ from dragnoise.conditioning import Conditioning
 from dragnoise.lora import Adapter, LoraSettings, fuse
 from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import pack, unpack
-from dragnoise.lora.fitting import Subject, checkpoints, draw
+from dragnoise.lora.fitting import checkpoints
+from dragnoise.lora.settings import Subject
+from dragnoise.lora.training import draw
 from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 
@@ -476,7 +478,7 @@ def test_half_precision_models_get_float32_adapters(dtype: torch.dtype) -> None:
 def test_loss_scale_comes_down_until_half_precision_gradients_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(build_three_block().to(torch.float16))
     calm = fit(make_session(model), 2)
-    monkeypatch.setattr("dragnoise.lora.fitting.HALF_SCALE", 2.0**60)
+    monkeypatch.setattr("dragnoise.lora.training.HALF_SCALE", 2.0**60)
     lora = fit(make_session(model), 2)
     assert lora.training is not None and calm.training is not None
     assert 1 < lora.training.loss_scale < 2.0**60
@@ -546,7 +548,7 @@ def test_the_usual_fit_decides_by_itself(small: Model, monkeypatch: pytest.Monke
 def test_numbers_that_are_not_finite_leave_the_last_good_lora(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     session = make_session(small)
     good = fit(session, 1)
-    monkeypatch.setattr("dragnoise.lora.fitting.F.mse_loss", lambda a, b: a.mean() * float("nan"))
+    monkeypatch.setattr("dragnoise.lora.training.F.mse_loss", lambda a, b: a.mean() * float("nan"))
     with pytest.raises(FloatingPointError) as caught:
         list(session.fit_lora(3, **FIT))
     assert_one_sentence(caught.value, "step 2", "step 1", "0.01")
@@ -559,12 +561,12 @@ def test_used_up_memory_says_what_to_try(small: Model, monkeypatch: pytest.Monke
     def full(*args: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("dragnoise.lora.fitting.F.mse_loss", full)
+    monkeypatch.setattr("dragnoise.lora.training.F.mse_loss", full)
     with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         next(session.fit_lora(2, **FIT))
     said = str(caught.value)
     assert_one_sentence(caught.value, "gradient_checkpointing=True, then batch_size=1, then a smaller picture")
-    assert said.index("side=") < said.index("dtype=torch.float16") < said.index('memory="low"') and "rank" not in said
+    assert said.index("side=") < said.index("dtype=torch.bfloat16") < said.index('memory="low"') and "rank" not in said
     assert session.lora is None
     with pytest.raises(torch.cuda.OutOfMemoryError) as again:
         next(session.fit_lora(2, rank=1024, batch_size=1, gradient_checkpointing=True))

@@ -355,7 +355,7 @@ def test_what_to_try_in_the_order_of_effect(sd15: Any) -> None:
         return str(caught.value)
 
     said = sentence(Model(sd15), QUICK)
-    assert said.index("side=64") < said.index('memory="low"') < said.index("dtype=torch.float16")
+    assert said.index("side=64") < said.index('memory="low"') < said.index("dtype=torch.bfloat16")
     assert "104x128 pixels" in said
     assert 'memory="low"' not in sentence(Model(build_sd15(), memory="low"), QUICK)
     assert "dtype" not in sentence(Model(build_sd15().to(torch.bfloat16)), QUICK)

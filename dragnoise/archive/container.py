@@ -13,6 +13,7 @@ from dragnoise.archive.decoding import decode
 from dragnoise.archive.encoding import encode
 from dragnoise.archive.fields import Broken
 from dragnoise.given import as_path, shown
+from dragnoise.rescue import is_out_of_memory, rescue
 from dragnoise.state import State
 
 
@@ -47,7 +48,7 @@ def read(path: str | Path) -> State:
     """Read what `write` wrote, every tensor on the CPU; nothing in a file can make it run code.
 
     Raises ArchiveError, a ValueError, for a file that is no session or a broken one, FileNotFoundError
-    and other OSErrors when it cannot be read, TypeError or ValueError for a path that is none.
+    and other OSErrors when it cannot be read, TypeError or ValueError for a path that is none, and `OutOfMemory`.
     """
     path = as_path(path)
     if not path.exists():
@@ -58,10 +59,12 @@ def read(path: str | Path) -> State:
         file = path.open("rb")
     except OSError as error:
         raise OSError(f"the session at {str(path)!r} cannot be read ({_reason(error)}).") from error
-    with file:
+    with file, rescue(lambda: _advice(path)):
         try:
             return decode(Parts(file))
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ArchiveError(f"{str(path)!r} cannot be opened as a session: {_problem(error)}.") from error
 
 
@@ -89,6 +92,13 @@ class Parts(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _advice(path: Path) -> str:
+    return (
+        f"the memory is used up by opening the session at {str(path)!r}, which may be sound: let go of other sessions "
+        "and models first, or restart."
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -13,7 +13,7 @@ from dragnoise.archive import container
 from dragnoise.given import as_integer, as_path, shown
 from dragnoise.history import History
 from dragnoise.identity import ModelInfo
-from dragnoise.model import Model
+from dragnoise.model import Model, require_model
 from dragnoise.rescue import is_out_of_memory
 from dragnoise.state import State
 
@@ -52,11 +52,11 @@ class Saves:
         afresh: with any model, leave out what the file's own has made: its latents, iterations and LoRA.
 
         Nothing in a file can make it run code.  Raises `dragnoise.archive.ArchiveError`, a ValueError, for a
-        broken file, OSError when it cannot be read, and ValueError for a model with other weights than the file's.
-        The same weights in another dtype or on another device give a UserWarning.
+        broken file, OSError when it cannot be read, ValueError for a model with other weights than the file's, and
+        `OutOfMemory`.  The same weights in another dtype or on another device give a UserWarning.
         """
-        if model is not None and not isinstance(model, Model):
-            raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+        if model is not None:
+            require_model(model)
         if not isinstance(afresh, bool):
             raise TypeError(f"afresh must be True or False, not {shown(afresh)}.")
         session = cls.__new__(cls)

@@ -3,7 +3,9 @@
 from dragnoise.lora.adapters import Adapter, Lora, Training, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
-from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, fit
+from dragnoise.lora.fitting import fit
+from dragnoise.lora.settings import LoraSettings, Subject
+from dragnoise.lora.training import LoraStep
 from dragnoise.lora.wearing import WearsLora
 
 __all__ = [

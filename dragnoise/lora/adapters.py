@@ -13,7 +13,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from dragnoise.given import as_float, shown
+from dragnoise.given import as_float, as_number, shown
 from dragnoise.loading import as_device
 from dragnoise.model import Model
 
@@ -60,7 +60,7 @@ class Adapter:
 class Training:
     """What it takes, beside the adapters, to go on with a fit bit by bit.
 
-    key: of picture, prompt, model and settings, see `dragnoise.lora.fitting.Subject.key`.
+    key: of picture, prompt, model and settings, see `dragnoise.lora.settings.Subject.key`.
     moments: layer -> AdamW's first and second moment of down, then those of up.
     loss_scale: 1 to `HALF_SCALE`, keeps half-precision gradients from vanishing; 1 in float32.
     """
@@ -90,10 +90,8 @@ class Lora:
     training: Training | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        weight, adapters = as_float(self.weight), cast(object, self.adapters)
-        if weight is None or not 0 <= weight <= 1:
-            raise ValueError(f"a LoRA's weight must be a number from 0 to 1, not {shown(self.weight)}.")
-        object.__setattr__(self, "weight", weight)
+        adapters = cast(object, self.adapters)
+        object.__setattr__(self, "weight", as_number("weight", self.weight, 0, 1))
         if not isinstance(adapters, Mapping) or not all(isinstance(a, Adapter) for a in adapters.values()):
             raise TypeError(f"a LoRA's adapters must be Adapters by the names of layers, not {shown(adapters)}.")
         losses, training = cast(object, self.losses), cast(object, self.training)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dragnoise.given import as_float, as_path, shown
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.files import load, save
-from dragnoise.model import Model
+from dragnoise.model import Model, require_model
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")
 """Keys of a cache are names of files in its folder, on every system."""
@@ -44,8 +44,7 @@ class LoraCache:
         Raises ValueError for a key that is none, and TypeError for what is no model.
         """
         path = self._path(key)
-        if not isinstance(model, Model):
-            raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
+        require_model(model)
         if not path.is_file():
             return None
         try:

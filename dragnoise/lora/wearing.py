@@ -14,7 +14,9 @@ from dragnoise.given import as_integer, shown
 from dragnoise.lora.adapters import Lora, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
-from dragnoise.lora.fitting import LoraSettings, LoraStep, Subject, checkpoints, fit
+from dragnoise.lora.fitting import checkpoints, fit
+from dragnoise.lora.settings import LoraSettings, Subject
+from dragnoise.lora.training import LoraStep
 from dragnoise.model import Model
 from dragnoise.rescue import guarded
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.session import FRAME_FIELDS, INVERSION_FIELDS
+from dragnoise.config import FRAME_FIELDS, INVERSION_FIELDS
 
 NEEDS_INVERSION = "needs a new inversion"
 STARTS_AFRESH = "starts the optimisation afresh"
