@@ -10,7 +10,7 @@ import pytest
 from dragnoise import Drag
 from dragnoise_widgets import drawing
 from dragnoise_widgets.drawing import ANCHOR, OBJECTIVE, PATH, Picture, Scene
-from dragnoise_widgets.edits import Edit, Move, Pull, Sketch, Spot, Stroke
+from dragnoise_widgets.sketch import Edit, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.view import View
 
 SIZE = (160, 120)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dragnoise import Drag
 from dragnoise.geometry import as_drags
 from dragnoise_widgets import edits
-from dragnoise_widgets.edits import LONE, Edit, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.masks import Mask, brushed
+from dragnoise_widgets.sketch import ENDS, LONE, TOOLS, Edit, Move, Pull, Sketch, Spot, Stroke
 
 SIZE = (40, 30)
 
@@ -245,16 +245,16 @@ def test_a_change_forgets_what_was_undone(pair):
 
 
 POINTS = st.tuples(st.floats(-20, 60), st.floats(-20, 50))
-TOOLS = st.sampled_from(edits.TOOLS)
+EVERY_TOOL = st.sampled_from(TOOLS)
 STEPS = st.one_of(
-    st.builds(lambda p, t: partial(edits.press, point=p, tool=t, reach=4, brush=6), POINTS, TOOLS),
+    st.builds(lambda p, t: partial(edits.press, point=p, tool=t, reach=4, brush=6), POINTS, EVERY_TOOL),
     st.builds(lambda p: partial(edits.move, point=p), POINTS),
     st.builds(lambda s: partial(edits.release, slack=s), st.sampled_from([0, 2])),
     st.builds(lambda ps, t: lambda sketch: drawn(*ps, tool=t, sketch=sketch), st.lists(POINTS, min_size=1, max_size=4),
-              TOOLS),
+              EVERY_TOOL),
     st.builds(lambda i, e, p: partial(edits.put, spot=Spot(i, e), point=p), st.integers(-1, 3),
-              st.sampled_from(edits.ENDS), POINTS),
-    st.builds(lambda i, e: partial(edits.select, spot=Spot(i, e)), st.integers(-1, 3), st.sampled_from(edits.ENDS)),
+              st.sampled_from(ENDS), POINTS),
+    st.builds(lambda i, e: partial(edits.select, spot=Spot(i, e)), st.integers(-1, 3), st.sampled_from(ENDS)),
     st.builds(lambda dx, dy: partial(edits.nudge, dx=dx, dy=dy), st.integers(-10, 10), st.integers(-10, 10)),
     st.builds(lambda i: partial(edits.delete, index=i), st.one_of(st.none(), st.integers(-1, 3))),
     st.sampled_from([edits.undo, edits.redo, edits.cancel, edits.add, edits.invert_mask,

@@ -10,13 +10,12 @@ holds the anchors that update k was computed from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from dragnoise.given import as_float, as_integer, shown
+from dragnoise.given import as_integer, as_number, shown
 from dragnoise.history import History, Snapshot
 from dragnoise.session import DragSession
 
@@ -34,7 +33,7 @@ def reached(within: float, *, session: DragSession | None = None) -> Breakpoint:
     session: whose history it is; it knows where the anchors have come to by the last update, so that
         this tells of an arrival at once.  From the history alone it is known one iteration later.
     """
-    _positive("within", within)
+    as_number("within", within, above=True)
 
     def reached(history: History) -> str:
         if not history:
@@ -54,7 +53,7 @@ def jumped(r2: float) -> Breakpoint:
     The tracker's reach is `session.config.r2 * supervision_pixel(session)` along x and along y, so
     with that number this tells of moves into the corners of its window.
     """
-    _positive("r2", r2)
+    as_number("r2", r2, above=True)
 
     def jumped(history: History) -> str:
         if len(history) < 2:
@@ -149,9 +148,3 @@ def _of_anchors(which: np.ndarray, one: str, many: str, what: str) -> str:
     if not numbers:
         return ""
     return f"anchor{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} {many if len(numbers) > 1 else one} {what}"
-
-
-def _positive(name: str, value: object) -> None:
-    number = as_float(value)
-    if number is None or not 0 < number < math.inf:
-        raise ValueError(f"{name}={shown(value)} must be a finite number above 0.")

@@ -12,19 +12,19 @@ import ipywidgets as widgets
 import traitlets
 
 from dragnoise import DragSession
-from dragnoise.given import as_float, as_integer, shown
+from dragnoise.given import as_integer, as_number, shown
 from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
-from dragnoise_widgets.edits import Edit, Point, Sketch, Spot
 from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.link import link
 from dragnoise_widgets.masks import Mask, read_mask
 from dragnoise_widgets.pointer import Pointer
 from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.sketch import LONE, PENDING, Edit, Sketch, Spot
 from dragnoise_widgets.surface import Surface
 from dragnoise_widgets.table import PointTable
 from dragnoise_widgets.toolbar import Toolbar
-from dragnoise_widgets.view import View
+from dragnoise_widgets.view import Point, View
 
 NO_PICTURE = (512, 512)
 
@@ -81,7 +81,12 @@ class DragCanvas(widgets.Box):
         self.pointer = Pointer(self)
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
         self.toolbar = Toolbar({name: partial(self.guarded, getattr(self, name)) for name in actions})
-        table = {"put": self._typed, "select": self._toggle, "delete": self.delete, "add": self.add}
+        table: dict[str, Callable[..., Any]] = {
+            "put": self._typed,
+            "select": self._toggle,
+            "delete": self.delete,
+            "add": self.add,
+        }
         self.table = PointTable({name: partial(self.guarded, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
         manners = widgets.HTML(keys.MANNERS, layout={"display": "none"})
@@ -122,7 +127,7 @@ class DragCanvas(widgets.Box):
 
     def delete(self, index: int | None = None) -> None:
         """Remove a drag, -1 the lone anchor; by default what is selected, else the lone anchor."""
-        index = None if index is None else as_integer("index", index, edits.PENDING)
+        index = None if index is None else as_integer("index", index, PENDING)
         self.change(partial(edits.delete, index=index))
 
     def add(self) -> None:
@@ -131,10 +136,8 @@ class DragCanvas(widgets.Box):
 
     def nudge(self, dx: float, dy: float) -> None:
         """Move the selected point, or the lone anchor, by image pixels."""
-        by = as_float(dx), as_float(dy)
-        if any(value is None or not math.isfinite(value) for value in by):
-            raise ValueError(f"nudge({shown(dx)}, {shown(dy)}) needs two finite numbers of image pixels.")
-        self.change(partial(edits.nudge, dx=by[0], dy=by[1]))
+        right, down = as_number("dx", dx, -math.inf), as_number("dy", dy, -math.inf)
+        self.change(partial(edits.nudge, dx=right, dy=down))
 
     def resize_brush(self, steps: int) -> None:
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
@@ -277,7 +280,7 @@ class DragCanvas(widgets.Box):
         """The traits that do not show the sketch yet, and their values; with none, the publishing is over."""
         with LOCK:
             edit, selected = self.sketch.edit, self.sketch.selected
-            index = edits.PENDING if selected is None else selected.index
+            index = PENDING if selected is None else selected.index
             differing: dict[str, Any] = {}
             if self.drags != edit.drags:
                 differing["drags"] = edit.drags
@@ -308,7 +311,7 @@ class DragCanvas(widgets.Box):
             self.change(partial(edits.with_drags, drags=change.new))
         elif change.name == "mask":
             self.change(partial(edits.with_mask, array=change.new))
-        elif change.new != edits.PENDING or self.sketch.selected not in (None, edits.LONE):
+        elif change.new != PENDING or self.sketch.selected not in (None, LONE):
             self.change(partial(edits.select, spot=Spot(change.new, "objective")))
 
     @traitlets.observe("image")

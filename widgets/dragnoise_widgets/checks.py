@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import Drag, geometry, pictures
-from dragnoise.given import as_float, as_integer, is_one_of, shown
-from dragnoise_widgets.edits import PENDING, TOOLS, Point, Sketch
+from dragnoise.given import as_float, as_integer, as_number, is_one_of, shown
 from dragnoise_widgets.masks import Mask
+from dragnoise_widgets.sketch import PENDING, TOOLS, Sketch
+from dragnoise_widgets.view import Point
 
 
 def image(value: Any, sketch: Sketch, picture: Image.Image | None) -> Image.Image | None:
@@ -85,10 +86,7 @@ def brush_size(value: Any, sketch: Sketch, picture: Image.Image | None) -> float
 
 def opacity(value: Any, sketch: Sketch, picture: Image.Image | None) -> float:
     """From nothing to see of the mask to nothing of the picture."""
-    number = as_float(value)
-    if number is None or not 0 <= number <= 1:
-        raise ValueError(f"opacity={shown(value)} must be a number in 0..1.")
-    return number
+    return as_number("opacity", value, 0, 1)
 
 
 def view_only(value: Any, sketch: Sketch, picture: Image.Image | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.model import Model
-from dragnoise_widgets.downloads import png, writing
+from dragnoise_widgets.downloads import writing
+from dragnoise_widgets.encoded import png
+from dragnoise_widgets.masks import alike
 
 SMALL = 3000
 """A mask whose PNG has fewer bytes stands in the code itself."""
@@ -31,7 +32,7 @@ class Setting:
     mask: np.ndarray | None
 
     def same(self, other: Setting) -> bool:
-        return self.config == other.config and _alike(self.mask, other.mask)
+        return self.config == other.config and alike(self.mask, other.mask)
 
 
 def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> str:
@@ -49,7 +50,7 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
     history = session.history[1:] if k is None else session.history[1 : k + 1]
     made = [now if s.config is None else Setting(s.config, s.mask) for s in history]
     if picture is None:
-        picture = str(_kept(folder, "picture.png", png(session.image)))
+        picture = str(_kept(folder, "picture.png", png(session.image, level=1)))
     imports = ["import dragnoise", "from dragnoise import Drag, DragSession"]
     lines = [f"# {n}: the {type(v).__name__} that load_model was given" for n, v in _objects(session.model)]
     lines += [
@@ -63,7 +64,7 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
     for setting, n in [*_runs(made), (now, 0)]:
         if setting.config != config:
             lines.append(_changes(config, setting.config))
-        if not _alike(setting.mask, mask):
+        if not alike(setting.mask, mask):
             lines.append(_mask(setting.mask, folder, imports))
         config, mask = setting.config, setting.mask
         if n:
@@ -108,12 +109,11 @@ def _changes(old: DragConfig, new: DragConfig) -> str:
 def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
     if mask is None:
         return "session.mask = None"
-    picture, buffer = Image.fromarray(mask), io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    if len(buffer.getvalue()) > SMALL:
-        return f"session.mask = {str(_kept(folder, 'mask.png', buffer.getvalue()))!r}"
+    data = png(Image.fromarray(mask), level=9)
+    if len(data) > SMALL:
+        return f"session.mask = {str(_kept(folder, 'mask.png', data))!r}"
     imports += ["import base64", "import io", "from PIL import Image"]
-    text = base64.b64encode(buffer.getvalue()).decode()
+    text = base64.b64encode(data).decode()
     return f'session.mask = Image.open(io.BytesIO(base64.b64decode("{text}")))'
 
 
@@ -136,10 +136,6 @@ def _runs(settings: Sequence[Setting]) -> list[tuple[Setting, int]]:
         fresh = not numbered or not numbered[-1][1].same(setting)
         numbered.append((len(numbered) if fresh else numbered[-1][0], setting))
     return [((group := list(run))[0][1], len(group)) for _, run in groupby(numbered, key=lambda pair: pair[0])]
-
-
-def _alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def _order(line: str) -> tuple[bool, bool, str]:

@@ -46,13 +46,6 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(f"{str(path)!r} cannot be written ({reason}); give another place.") from error
 
 
-def png(picture: Image.Image) -> bytes:
-    """A picture as PNG, every pixel of it."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:
     """At most `most` iterations out of `count`, evenly spread, the first and the last among them."""
     if count < 1 or most < 1:
@@ -124,7 +117,7 @@ def _frames(
 def frame_picture(picture: Image.Image, paths: np.ndarray, drags: Sequence[Drag]) -> Image.Image:
     """A frame of the GIF: the picture with the objectives, and the paths (n, m, 2) of the anchors."""
     scale = max(GIF_SIDE / max(picture.size), 1)
-    size = tuple(round(side * scale) for side in picture.size)
+    size = (round(picture.width * scale), round(picture.height * scale))
     frame = picture.resize(size, Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(frame)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dragnoise_widgets import edits
-from dragnoise_widgets.edits import Move, Pull, Sketch, Spot, Stroke
+from dragnoise_widgets.sketch import ENDS, LONE, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.view import UNIT, Point, View
 
 ANCHOR, OBJECTIVE, PATH, SELECTED = "#e5352b", "#1f7ae0", "#ffd23c", "#ffe27a"
@@ -87,7 +87,7 @@ def draw_drags(canvas: Any, scene: Scene) -> None:
     for index, drag in enumerate(edit.drags):
         if held is None or held.index != index:
             _pair(canvas, scene, index, drag.anchor, drag.objective)
-    if edit.pending is not None and held != edits.LONE:
+    if edit.pending is not None and held != LONE:
         _lone(canvas, scene, edit.pending)
 
 
@@ -102,7 +102,7 @@ def draw_interaction(canvas: Any, scene: Scene) -> None:
         _pair(canvas, scene, len(edit.drags), gesture.start, gesture.now)
     elif isinstance(gesture, Move):
         point = edits.target(scene.sketch, gesture)
-        if gesture.spot == edits.LONE:
+        if gesture.spot == LONE:
             _lone(canvas, scene, point)
         else:
             drag = replace(edit.drags[gesture.spot.index], **{gesture.spot.end: point})
@@ -148,7 +148,7 @@ LAYERS: tuple[tuple[Callable[[Scene], tuple], Callable[[Any, Scene], None]], ...
 def _pair(canvas: Any, scene: Scene, index: int, anchor: Point, objective: Point) -> None:
     """A drag's ends and its number; the anchor a circle, the objective a diamond with a hole."""
     view, selected = scene.view, scene.sketch.selected
-    for end, point in zip(edits.ENDS, (anchor, objective), strict=True):
+    for end, point in zip(ENDS, (anchor, objective), strict=True):
         if selected is not None and selected.index == index:
             _ring(canvas, view, point, RADIUS + 3.5, SELECTED, 3 if selected.end == end else 1.5)
     (ax, ay), (bx, by) = view.to_canvas(anchor), view.to_canvas(objective)

@@ -1,85 +1,17 @@
-"""What a canvas holds and how gestures change it: pure functions on frozen dataclasses, all in image pixels."""
+"""How gestures change what a canvas holds: pure functions of a `Sketch`, all in image pixels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from dragnoise import Drag
 from dragnoise_widgets.masks import Mask, brushed
-
-Point = tuple[float, float]
-Tool = Literal["drag", "paint", "erase"]
-End = Literal["anchor", "objective"]
-
-TOOLS: tuple[Tool, ...] = ("drag", "paint", "erase")
-ENDS: tuple[End, ...] = ("anchor", "objective")
-PENDING = -1
-"""The index of the lone anchor, which is of no drag yet."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What undo brings back.  pending: an anchor that waits for its objective."""
-
-    drags: tuple[Drag, ...] = ()
-    pending: Point | None = None
-    mask: Mask | None = None
-
-
-@dataclass(frozen=True)
-class Spot:
-    """One of the points: an end of drag `index`, or of `PENDING` its anchor."""
-
-    index: int
-    end: End
-
-
-LONE = Spot(PENDING, "anchor")
-
-
-@dataclass(frozen=True)
-class Pull:
-    """A press on an empty place: an arrow in the making, or a click."""
-
-    start: Point
-    now: Point
-
-
-@dataclass(frozen=True)
-class Move:
-    """A press on a point: it goes where the pointer goes, from where it was."""
-
-    spot: Spot
-    origin: Point
-    start: Point
-    now: Point
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """A brush on its way.  size: the diameter in image pixels."""
-
-    points: tuple[Point, ...]
-    size: float
-    erase: bool
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """The state of a canvas.  size: (width, height) of the picture; past and future: for undo and redo, latest last."""
-
-    size: tuple[int, int]
-    edit: Edit = Edit()
-    past: tuple[Edit, ...] = ()
-    future: tuple[Edit, ...] = ()
-    selected: Spot | None = None
-    gesture: Pull | Move | Stroke | None = None
-
+from dragnoise_widgets.sketch import ENDS, LONE, PENDING, Edit, Move, Pull, Sketch, Spot, Stroke, Tool
+from dragnoise_widgets.view import Point
 
 # ---------------------------------------------------------------------------------- the pointer
 

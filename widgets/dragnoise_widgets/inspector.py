@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -70,9 +70,10 @@ class Page(widgets.VBox):
         """The objects and numbers that the figure shows; the same ones need no new drawing."""
         return (sight.history, sight.k, sight.drags, sight.other)
 
-    def paint(self, figure: Figure, sight: Sight) -> Any:
-        """Fill the figure; a ValueError is shown as a note."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def paint(self, figure: Figure, sight: Sight) -> Any:
+            """Fill the figure; a ValueError is shown as a note.  Every page has its own."""
 
     def show(self, sight: Sight) -> None:
         """Draw what differs; while something runs only so often that it hardly slows it down."""

@@ -202,7 +202,11 @@ class Library:
                 missing.append(f"only to look at, without its model: {sentence(error)}")
             return session
 
-        self._later(f"opening {path}", make, then=lambda: [self._studio.messages.tell(each) for each in missing])
+        def tell() -> None:
+            for each in missing:
+                self._studio.messages.tell(each)
+
+        self._later(f"opening {path}", make, then=tell)
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""

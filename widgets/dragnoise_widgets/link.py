@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dragnoise import DragSession
+from dragnoise_widgets.masks import alike
 
 if TYPE_CHECKING:
     from dragnoise_widgets.canvas import DragCanvas
@@ -71,12 +70,8 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
 
 def _make_alike(target: Any, source: Any, name: str) -> None:
     """What is drawn on a picture of another size is none of the session's business."""
-    value, pictures = getattr(source, name), (target.image, source.image)
-    if None not in pictures and pictures[0].size == pictures[1].size and not _alike(value, getattr(target, name)):
+    value, known, pictures = getattr(source, name), getattr(target, name), (target.image, source.image)
+    if None in pictures or pictures[0].size != pictures[1].size:
+        return
+    if not (alike(value, known) if name == "mask" else value == known):
         setattr(target, name, value)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return np.array_equal(one, other)
-    return one is other or (isinstance(one, tuple) and one == other)

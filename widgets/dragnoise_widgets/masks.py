@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import pictures
-
-Point = tuple[float, float]
+from dragnoise_widgets.encoded import png
+from dragnoise_widgets.view import Point
 
 LEAST_RADIUS = math.sqrt(0.5)
 """A brush of this radius covers at least one pixel's centre wherever it is put down."""
@@ -41,6 +41,11 @@ class Mask:
     def array(self) -> np.ndarray:
         """(H, W) bool, read-only."""
         return _unpacked(self)
+
+
+def alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Are they the same mask, or both none?"""
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 @lru_cache(maxsize=4)
@@ -80,7 +85,7 @@ def _brush_segment(array: np.ndarray, start: Point, end: Point, radius: float, v
 
 def mask_png(array: np.ndarray) -> bytes:
     """(H, W) bool -> an 8-bit grey PNG, white where the picture may change."""
-    return _png(Image.fromarray(array.astype(np.uint8) * 255))
+    return png(Image.fromarray(array.astype(np.uint8) * 255))
 
 
 def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -111,17 +116,4 @@ def overlay_png(array: np.ndarray, colour: tuple[int, int, int], size: tuple[int
     rgba = np.zeros((*inside.shape, 4), np.uint8)
     rgba[inside] = (*colour, 255)
     rgba[inside & core, 3] = 190
-    return _png(Image.fromarray(rgba))
-
-
-def picture_png(picture: Image.Image, size: tuple[int, int]) -> bytes:
-    """The picture as PNG, made smaller to (width, height) where it is larger; lossless at its own size."""
-    if picture.width > size[0] or picture.height > size[1]:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return _png(picture)
-
-
-def _png(picture: Image.Image) -> bytes:
-    data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=3)
-    return data.getvalue()
+    return png(Image.fromarray(rgba))

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dragnoise_widgets import edits, keys
-from dragnoise_widgets.edits import Point, Sketch, Spot
+from dragnoise_widgets.sketch import Sketch, Spot
+from dragnoise_widgets.view import Point
 
 if TYPE_CHECKING:
     from dragnoise_widgets.canvas import DragCanvas

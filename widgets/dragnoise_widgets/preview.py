@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise_widgets.masks import picture_png
+from dragnoise_widgets.encoded import png_within
 from dragnoise_widgets.view import SMALLEST, View
 
 CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
@@ -88,4 +88,4 @@ class Preview(widgets.VBox):
 
 def _seen(picture: Image.Image) -> bytes:
     """As PNG, no larger than anybody sees it here."""
-    return picture_png(picture, View.of(picture.size).canvas)
+    return png_within(picture, View.of(picture.size).canvas)

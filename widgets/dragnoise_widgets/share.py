@@ -10,6 +10,7 @@ from PIL import Image
 
 from dragnoise import Drag
 from dragnoise_widgets import downloads
+from dragnoise_widgets.encoded import png
 
 GIF, NO_GIF = "Make a GIF", "Stop the GIF"
 
@@ -56,7 +57,7 @@ class Share(widgets.VBox):
         if not self.visible:
             return
         self._shown = shown
-        self.picture.value = "" if picture is None else downloads.link(downloads.png(picture), "edited.png", "Picture")
+        self.picture.value = "" if picture is None else downloads.link(png(picture, level=1), "edited.png", "Picture")
         text = downloads.drags_json(drags, size)
         self.drags.value = downloads.link(text.encode(), "drags.json", "Drags")
 

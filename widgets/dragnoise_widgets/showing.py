@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dragnoise import DragSession
-from dragnoise.given import shown
 from dragnoise.history import History, Snapshot
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.breakpoints import supervision_pixel
@@ -46,12 +44,10 @@ class Showing:
 
     def choose(self, k: int | None) -> None:
         """Show iteration k; None follows the newest.  Raises IndexError beyond."""
-        last = max(len(self._update.history) - 1, 0)
-        if k is not None and (isinstance(k, bool) or not isinstance(k, Integral)):
-            raise TypeError(f"an iteration is a whole number, not {shown(k)}.")
-        if k is not None and not 0 <= k <= last:
-            raise IndexError(f"there is no iteration {shown(k)} to show; choose 0..{last}.")
-        self._shown = None if k is None or k == last else k
+        history = self._update.history
+        if k is not None and (history or k != 0):  # before any iteration 0 is what is shown
+            history.require(k)
+        self._shown = None if k is None or k >= len(history) - 1 else k
         self.refresh()
 
     def follow(self) -> None:

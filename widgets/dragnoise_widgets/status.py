@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from dragnoise_widgets.edits import Sketch, Tool
+from dragnoise_widgets.sketch import Sketch, Tool
 
 
 def hint(sketch: Sketch, *, tool: Tool, has_picture: bool, view_only: bool) -> str:

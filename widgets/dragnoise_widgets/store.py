@@ -9,8 +9,8 @@ from typing import Any
 
 from dragnoise import geometry
 from dragnoise.given import shown
-from dragnoise_widgets.edits import Edit
 from dragnoise_widgets.masks import Mask, mask_png, read_mask
+from dragnoise_widgets.sketch import Edit
 
 
 def dumps(edit: Edit, size: tuple[int, int]) -> str:

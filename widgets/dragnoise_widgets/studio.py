@@ -188,7 +188,7 @@ class DragStudio(widgets.VBox):
     def rewind(self, k: int | None = None) -> Future[None]:
         """Go back to iteration k, default the one shown; what came after is forgotten.  Raises IndexError beyond."""
         k = self.iteration if k is None else k
-        self.session.history.upto(k)  # says what is wrong with it
+        self.session.history.require(k)
         future = self.runner.rewind(k)
         self.showing.follow()
         return future
@@ -370,7 +370,7 @@ def _all_of(iterations: Any, history: History) -> tuple[int, ...]:
     except TypeError:
         raise TypeError(f"iterations must be a list of them, not {shown(iterations)}.") from None
     for k in chosen:
-        history.upto(k)
+        history.require(k)
     return chosen
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from dragnoise_widgets import drawing
 from dragnoise_widgets.batch import batch
 from dragnoise_widgets.drawing import Picture, Scene
-from dragnoise_widgets.edits import Sketch
-from dragnoise_widgets.masks import Mask, overlay_png, picture_png
+from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.masks import Mask, overlay_png
+from dragnoise_widgets.sketch import Sketch
 from dragnoise_widgets.view import View
 
 
@@ -45,7 +46,7 @@ class Surface:
             )
         self._has_picture = picture is not None
         if picture is not None:
-            self._picture = _another(self._picture, picture_png(picture, view.canvas))
+            self._picture = _another(self._picture, png_within(picture, view.canvas))
 
     def draw(self, view: View, sketch: Sketch, **shown: Any) -> None:
         """Draw the layers that this changes.  shown: the other fields of `Scene`."""

@@ -9,7 +9,8 @@ import ipywidgets as widgets
 
 from dragnoise_widgets import edits
 from dragnoise_widgets.drawing import ANCHOR, OBJECTIVE
-from dragnoise_widgets.edits import Point, Sketch, Spot
+from dragnoise_widgets.sketch import ENDS, PENDING, Sketch, Spot
+from dragnoise_widgets.view import Point
 
 NUMBER, FIELD = "34px", "72px"
 
@@ -21,10 +22,12 @@ class PointTable(widgets.VBox):
     typed, axis 0 is x; select(spot), delete(index), add().
     """
 
+    children: tuple[widgets.Widget, ...]
+
     def __init__(self, actions: dict[str, Callable[..., Any]]) -> None:
         self._actions = actions
         self._rows: list[_Row] = []
-        self._lone = _Row(actions, edits.PENDING)
+        self._lone = _Row(actions, PENDING)
         self._head = widgets.HTML(_HEAD, layout={"margin": "0"})
         self.add = widgets.Button(
             description="Add a drag", icon="plus", tooltip="A drag to be typed over", layout={"width": "120px"}
@@ -59,7 +62,7 @@ class PointTable(widgets.VBox):
 class _Row(widgets.HBox):
     def __init__(self, actions: dict[str, Callable[..., Any]], index: int) -> None:
         self._index, self._busy = index, False
-        ends = edits.ENDS[:1] if index == edits.PENDING else edits.ENDS
+        ends = ENDS[:1] if index == PENDING else ENDS
         self.number = widgets.Button(layout={"width": NUMBER}, tooltip="Select")
         self.number.on_click(lambda _: actions["select"](Spot(index, ends[-1])))
         self.fields = {(end, axis): self._field(actions, Spot(index, end), axis) for end in ends for axis in (0, 1)}

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from dragnoise_widgets.edits import Sketch
 from dragnoise_widgets.masks import Mask, mask_png
+from dragnoise_widgets.sketch import Sketch
 
 NARROW = "32px"
 

@@ -176,7 +176,8 @@ class Worker:
         """One task from its start to its end, a pause or an error."""
         stage = task.work(self.session, self._kept)
         self.teller.begin(state=self._rest if task.aside else "running", keep_message=task.aside)
-        outcome, message = "error", ""
+        outcome: Outcome = "error"
+        message = ""
         try:
             outcome, message = self._drive(stage, task)
         except Exception as error:
@@ -229,7 +230,7 @@ class Worker:
 
     def _preview(self) -> None:
         """The picture of where the session stands, while there is nothing else to do."""
-        session, failed = self.session, {}
+        session, failed = self.session, dict[str, Any]()
         try:
             if session.inverted and self.teller.shown(session.history) != len(session.history) - 1:
                 for progress in stages.rendering(session, self._kept):
