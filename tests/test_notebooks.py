@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
@@ -156,5 +159,11 @@ def test_half_the_weights_are_fetched_where_half_precision_is_used(
     assert asked == {"name": name, "memory": "low", "dtype": dtype, "variant": variant}
 
 
-def test_step_debugging() -> None:
-    assert pictures(executed("03_step_debugging")) >= 8
+def test_step_debugging_finds_a_lost_drag_and_mends_it() -> None:
+    notebook = executed("03_step_debugging")
+    assert pictures(notebook) >= 8
+    said = printed(notebook)
+    assert re.search(r"paused: anchor \d jumped", said) and "outside the window" in said
+    left = ast.literal_eval(re.findall(r"left, by the judge: (.*)", said)[-1])
+    lost, *mended = (np.mean(distances) for distances in left.values())
+    assert len(mended) == 2 and max(mended) < 0.7 * lost
