@@ -260,7 +260,7 @@ def _quiet() -> Iterator[None]:
     downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
     try:
         for log in logs:
-            log.set_verbosity_error()
+            log.set_verbosity(log.CRITICAL)
             log.disable_progress_bar()
         if downloads:
             enable_progress_bars()

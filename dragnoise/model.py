@@ -133,7 +133,7 @@ class Model:
             elif device != self.device:
                 self.pipeline.to(device)
             if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
-                self.vae.to(torch.float32)
+                torch.nn.Module.to(self.vae, torch.float32)  # diffusers' own warns of modules that it need not keep
 
     # ---- picture <-> latent
 
