@@ -20,6 +20,11 @@ def shown(value: object) -> str:
     return " ".join(line.strip() for line in text.splitlines())[:80]
 
 
+def said(error: BaseException) -> str:
+    """What somebody else's error says, on one line of at most 200 characters, to stand in brackets in a sentence."""
+    return " ".join(str(error).split())[:200].rstrip(".")
+
+
 def as_float(value: object) -> float | None:
     """A real number as a float, infinite beyond what one can hold; None for what is no real number."""
     if isinstance(value, bool) or not isinstance(value, Real):  # numpy's bool is none

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPi
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from dragnoise import single_file
-from dragnoise.given import as_path, is_one_of, shown
+from dragnoise.given import as_path, is_one_of, said, shown
 from dragnoise.memory import Memory
 from dragnoise.rescue import OutOfMemory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
@@ -220,8 +220,7 @@ def _explained(source: str, *, configs: str | None = None, variant: str | None =
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise OSError(_why(source, configs, variant, reason)) from error
+        raise OSError(_why(source, configs, variant, said(error))) from error
 
 
 def _why(source: str, configs: str | None, variant: str | None, reason: str) -> str:

@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from dragnoise.given import said
+
 Picture = str | Path | Image.Image | np.ndarray
 """What a picture may be given as: a path, a PIL image, or an (H, W[, 1|3|4]) uint8/uint16/bool/float array."""
 
@@ -31,7 +33,7 @@ def as_picture(picture: Any) -> Image.Image:
         except FileNotFoundError:
             raise ValueError(f"there is no picture at {str(path)!r}; give the path of an image file.") from None
         except Exception as error:  # broken files raise whatever their reader came to
-            raise ValueError(f"{str(path)!r} cannot be read as a picture ({_reason(error)}).") from None
+            raise ValueError(f"{str(path)!r} cannot be read as a picture ({said(error)}).") from None
     elif isinstance(picture, Image.Image):
         picture = _upright(picture)
     elif isinstance(picture, np.ndarray):
@@ -56,7 +58,7 @@ def _upright(picture: Image.Image) -> Image.Image:
         picture.load()
         picture = ImageOps.exif_transpose(picture)
     except Exception as error:
-        raise ValueError(f"the picture's pixels cannot be read ({_reason(error)}).") from None
+        raise ValueError(f"the picture's pixels cannot be read ({said(error)}).") from None
     if picture.mode not in MODES:
         raise ValueError(f"a picture of mode {picture.mode!r} cannot be read; give one of mode 'RGB'.")
     return picture
@@ -67,10 +69,6 @@ MODES = (
     "I", "F", "I;16", "I;16L", "I;16B", "I;16N",
 )  # fmt: skip
 """PIL's modes that can be made RGB."""
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from dragnoise.given import said
 from dragnoise.unet import require_text_to_image
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -81,8 +82,7 @@ def family_of(source: str) -> Family:
             names, metadata = set(file.keys()), file.metadata() or {}
             shapes = {name: file.get_slice(name).get_shape() for name in (FIRST, LAST) if name in names}
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OSError(f"{source!r} is no safetensors file, or a damaged one ({reason}); get it again.") from None
+        raise OSError(f"{source!r} is no safetensors file, or a damaged one ({said(error)}); get it again.") from None
     if len(shapes) < 2:
         raise ValueError(f"{source!r} is no Stable Diffusion checkpoint in one file but {_what_instead(names)}.")
     require_text_to_image({"in_channels": shapes[FIRST][1], "out_channels": shapes[LAST][0]})

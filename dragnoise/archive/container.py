@@ -12,7 +12,7 @@ from dragnoise.archive.aside import aside
 from dragnoise.archive.decoding import decode
 from dragnoise.archive.encoding import encode
 from dragnoise.archive.fields import Broken
-from dragnoise.given import as_path, shown
+from dragnoise.given import as_path, said, shown
 from dragnoise.rescue import is_out_of_memory, rescue
 from dragnoise.state import State
 
@@ -38,8 +38,8 @@ def write(state: State, path: str | Path) -> Path:
                 archive.writestr(zipfile.ZipInfo(name), data)  # stored as it is: tensors do not compress
     except OSError as error:
         raise OSError(
-            f"the session cannot be saved to {str(path)!r} ({_reason(error)}); what was there before is still there, "
-            "so make room or give another place."
+            f"the session cannot be saved to {str(path)!r} ({error.strerror or said(error)}); what was there before is "
+            "still there, so make room or give another place."
         ) from error
     return path
 
@@ -58,7 +58,7 @@ def read(path: str | Path) -> State:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise OSError(f"the session at {str(path)!r} cannot be read ({_reason(error)}).") from error
+        raise OSError(f"the session at {str(path)!r} cannot be read ({error.strerror or said(error)}).") from error
     with file, rescue(lambda: _advice(path)):
         try:
             return decode(Parts(file))
@@ -101,12 +101,8 @@ def _advice(path: Path) -> str:
     )
 
 
-def _reason(error: OSError) -> str:
-    return " ".join(str(error.strerror or error).split())[:200].rstrip(".")
-
-
 def _problem(error: Exception) -> str:
     if isinstance(error, Broken):
         return str(error)
-    said = " ".join(str(error).split())[:200].rstrip(".")
-    return f"it is broken ({type(error).__name__}: {said})" if said else f"it is broken ({type(error).__name__})"
+    kind, why = type(error).__name__, said(error)
+    return f"it is broken ({kind}: {why})" if why else f"it is broken ({kind})"

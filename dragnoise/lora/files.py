@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dragnoise.given import as_float, as_path, shown
+from dragnoise.given import as_float, as_path, said, shown
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.model import Model
 from dragnoise.rescue import is_out_of_memory
@@ -58,8 +58,7 @@ def save(lora: Lora, path: str | Path) -> Path:
             save_file(tensors, Path(aside) / path.name, metadata=metadata)
             (Path(aside) / path.name).replace(path)
     except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OSError(f"the LoRA cannot be written to {str(path)!r} ({reason}); give another place.") from error
+        raise OSError(f"the LoRA cannot be written to {str(path)!r} ({said(error)}); give another place.") from error
     return path
 
 
@@ -81,9 +80,8 @@ def load(path: str | Path, model: Model) -> Lora:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
-            f"{str(path)!r} cannot be read as a LoRA of a U-Net ({reason}); pass a .safetensors file that "
+            f"{str(path)!r} cannot be read as a LoRA of a U-Net ({said(error)}); pass a .safetensors file that "
             "session.save_lora() or diffusers' save_lora_weights() wrote."
         ) from error
     lora = Lora(adapters, losses=_losses(_json(metadata.get(_OWN)).get("losses")))
@@ -193,8 +191,7 @@ def unpack(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Lora:
             raise ValueError(f"losses {numbers['losses']!r:.40}")
         return Lora(adapters, numbers["weight"], losses, training)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise ValueError(f"this is no whole LoRA ({reason}); fit one with session.fit_lora().") from error
+        raise ValueError(f"this is no whole LoRA ({said(error)}); fit one with session.fit_lora().") from error
 
 
 def _key(given: Any) -> str:
