@@ -1,7 +1,7 @@
 """A drag on a Stable Diffusion of full size with random weights: does it fit, and what does each stage take?
 
     python benchmarks/full_size.py                # SD 1.5's architecture at 512x512 on the processor, in bfloat16
-    python benchmarks/full_size.py SDXL           # SDXL's at 1024x1024: some 20 GB of memory, 7 GB of disk, an hour
+    python benchmarks/full_size.py SDXL --steps 2 # SDXL's at 1024x1024: 17 GB of memory, 7 GB of disk, some minutes
     python benchmarks/full_size.py --device cuda --dtype float16 --memory low
 
 The pipeline is written as the diffusers folder of half-precision safetensors that hubs have, and everything goes
