@@ -15,14 +15,20 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)  # fmt: skip
 from memory import MODELS, VAE
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -35,10 +41,10 @@ BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32
 
 
 @torch.no_grad()
-def random_half(kind: Any, config: dict[str, Any], **more: Any) -> torch.nn.Module:
-    """A module in float16 whose random weights keep the signal's size on its way through."""
+def random_half(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """What `make` makes, in float16, with random weights that keep the signal's size on its way through."""
     with torch.device("meta"):
-        module = kind(config, **more) if isinstance(config, CLIPTextConfig) else kind(**config, **more)
+        module = make()
     module = module.to_empty(device="cpu").half()
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:
@@ -58,17 +64,17 @@ def text_encoder(kind: Any, sizes: dict[str, int]) -> torch.nn.Module:
         vocab_size=len(words), max_position_embeddings=words.model_max_length, projection_dim=sizes["hidden_size"],
         bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, **sizes,
     )  # fmt: skip
-    return random_half(kind, config)
+    return random_half(lambda: kind(config))
 
 
 def write(name: str, folder: Path) -> None:
     """A pipeline of the architecture `name`, as a folder."""
     torch.manual_seed(0)
     parts: dict[str, Any] = {
-        "unet": random_half(UNet2DConditionModel, MODELS[name][0]),
-        "vae": random_half(AutoencoderKL, VAE, force_upcast=name == "SDXL"),
+        "unet": random_half(lambda: UNet2DConditionModel(**MODELS[name][0])),
+        "vae": random_half(lambda: AutoencoderKL(**VAE, force_upcast=name == "SDXL")),
         "text_encoder": text_encoder(CLIPTextModel, CLIP_L), "tokenizer": build_tokenizer(),
-        "scheduler": type(build_scheduler()).from_config(build_scheduler().config, prediction_type="epsilon"),
+        "scheduler": DDIMScheduler.from_config(build_scheduler().config, prediction_type="epsilon"),
     }  # fmt: skip
     if name == "SDXL":
         parts |= {"text_encoder_2": text_encoder(CLIPTextModelWithProjection, BIG_G), "tokenizer_2": build_tokenizer()}

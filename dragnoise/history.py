@@ -134,7 +134,7 @@ class History(Sequence[Snapshot]):
         if not isinstance(index, int | np.integer):
             raise TypeError(f"an iteration is a whole number or a slice, not {shown(index)}.")
         if not -len(self) <= index < len(self):
-            raise self._beyond(index)
+            raise _beyond(index, len(self))
         return self._snapshots[index]
 
     def __len__(self) -> int:
@@ -176,14 +176,20 @@ class History(Sequence[Snapshot]):
 
     def require(self, iteration: object) -> None:
         """Raise TypeError for what is no iteration, and IndexError for one that is not there."""
-        if isinstance(iteration, bool) or not isinstance(iteration, int | np.integer):
-            raise TypeError(f"an iteration is a whole number, not {shown(iteration)}.")
-        if not 0 <= iteration < len(self):
-            raise self._beyond(iteration)
+        require_iteration(iteration, len(self))
 
-    def _beyond(self, iteration: object) -> IndexError:
-        last = f"choose 0..{len(self) - 1}" if self else "run an iteration first"
-        return IndexError(f"there is no iteration {shown(iteration)} in the history; {last}.")
+
+def require_iteration(iteration: object, count: int) -> None:
+    """Raise TypeError for what is no iteration, and IndexError for one that is not among the first `count`."""
+    if isinstance(iteration, bool) or not isinstance(iteration, int | np.integer):
+        raise TypeError(f"an iteration is a whole number, not {shown(iteration)}.")
+    if not 0 <= iteration < count:
+        raise _beyond(iteration, count)
+
+
+def _beyond(iteration: object, count: int) -> IndexError:
+    last = f"choose 0..{count - 1}" if count else "run an iteration first"
+    return IndexError(f"there is no iteration {shown(iteration)} in the history; {last}.")
 
 
 def require_limit(limit: Any) -> float:

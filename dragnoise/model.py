@@ -17,6 +17,7 @@ from torch import Tensor
 from dragnoise import conditioning, identity, loading
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
+from dragnoise.geometry import Frame
 from dragnoise.given import LONGEST, as_integer, as_text, shown
 from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
@@ -110,6 +111,10 @@ class Model:
     def digests(self) -> tuple[bytes, bytes]:
         """See `identity.digests`; made once, for weights do not change: some 0.1 s for Stable Diffusion 1.5."""
         return identity.digests(self)
+
+    def frame(self, size: tuple[int, int], config: DragConfig) -> Frame:
+        """The sizes that a picture of (width, height) passes through on its way to this model."""
+        return Frame.of(size, config, native=self.native, multiple=self.factor)
 
     def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
         """Enter it to use the VAE or a text encoder: it is on the device that it gives, in low memory only so long."""

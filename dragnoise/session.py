@@ -19,7 +19,6 @@ from dragnoise.archive import Saves
 from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
-from dragnoise.geometry import Frame
 from dragnoise.given import as_text
 from dragnoise.history import HISTORY_LIMIT, History, Snapshot, Status, require_limit
 from dragnoise.lora import WearsLora
@@ -71,7 +70,7 @@ class DragSession(Settings, WearsLora, Branches, Saves):
         prompt = as_text("the prompt", prompt)
         config = checked_config(config if config is not None else model.default_config)
         picture = pictures.as_picture(image)
-        frame = Frame.of(picture.size, config, native=model.native, multiple=model.factor)
+        frame = model.frame(picture.size, config)
         ddim.Schedule(model, config.steps)  # says what is wrong with the steps
         self._model = model
         self._become(

@@ -59,7 +59,7 @@ class Settings:
         else:
             state.require_made_with(model)
         state.require_fit(model)
-        frame = Frame.of(self.image.size, self._config, native=model.native, multiple=model.factor)
+        frame = model.frame(self.image.size, self._config)
         with rescue(lambda: advice(model, frame, self._config)):
             state = dataclasses.replace(state, frame=frame).on(model.device)
         self._model, self._worn = model, None
@@ -135,7 +135,7 @@ class Settings:
     @config.setter
     def config(self, config: DragConfig) -> None:
         old, new = self._config, checked_config(config)
-        frame = self._make_frame(new)
+        frame = self._require_model().frame(self.image.size, new)
         if any(getattr(old, name) != getattr(new, name) for name in INVERSION_FIELDS):
             ddim.Schedule(self._require_model(), new.steps)  # says what is wrong with the steps
             self._forget_inversion()
@@ -154,10 +154,6 @@ class Settings:
     def _tell(self) -> None:
         for callback in self._watchers:
             callback(self)
-
-    def _make_frame(self, config: DragConfig) -> Frame:
-        model = self._require_model()
-        return Frame.of(self.image.size, config, native=model.native, multiple=model.factor)
 
     def _require_model(self) -> Model:
         if self._model is None:
@@ -181,6 +177,7 @@ class Settings:
 
 
 def checked_config(config: Any) -> DragConfig:
+    """The config itself; raises TypeError for what is none."""
     if not isinstance(config, DragConfig):
         raise TypeError(f"config must be a DragConfig, not {shown(config)}.")
     return config

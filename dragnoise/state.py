@@ -92,7 +92,7 @@ class State:
         return dataclasses.replace(self, lora=lora, trajectory=tuple(z.to(device) for z in self.trajectory))
 
     def _require_shapes(self, model: Model) -> None:
-        mine = Frame.of(self.image.size, self.config, native=model.native, multiple=model.factor)
+        mine = model.frame(self.image.size, self.config)
         if mine != self.frame:
             raise self._mismatch(model, "pictures are {}x{} pixels".format(*self.frame.working), mine.working)
         latents = tuple(self.trajectory[0].shape)

@@ -344,16 +344,17 @@ def test_configs_are_for_single_files(tmp_path: Path, sd15: DiffusionPipeline) -
 
 
 @pytest.mark.parametrize("given", [None, "fp16"])
-def test_a_folder_of_half_precision_files_alone(tmp_path: Path, given: str | None) -> None:
+def test_a_folder_of_half_precision_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
     pipeline = build_sd15().to(torch.float16)
     pipeline.save_pretrained(tmp_path, variant="fp16")
     said = logging.handlers.BufferingHandler(100)
-    logging.getLogger("diffusers").addHandler(said)
+    monkeypatch.setattr(logging.getLogger("diffusers"), "handlers", [said])
     assert (tmp_path / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
     model = load_model(tmp_path, device="cpu", dtype="float16", variant=given)
     assert same_weights(model.pipeline.unet, pipeline.unet)
     ours = load_model(device="cpu", vae=tmp_path).vae
-    logging.getLogger("diffusers").removeHandler(said)
     assert not said.buffer, "it speaks of files that it did not need"
     assert all(torch.equal(x, y.float()) for x, y in zip(ours.parameters(), pipeline.vae.parameters(), strict=True))
 

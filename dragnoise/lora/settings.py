@@ -33,12 +33,10 @@ class LoraSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        as_integer("rank", self.rank, 1, MOST)
-        as_integer("batch_size", self.batch_size, 1, MOST)
-        as_integer("seed", self.seed, 0)
-        as_number("lr", self.lr, 0, 1, above=True)
-        for name, kind in (("rank", int), ("lr", float), ("batch_size", int), ("seed", int)):
-            object.__setattr__(self, name, kind(getattr(self, name)))
+        object.__setattr__(self, "rank", as_integer("rank", self.rank, 1, MOST))
+        object.__setattr__(self, "batch_size", as_integer("batch_size", self.batch_size, 1, MOST))
+        object.__setattr__(self, "seed", as_integer("seed", self.seed, 0))
+        object.__setattr__(self, "lr", as_number("lr", self.lr, 0, 1, above=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -232,6 +232,15 @@ def test_show_beyond(studio: DragStudio) -> None:
     assert studio.iteration == 2
 
 
+@pytest.mark.parametrize("k", [np.array([0, 1]), "0", False, 0.0], ids=repr)
+def test_show_what_is_no_iteration_before_there_is_one(k: Any) -> None:
+    studio = DragStudio(inline=True)
+    studio.show(0)
+    with pytest.raises(TypeError) as caught:
+        studio.show(k)
+    assert_one_sentence(caught.value, "whole number")
+
+
 def test_branch(studio: DragStudio, session: DragSession) -> None:
     studio.step(4)
     studio.show(2)

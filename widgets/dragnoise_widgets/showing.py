@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dragnoise import DragSession
-from dragnoise.history import History, Snapshot
+from dragnoise.history import History, Snapshot, require_iteration
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.breakpoints import supervision_pixel
 from dragnoise_widgets.inspector import Sight
@@ -44,10 +44,10 @@ class Showing:
 
     def choose(self, k: int | None) -> None:
         """Show iteration k; None follows the newest.  Raises IndexError beyond."""
-        history = self._update.history
-        if k is not None and (history or k != 0):  # before any iteration 0 is what is shown
-            history.require(k)
-        self._shown = None if k is None or k >= len(history) - 1 else k
+        count = max(len(self._update.history), 1)  # before any iteration 0 is what is shown
+        if k is not None:
+            require_iteration(k, count)
+        self._shown = None if k is None or k == count - 1 else k
         self.refresh()
 
     def follow(self) -> None:
