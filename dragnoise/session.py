@@ -364,6 +364,16 @@ class DragSession(Settings, WearsLora, Branches, Saves):
 
     # ---- all of it as one value
 
+    @property
+    def state(self) -> State:
+        """Everything but the model, as one immutable value; `restore` goes back to it."""
+        return self._state()
+
+    def restore(self, state: State) -> None:
+        """Be what `state`, of this session, was: drags, mask, numbers and iterations.  Watchers are told."""
+        self._become(state)
+        self._tell()
+
     def _state(self) -> State:
         """Everything but the model."""
         return State(
