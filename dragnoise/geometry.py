@@ -70,42 +70,6 @@ class Frame:
         return (points + 0.5) * (given / grid) - 0.5
 
 
-# ------------------------------------------------------------------------------------- sampling
-
-
-def sampling_weights(points: Tensor, grid: tuple[int, int], feature: tuple[int, int]) -> Tensor:
-    """Weights that read a feature map at grid points, as if it had been resized to the grid first.
-
-    points (n, 2) as (x, y) in grid pixels, clamped into the grid; grid and feature (width, height)
-    -> (n, height * width) with `feature_map.flatten(1) @ weights.T` of shape (C, n).  Equal to
-    bilinear resizing (align_corners=False) followed by bilinear sampling; the resized map itself is
-    never built, and a matrix product has a deterministic gradient on every device.
-    """
-    x = _axis_weights(points[:, 0], grid[0], feature[0])
-    y = _axis_weights(points[:, 1], grid[1], feature[1])
-    return (y[:, :, None] * x[:, None, :]).flatten(1)
-
-
-def _axis_weights(positions: Tensor, grid: int, feature: int) -> Tensor:
-    """(n,) grid positions -> (n, feature) weights of one axis."""
-    positions = positions.clamp(0, grid - 1)
-    low = positions.floor().clamp(max=max(grid - 2, 0))
-    share = (positions - low)[:, None]
-    high = (low + 1).clamp(max=grid - 1)
-    return (1 - share) * _resize_rows(low, grid, feature) + share * _resize_rows(high, grid, feature)
-
-
-def _resize_rows(rows: Tensor, grid: int, feature: int) -> Tensor:
-    """Rows of the (grid, feature) matrix of bilinear resizing, align_corners=False."""
-    source = ((rows + 0.5) * (feature / grid) - 0.5).clamp(min=0)
-    low = source.floor().clamp(max=feature - 1)
-    share = source - low
-    columns = torch.arange(feature, device=rows.device, dtype=rows.dtype)
-    high = (low + 1).clamp(max=feature - 1)
-    weights = (1 - share)[:, None] * (columns == low[:, None]) + share[:, None] * (columns == high[:, None])
-    return weights.to(rows.dtype)
-
-
 # ---------------------------------------------------------------------------------------- drags
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dragnoise.geometry import sampling_weights
-
 Grid = tuple[int, int]
 
 
@@ -23,10 +21,45 @@ def window(radius: int, *, like: Tensor) -> Tensor:
 
 
 def sample(feature: Tensor, points: Tensor, grid: Grid) -> Tensor:
-    """F at points: feature (C, h, w), points (..., 2) in grid pixels -> (..., C), bilinear."""
+    """F at points: feature (C, h, w), points (..., n, 2) in grid pixels on the CPU -> (..., n, C), bilinear.
+
+    Equal to resizing F to the grid (bilinear, align_corners=False) and sampling that bilinearly, with points clamped
+    into the grid.  The resized map is never built: each window of n points reads the small box of F that it touches,
+    by one matrix product, whose gradient is deterministic on every device.
+    """
     c, h, w = feature.shape
-    weights = sampling_weights(points.reshape(-1, 2), grid, (w, h)).to(feature.dtype).to(feature.device)
-    return (weights @ feature.reshape(c, h * w).T).reshape(*points.shape[:-1], c)
+    windows = points.reshape(-1, *points.shape[-2:])
+    axes = [axis_weights(p[:, i], grid[i], (w, h)[i]) for p in windows for i in (0, 1)]
+    sent = torch.cat([weights.flatten() for _, weights in axes]).to(feature.device, feature.dtype)  # one upload
+    parts = iter(sent.split([weights.numel() for _, weights in axes]))
+    read = []
+    for (left, x), (top, y) in zip(axes[::2], axes[1::2], strict=True):
+        across, down = next(parts).view_as(x), next(parts).view_as(y)
+        box = feature[:, top : top + y.shape[1], left : left + x.shape[1]]
+        weights = (down[:, :, None] * across[:, None, :]).flatten(1)
+        read.append(weights @ box.reshape(c, -1).T)
+    return torch.stack(read).reshape(*points.shape[:-1], c)
+
+
+def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[int, Tensor]:
+    """Weights that read one axis of a feature map at grid positions (n,) -> first index, (n, length) float64.
+
+    Sampling between the two nearest grid pixels, each of which the resizing makes of its two nearest feature pixels.
+    """
+    positions = positions.double().clamp(0, grid - 1)
+    low = positions.floor().clamp(max=max(grid - 2, 0))
+    share = positions - low
+    taps, weights = [], []
+    for pixel, amount in ((low, 1 - share), ((low + 1).clamp(max=grid - 1), share)):
+        source = ((pixel + 0.5) * (feature / grid) - 0.5).clamp(min=0)
+        first = source.floor().clamp(max=feature - 1)
+        rest = source - first
+        taps += [first, (first + 1).clamp(max=feature - 1)]
+        weights += [amount * (1 - rest), amount * rest]
+    columns = torch.stack(taps, 1).long()
+    start, stop = columns.aminmax()
+    dense = positions.new_zeros(len(positions), int(stop - start) + 1)
+    return int(start), dense.scatter_add_(1, columns - start, torch.stack(weights, 1))
 
 
 def inside(points: Tensor, grid: Grid) -> Tensor:
@@ -46,8 +79,8 @@ def alignment_loss(feature: Tensor, anchors: Tensor, objectives: Tensor, r1: int
     """Eq. 1, semantic alignment: sum_i sum_{p in Omega(a_i, r1)} || sg(F_p) - F_{p+v_i} ||_1 -> scalar."""
     patch = anchors[:, None] + window(r1, like=anchors)  # (m, (2 r1 + 1)^2, 2)
     moved = patch + directions(anchors, objectives)[:, None]
-    both = sample(feature, torch.stack([patch, moved]), grid)
-    difference = (both[0].detach() - both[1]).abs().sum(-1)
+    here, ahead = sample(feature, torch.cat([patch, moved], 1), grid).chunk(2, 1)
+    difference = (here.detach() - ahead).abs().sum(-1)
     return (difference * inside(patch, grid).to(difference)).sum()
 
 
@@ -94,8 +127,8 @@ def released_alignment_loss(
         patch = anchor + window(r1, like=anchor)
         patch = patch[inside(patch, grid)]
         moved = patch + directions(anchor[None], goal[None])
-        both = sample(feature, torch.stack([patch, moved]), grid)
-        losses.append((2 * r1 + 1) ** 2 * (both[0].detach() - both[1]).abs().mean())
+        here, ahead = sample(feature, torch.cat([patch, moved]), grid).chunk(2)
+        losses.append((2 * r1 + 1) ** 2 * (here.detach() - ahead).abs().mean())
     return torch.stack(losses).sum() if losses else feature.sum() * 0
 
 

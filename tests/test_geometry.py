@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dragnoise import Drag, DragConfig, DragSession, Model, geometry
+from dragnoise import Drag, DragConfig, DragSession, Model, geometry, semantics
 from dragnoise.geometry import Frame
 
 SIDE = st.integers(1, 9)
@@ -32,7 +32,7 @@ def test_weights_are_resizing_then_bilinear_sampling(gw: int, gh: int, fw: int, 
     """On every grid, bigger or smaller than the feature, between pixels, on the border and clamped beyond it."""
     feature = torch.randn(2, fh, fw, generator=torch.Generator().manual_seed(gw * fh), dtype=torch.float64)
     feature.requires_grad_()
-    ours = feature.flatten(1) @ geometry.sampling_weights(tensor((x, y)), (gw, gh), (fw, fh)).T
+    ours = semantics.sample(feature, tensor((x, y)), (gw, gh)).T
     dense = at(resized(feature, (gw, gh)), x, y)
     torch.testing.assert_close(ours[:, 0], dense)
     torch.testing.assert_close(*(torch.autograd.grad(value.square().sum(), feature)[0] for value in (ours, dense)))
