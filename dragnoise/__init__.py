@@ -2,7 +2,7 @@
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag
-from dragnoise.history import Snapshot
+from dragnoise.session.history import Snapshot
 from dragnoise.identity import ModelInfo
 from dragnoise.lora import Lora, LoraCache, LoraStep
 from dragnoise.model import Model, load_model

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise.given import shown
-from dragnoise.history import Snapshot
+from dragnoise.session.history import Snapshot
 from dragnoise.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.plots import plot_pictures
 from dragnoise.session import DragSession

@@ -1,163 +1,277 @@
-"""Every number of the method, in one frozen place."""
+"""DragConfig: every number of the methods, frozen, with meaning, unit, range and effect in each field's metadata."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import math
+import textwrap
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dragnoise.given import LONGEST, as_integer, as_number, is_one_of, shown
 
+EDITORS = {
+    "dragnoise": "dragnoise.editors.dragnoise",
+    "dragdiffusion": "dragnoise.editors.dragdiffusion",
+}
+"""Editor name -> the module that defines its `Editor` class and its `PRESET` numbers.  Registering one is one line."""
+
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
+Resize = Literal["longer", "shorter", "never"]
+Inversion = Literal["source", "target"]
+Forgets = Literal["inversion", "optimisation", "editor", "nothing"]
+"""What a change makes obsolete: the inversion and all after it; the iterations; what the editor computed once."""
 
 
-INVERSION_FIELDS = ("steps", "edit_from", "resize", "side", "latent_noise", "seed", "inversion")
-"""Fields whose change needs a new inversion."""
+@dataclass(frozen=True)
+class FieldInfo:
+    """Metadata of one `DragConfig` field.
 
-FRAME_FIELDS = ("convention", "supervision_scale")
-"""Fields whose change keeps the inversion and starts the optimisation afresh."""
+    meaning: one sentence for documentation and user interface.  group: the heading it stands under.
+    unit: empty for a plain number.  low, high, above: the range; `above` excludes `low` itself.
+    choices: the allowed words.  integer, optional: an int; may it be None.
+    forgets: what a change makes obsolete.  editors: the editors that read it, empty for all.
+    """
+
+    meaning: str
+    group: str
+    unit: str = ""
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+    choices: tuple[str, ...] = ()
+    integer: bool = False
+    optional: bool = False
+    forgets: Forgets = "nothing"
+    editors: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return ", ".join(f'"{choice}"' for choice in self.choices)
+        least = f"> {self.low:g}" if self.above else f">= {self.low:g}"
+        if math.isinf(self.high):
+            return least
+        high = "2**63 - 1" if self.high > 2**53 else f"{self.high:g}"
+        return f"{least} and <= {high}" if self.above else f"{self.low:g}..{high}"
+
+
+def _integer(default: int | None, low: int, high: int, group: str, meaning: str, **more: Any) -> Any:
+    info = FieldInfo(meaning, group, low=low, high=high, integer=True, optional=default is None, **more)
+    return dataclasses.field(default=default, metadata={"info": info})
+
+
+def _number(default: float, high: float, group: str, meaning: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"info": FieldInfo(meaning, group, high=high, **more)})
+
+
+def _choice(default: str, allowed: Any, group: str, meaning: str, **more: Any) -> Any:
+    info = FieldInfo(meaning, group, choices=get_args(allowed) or tuple(allowed), **more)
+    return dataclasses.field(default=default, metadata={"info": info})
+
+
+_BOTTLENECK = ("dragnoise",)
+_SHARING = ("dragdiffusion",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DragConfig:
-    """The numbers of DragNoise; the defaults are the paper's (CVPR 2024, section 4.1).
-
-    Schedule
-        steps: DDIM steps of the whole schedule, >= 2.
-        edit_from: inversion stops after this many steps, and there the bottleneck is optimised
-            (the paper's t = 35 of 50); 1..steps.
-        refine_from: the last denoising steps, this many, run without substitution (the paper's
-            t' = 10); 0..edit_from, 0 substitutes to the end.
-        propagation: "replace" puts the optimised bottleneck in at every edit step (section 3.2);
-            "delta" adds its difference from the unedited one to each step's own bottleneck.
-
-    Optimisation
-        lr: Adam's learning rate, > 0.
-        eps: Adam's epsilon, > 0.  At the usual 1e-8 every element moves at the rate lr, however small
-            its gradient; near the gradients' size, elements that hardly matter hardly move.
-        max_iterations: updates at most, >= 1.
-        r1, r2: half sides of the windows of Eq. 1 and Eq. 4 in supervision pixels (the picture at
-            `supervision_scale` of the working size); integers >= 0 and >= 1.
-        mask_weight: lambda of Eq. 3, >= 0.
-        reach: without a mask, what lies farther than this from every drag is held as if a mask had been
-            painted, in shares of the picture's longer side, >= 0; 0 holds nothing, as in the paper.
-        tolerance: an anchor has arrived within this distance, in supervision pixels, > 0.
-        supervision_block: which up block's output is the supervision feature, counted from 0
-            (the decoder's third layer is 2).
-        supervision_scale: side of the grid that features are sampled on, relative to the picture, > 0 and <= 1.
-
-    Picture
-        resize: bring the picture to the working size by its "longer" or "shorter" side, or "never".
-        side: length of that side as the model sees it, in pixels, 64..16384; None is the model's native
-            one.  A smaller one takes less memory and time, and gives coarser pictures.
-        latent_noise: standard deviation of seeded Gaussian noise put on the picture's latent before
-            inversion, >= 0.  Off (0) unless a model asks for it: very smooth pictures invert to
-            latents of too little variance, which this mends at no visible cost.
-        seed: of that noise, 0..2**63 - 1.
-        inversion: the timestep at which an inversion step asks for the noise, the "source" it
-            starts from (DDIM) or the "target" it goes to (the authors' program).
-
-    convention: "paper" as above, or "released": the behaviour of the authors' program, see `released`.
-
-    Raises ValueError when a number is out of its range.
-    """
-
-    steps: int = 50
-    edit_from: int = 35
-    refine_from: int = 10
-    propagation: Propagation = "replace"
-    lr: float = 0.01
-    eps: float = 1e-8
-    max_iterations: int = 80
-    r1: int = 1
-    r2: int = 3
-    mask_weight: float = 0.1
-    reach: float = 0.0
-    tolerance: float = 1.0
-    supervision_block: int = 2
-    supervision_scale: float = 0.5
-    resize: Literal["longer", "shorter", "never"] = "longer"
-    side: int | None = None
-    latent_noise: float = 0.0
-    seed: int = 0
-    inversion: Literal["source", "target"] = "source"
-    convention: Convention = "paper"
+    editor: str = _choice(
+        "dragnoise", EDITORS, "Editor",
+        "the method: what is optimised, what pulls it, and how it becomes a picture", forgets="optimisation",
+    )  # fmt: skip
+    convention: Convention = _choice(
+        "paper", Convention, "Editor",
+        'the equations as in the paper, or "released" for the rounding, stopping and masking of the published programs, '
+        "see `released`", forgets="optimisation",
+    )  # fmt: skip
+    steps: int = _integer(50, 2, 1000, "Schedule", "DDIM steps of the whole schedule", forgets="inversion")
+    edit_from: int = _integer(
+        35, 1, 1000, "Schedule",
+        "inversion stops after this many steps, and there the optimisation takes place (the paper's t = 35 of 50); "
+        "at most `steps`", forgets="inversion",
+    )  # fmt: skip
+    refine_from: int = _integer(
+        10, 0, 1000, "Schedule",
+        "the last denoising steps, this many, run without substitution (the paper's t' = 10); at most `edit_from`, "
+        "0 substitutes to the end", editors=_BOTTLENECK,
+    )  # fmt: skip
+    propagation: Propagation = _choice(
+        "replace", Propagation, "Schedule",
+        '"replace" puts the optimised bottleneck in at every edit step (section 3.2); "delta" adds its difference from '
+        "the unedited one to each step's own bottleneck", editors=_BOTTLENECK,
+    )  # fmt: skip
+    share_from: int = _integer(
+        0, 0, 1000, "Schedule",
+        "denoising step, counted from the first, from which self-attention reads the keys and values of the unedited "
+        "picture (mutual self-attention)", editors=_SHARING,
+    )  # fmt: skip
+    share_layer: int = _integer(
+        10, 0, 1000, "Schedule",
+        "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
+        "proportion on a U-Net with another number", editors=_SHARING,
+    )  # fmt: skip
+    lr: float = _number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
+    eps: float = _number(
+        1e-8, 1e6, "Optimisation",
+        "Adam's epsilon; at the usual 1e-8 every element moves at the rate lr, however small its gradient; near the "
+        "gradients' size, elements that hardly matter hardly move", above=True,
+    )  # fmt: skip
+    max_iterations: int = _integer(80, 1, 100_000, "Optimisation", "updates at most")
+    r1: int = _integer(
+        1, 0, 50, "Supervision", "half side of the square window of the alignment loss (Eq. 1)",
+        unit="grid pixels",
+    )  # fmt: skip
+    r2: int = _integer(
+        3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
+        forgets="editor",
+    )  # fmt: skip
+    mask_weight: float = _number(0.1, 1e6, "Supervision", "weight of the masking loss, lambda of Eq. 3", forgets="editor")
+    reach: float = _number(
+        0.0, 10, "Supervision",
+        "without a mask, what lies farther than this from every drag is held as if a mask had been painted; 0 holds "
+        "nothing, as in the paper", unit="shares of the picture's longer side", forgets="editor",
+    )  # fmt: skip
+    tolerance: float = _number(
+        1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
+        above=True,
+    )  # fmt: skip
+    supervision_block: int = _integer(
+        2, 0, 100, "Supervision",
+        "which up block's output is the supervision feature, counted from 0 (the decoder's third layer is 2)",
+        forgets="editor",
+    )  # fmt: skip
+    supervision_scale: float = _number(
+        0.5, 1, "Supervision", "side of the grid that features are sampled on, relative to the working picture",
+        above=True, forgets="optimisation",
+    )  # fmt: skip
+    resize: Resize = _choice(
+        "longer", Resize, "Picture",
+        'bring the picture to the working size by its "longer" or "shorter" side, or "never"', forgets="inversion",
+    )  # fmt: skip
+    side: int | None = _integer(
+        None, 64, LONGEST, "Picture",
+        "length of that side as the model sees it; None is the model's native one; a smaller one takes less memory and "
+        "time, and gives coarser pictures", unit="pixels", forgets="inversion",
+    )  # fmt: skip
+    latent_noise: float = _number(
+        0.0, 10, "Picture",
+        "standard deviation of seeded Gaussian noise put on the picture's latent before inversion; very smooth "
+        "pictures invert to latents of too little variance, which this mends at no visible cost", forgets="inversion",
+    )  # fmt: skip
+    seed: int = _integer(0, 0, 2**63 - 1, "Picture", "seed of that noise", forgets="inversion")
+    inversion: Inversion = _choice(
+        "source", Inversion, "Picture",
+        'the timestep at which an inversion step evaluates the noise, the "source" it starts from (DDIM) or the '
+        '"target" it goes to (the released programs)', forgets="inversion",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        self._integer("steps", 2)
-        self._integer("edit_from", 1)
-        self._integer("refine_from", 0)
-        self._integer("max_iterations", 1)
-        self._integer("r1", 0)
-        self._integer("r2", 1)
-        self._integer("supervision_block", 0)
-        self._integer("seed", 0, 2**63 - 1)
-        if self.side is not None:
-            self._integer("side", 64, LONGEST)
-        self._number("lr", positive=True)
-        self._number("eps", positive=True)
-        self._number("tolerance", positive=True)
-        self._number("supervision_scale", positive=True)
-        self._number("mask_weight")
-        self._number("reach")
-        self._number("latent_noise")
-        self._choice("propagation", ("replace", "delta"))
-        self._choice("inversion", ("source", "target"))
-        self._choice("resize", ("longer", "shorter", "never"))
-        self._choice("convention", ("paper", "released"))
-        if self.steps > 1000:
-            raise ValueError(f"steps={shown(self.steps)} is more than the 1000 timesteps of the noise schedule.")
+        for name, info in FIELDS.items():
+            value = getattr(self, name)
+            if info.choices:
+                if not is_one_of(value, info.choices):
+                    raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(repr, info.choices))}.")
+            elif not info.optional or value is not None:
+                object.__setattr__(self, name, _checked(name, value, info))
         if self.edit_from > self.steps:
-            raise ValueError(f"edit_from={shown(self.edit_from)} is beyond steps={self.steps}; choose 1..{self.steps}.")
-        if self.refine_from > self.edit_from:
-            given = shown(self.refine_from)
+            raise ValueError(f"edit_from={self.edit_from} is beyond steps={self.steps}; choose 1..{self.steps}.")
+        if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
+            given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
-        if self.supervision_scale > 1:
-            raise ValueError(f"supervision_scale={self.supervision_scale} is beyond the picture; choose 0..1.")
+        self._refuse_numbers_of_other_editors()
 
     def replace(self, **changes: Any) -> DragConfig:
-        """A copy with some numbers changed; raises ValueError for a wrong value or an unknown name."""
+        """A copy with some numbers changed.
+
+        Changing `editor` alone puts the numbers that the new editor does not have back to their defaults.  Raises
+        ValueError for a wrong value, an unknown name, or a number that the editor does not have.
+        """
         _known(changes)
+        if "editor" in changes and changes["editor"] != self.editor:
+            foreign = {n: DEFAULTS[n] for n, i in FIELDS.items() if i.editors and changes["editor"] not in i.editors}
+            changes = foreign | changes
         return dataclasses.replace(self, **changes)
 
     @classmethod
+    def preset(cls, name: str, **changes: Any) -> DragConfig:
+        """The numbers of a published editor by its name, with some changed: "dragnoise", "dragdiffusion", ...
+
+        Raises ValueError for an unknown name and as `replace` does.
+        """
+        if not is_one_of(name, tuple(EDITORS)):
+            raise ValueError(f"there is no preset {shown(name)}; choose one of {', '.join(map(repr, EDITORS))}.")
+        _known(changes)
+        return cls(**({"editor": name} | importlib.import_module(EDITORS[name]).PRESET | changes))
+
+    @classmethod
     def released(cls, **changes: Any) -> DragConfig:
-        """The behaviour and the numbers of the authors' released program, which differ from the paper.
+        """DragNoise as its authors' program behaves, which differs from the paper.
 
         Besides the numbers: the picture keeps its own size; points snap to the half-size grid;
         inversion evaluates the noise at the target timestep; the update uses the tracked anchors;
         the alignment is (2 r1 + 1)^2 times a mean; points within `tolerance` are left out; the mask
         holds the latent after one denoising step, and holds everything when no mask is given, whatever
-        `reach` says;
-        the result is truncated, not rounded, to bytes.
+        `reach` says; the result is truncated, not rounded, to bytes.
         """
         _known(changes)
-        numbers: dict[str, Any] = {
-            "convention": "released", "resize": "never", "tolerance": 2.0, "max_iterations": 60, "refine_from": 0,
-            "inversion": "target",
-        }  # fmt: skip
-        return cls(**(numbers | changes))
+        return cls(**(RELEASED | {"max_iterations": 60, "refine_from": 0} | changes))
 
     @property
     def is_released(self) -> bool:
         return self.convention == "released"
 
-    def _integer(self, name: str, low: int, high: int | None = None) -> None:
-        value = as_integer(name, getattr(self, name), low, high)
-        object.__setattr__(self, name, value)  # an int, for numpy's numbers cannot be written to a file
+    def forgets(self, other: DragConfig) -> Forgets:
+        """The most that a change from these numbers to `other`'s makes obsolete."""
+        changed = {i.forgets for n, i in FIELDS.items() if getattr(self, n) != getattr(other, n)}
+        return next((level for level in get_args(Forgets) if level in changed), "nothing")
 
-    def _number(self, name: str, *, positive: bool = False) -> None:
-        object.__setattr__(self, name, as_number(name, getattr(self, name), above=positive))
+    def _refuse_numbers_of_other_editors(self) -> None:
+        for name, info in FIELDS.items():
+            if info.editors and self.editor not in info.editors and getattr(self, name) != DEFAULTS[name]:
+                raise ValueError(
+                    f"{name}={shown(getattr(self, name))} is a number of {' and '.join(info.editors)} alone; leave it "
+                    f"out with editor={self.editor!r}."
+                )
 
-    def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if not is_one_of(value, allowed):
-            raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(repr, allowed))}.")
+
+FIELDS: dict[str, FieldInfo] = {field.name: field.metadata["info"] for field in dataclasses.fields(DragConfig)}
+"""Field name -> its metadata, in the order of definition."""
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DragConfig)}
+RELEASED: dict[str, Any] = {"convention": "released", "resize": "never", "tolerance": 2.0, "inversion": "target"}
+"""What the published programs of DragDiffusion and its descendants have in common."""
+
+
+def _checked(name: str, value: Any, info: FieldInfo) -> int | float:
+    """The number as int or float (numpy's numbers cannot be written to a file), or ValueError."""
+    if info.integer:
+        return as_integer(name, value, int(info.low), int(info.high))
+    return as_number(name, value, info.low, info.high, above=info.above)
 
 
 def _known(changes: dict[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(DragConfig)]
     for name in changes:
-        if name not in names:
-            raise ValueError(f"DragConfig has no field {name!r}; it has {', '.join(names)}.")
+        if name not in FIELDS:
+            raise ValueError(f"DragConfig has no field {name!r}; it has {', '.join(FIELDS)}.")
+
+
+def _documented() -> str:
+    """The class docstring, from the fields' metadata."""
+    lines = ["The numbers of an edit; the defaults are those of the DragNoise paper (CVPR 2024, section 4.1).", ""]
+    group = ""
+    for name, info in FIELDS.items():
+        if info.group != group:
+            group = info.group
+            lines += ["", group] if len(lines) > 2 else [group]
+        unit = f", in {info.unit}" if info.unit else ""
+        own = f"; {' and '.join(info.editors)} alone" if info.editors else ""
+        text = f"{name}: {info.meaning} ({info.range}{unit}; default {DEFAULTS[name]!r}{own})."
+        lines += textwrap.wrap(text, 110, initial_indent="    ", subsequent_indent="        ")
+    return "\n".join([*lines, "", "Raises ValueError when a number is out of its range or of another editor."])
+
+
+DragConfig.__doc__ = _documented()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dragnoise.geometry import Frame
 from dragnoise.given import shown
-from dragnoise.history import Snapshot
+from dragnoise.session.history import Snapshot
 from dragnoise.semantics import Grid
 from dragnoise.session import DragSession
 

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from dragnoise import ddim
 from dragnoise.given import LONGEST, as_integer, as_number, as_text, shown
-from dragnoise.iteration import require_finite
 from dragnoise.model import Model, require_model
+from dragnoise.numerics import require_finite
 from dragnoise.pictures import tensor_picture
 from dragnoise.rescue import halved, rescue
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from dragnoise import feature_maps, geometry
 from dragnoise.feature_maps import FeatureMaps
 from dragnoise.given import as_float, shown
-from dragnoise.history import Snapshot
+from dragnoise.session.history import Snapshot
 from dragnoise.panels import (
     COLOURS,
     DOTS,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
@@ -19,45 +17,12 @@ from dragnoise.memory import release
 DEVICES = ("cpu", "cuda", "mps")
 """Kinds of devices that mixed precision may be on for."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 class OutOfMemory(torch.cuda.OutOfMemoryError):
     """The device's memory is used up; the message says what to try, the most effective first.
 
     What was being done is undone, and the session can be used as it was before.
     """
-
-
-def guarded(method: Callable[P, R]) -> Callable[P, R]:
-    """A `DragSession` method or generator that may be broken off at any moment, see `rescue`.
-
-    The session has to be as it was before by then.
-    """
-    if inspect.isgeneratorfunction(method):
-
-        @functools.wraps(method)
-        def steps(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-            with _rescued(args[0]):
-                yield from method(*args, **kwargs)
-
-        return steps  # type: ignore[return-value]
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _rescued(args[0]):
-            return method(*args, **kwargs)
-
-    return call
-
-
-def _rescued(session: Any) -> rescue:
-    def undo() -> str:
-        session._ahead = None  # its graph is the largest thing a session holds
-        return advice(session.model, session._frame, session.config)
-
-    return rescue(undo)
 
 
 class rescue:

@@ -103,11 +103,27 @@ def track(feature: Tensor, initial: Tensor, anchors: Tensor, r2: int, grid: Grid
     feature (C, h, w), initial (m, C) the features f_i of the initial anchors, anchors (m, 2) -> (m, 2).
     Of equally near places the first, row by row, is taken.
     """
-    places = anchors[:, None] + window(r2, like=anchors)  # (m, (2 r2 + 1)^2, 2)
+    places = tracking_places(anchors, r2)
+    return chosen_places(places, nearest_place(feature, initial, places, grid))
+
+
+def tracking_places(anchors: Tensor, r2: int) -> Tensor:
+    """Omega(a_i, r2): anchors (m, 2) -> (m, (2 r2 + 1)^2, 2), row by row."""
+    return anchors[:, None] + window(r2, like=anchors)
+
+
+def nearest_place(feature: Tensor, initial: Tensor, places: Tensor, grid: Grid) -> Tensor:
+    """The argmin of Eq. 4 as indices into places (m, n, 2) -> (m,) on the feature's device, without waiting for it."""
     distance = (sample(feature, places, grid) - initial[:, None].to(feature)).abs().sum(-1)
-    distance = distance.masked_fill(~inside(places, grid).to(distance.device), torch.inf)
-    best = distance.argmin(-1).to(places.device)
-    return places[torch.arange(len(anchors), device=places.device), best]
+    outside = ~inside(places, grid)
+    if outside.any():
+        distance = distance.masked_fill(outside.to(distance.device), torch.inf)
+    return distance.argmin(-1)
+
+
+def chosen_places(places: Tensor, index: Tensor) -> Tensor:
+    """places (m, n, 2), index (m,) -> (m, 2)."""
+    return places[torch.arange(len(places)), index.to(places.device)]
 
 
 # --------------------------------------------------------------------------- the released program

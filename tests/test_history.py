@@ -17,7 +17,7 @@ from helpers import assert_one_sentence, assert_same_snapshots, quick_session, s
 
 from dragnoise import DragSession, Model
 from dragnoise.compare import fork, plot_before_after, plot_branches
-from dragnoise.history import History, ThinnedError
+from dragnoise.session.history import History, ThinnedError
 
 
 @pytest.fixture(scope="module")

@@ -308,7 +308,7 @@ def test_a_lora_or_a_model_for_which_there_is_no_memory(
     with pytest.raises(OutOfMemory) as taking_it:
         list(other.fit_lora(1, rank=1, batch_size=1, cache=tmp_path / "cache"))
     with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as setting_it:
-        patch.setattr("dragnoise.state.State.on", full)
+        patch.setattr("dragnoise.session.state.State.on", full)
         session.model = Model(sd15)
     assert session.model is model
     for caught in (loading_it, taking_it, setting_it):

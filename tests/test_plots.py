@@ -18,7 +18,7 @@ from PIL import Image
 
 from dragnoise import Drag, DragConfig, DragSession, Model, Snapshot
 from dragnoise.geometry import Frame, as_drags
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise.plots import (
     COLOURS,
     plot_anchor_motion,

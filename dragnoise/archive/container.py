@@ -14,14 +14,14 @@ from dragnoise.archive.encoding import encode
 from dragnoise.archive.fields import Broken
 from dragnoise.given import as_path, said, shown
 from dragnoise.rescue import is_out_of_memory, rescue
-from dragnoise.state import State
+from dragnoise.session.state import SessionState
 
 
 class ArchiveError(ValueError):
     """A file is no session, or is broken, or is of another version; the message says which."""
 
 
-def write(state: State, path: str | Path) -> Path:
+def write(state: SessionState, path: str | Path) -> Path:
     """Write a session to one file; returns its path.
 
     It is written aside and renamed: a kill or a full disk at any moment leaves what was there before.
@@ -44,7 +44,7 @@ def write(state: State, path: str | Path) -> Path:
     return path
 
 
-def read(path: str | Path) -> State:
+def read(path: str | Path) -> SessionState:
     """Read what `write` wrote, every tensor on the CPU; nothing in a file can make it run code.
 
     Raises ArchiveError, a ValueError, for a file that is no session or a broken one, FileNotFoundError

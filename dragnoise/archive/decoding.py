@@ -18,15 +18,16 @@ from torch import Tensor
 from dragnoise.archive.fields import Broken, Fields, of_kind
 from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteration_part
 from dragnoise.config import DragConfig
+from dragnoise.editors.base import EditState, Status
 from dragnoise.geometry import Frame, as_drags
-from dragnoise.history import History, Moments, Snapshot, Status
+from dragnoise.session.history import History, Snapshot
 from dragnoise.identity import OPTIONS, ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
-from dragnoise.state import State
+from dragnoise.session.state import SessionState
 
 
-def decode(files: Mapping[str, bytes]) -> State:
+def decode(files: Mapping[str, bytes]) -> SessionState:
     """Parts -> a session; raises Broken, or any other Exception, for what cannot be one."""
     if "session.json" not in files:
         raise Broken("it holds no session.json")
@@ -62,7 +63,7 @@ def decode(files: Mapping[str, bytes]) -> State:
         name, k = told.many("origin")
         origin = (of_kind(str, name, "origin"), of_kind(int, k, "origin"))
     limit = told.any("history_limit")
-    return State(
+    return SessionState(
         image=image,
         prompt=told.text("prompt"),
         config=config,
@@ -189,18 +190,18 @@ def _snapshot(
     numbers = {n: told.number(n) if told.any(n) is not None or not blank else math.nan for n in NUMBERS}
     snapshot = Snapshot(
         iteration=k,
-        **numbers,
+        losses={} if blank else {"total": numbers["loss"], "alignment": numbers["alignment_loss"], "mask": numbers["mask_loss"]},
+        grad_norm=numbers["grad_norm"],
+        seconds=numbers["seconds"],
         status=status,  # type: ignore[arg-type]
         anchors=told.array("anchors", (drags, 2)),
         distances=told.array("distances", (drags,)),
-        grid_anchors=torch.tensor(told.array("grid_anchors", (drags, 2))),
         config=told.chosen("config", configs),
         mask=None if told.any("mask") is None else told.chosen("mask", masks),
-        bottleneck=torch.empty(0),
-        moments=None,
+        state=EditState({}, torch.tensor(told.array("grid_anchors", (drags, 2))), told.chosen("config", configs).edit_from, k),
     )
     if not told.flag("whole"):
-        return snapshot.thin()
+        return snapshot
     tensors = _loaded(files, iteration_part(k))
     wanted = {"bottleneck"} if blank else {"bottleneck", "first", "second"}
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
@@ -214,8 +215,10 @@ def _snapshot(
         raise Broken(
             f"{iteration_part(k)} holds {sorted(tensors)} of shapes {sorted(shapes)}, not {sorted(wanted)} of one"
         )
-    moments = None if blank else Moments(tensors["first"], tensors["second"], told.integer("updates", 1))
-    return snapshot.whole(tensors["bottleneck"], moments)
+    named = {"bottleneck": tensors["bottleneck"]}
+    if not blank:
+        named |= {"adam.first": tensors["first"], "adam.second": tensors["second"]}
+    return dataclasses.replace(snapshot, state=dataclasses.replace(snapshot.state, tensors=named))
 
 
 def _require_kept(history: list[Snapshot]) -> None:

@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteration_part
-from dragnoise.history import Snapshot
+from dragnoise.session.history import Snapshot
 from dragnoise.lora.files import pack
-from dragnoise.state import State
+from dragnoise.session.state import SessionState
 
 
-def encode(state: State) -> Iterator[tuple[str, bytes]]:
+def encode(state: SessionState) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every part of a file, one after the other."""
     history = state.history
     masks = _unique([state.mask, *(s.mask for s in history)])
@@ -67,10 +67,9 @@ def encode(state: State) -> Iterator[tuple[str, bytes]]:
         yield "lora.safetensors", _tensors(lora_tensors)
     for snapshot in history:
         if snapshot.is_whole:
-            tensors = {"bottleneck": snapshot.bottleneck}
-            if snapshot.moments:
-                tensors |= {"first": snapshot.moments.first, "second": snapshot.moments.second}
-            yield iteration_part(snapshot.iteration), _tensors(tensors)
+            yield iteration_part(snapshot.iteration), _tensors(
+                {name.removeprefix("adam."): tensor for name, tensor in snapshot.state.tensors.items()}
+            )
 
 
 def _told(snapshot: Snapshot) -> dict[str, Any]:
@@ -82,9 +81,9 @@ def _told(snapshot: Snapshot) -> dict[str, Any]:
         "status": snapshot.status,
         "anchors": snapshot.anchors.tolist(),
         "distances": snapshot.distances.tolist(),
-        "grid_anchors": snapshot.grid_anchors.tolist(),
+        "grid_anchors": snapshot.state.anchors.tolist(),
         "whole": snapshot.is_whole,
-        "updates": snapshot.moments.updates if snapshot.is_whole and snapshot.moments else None,
+        "updates": snapshot.state.count or None,
     }
 
 

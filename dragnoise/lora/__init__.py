@@ -3,12 +3,11 @@
 from dragnoise.lora.adapters import Adapter, Lora, Training, fuse
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.files import load, save
-from dragnoise.lora.fitting import fit
+from dragnoise.lora.fitting import checkpoints, fit
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.lora.training import LoraStep
-from dragnoise.lora.wearing import WearsLora
 
 __all__ = [
-    "Adapter", "Lora", "LoraCache", "LoraSettings", "LoraStep", "Subject", "Training", "WearsLora",
-    "fit", "fuse", "load", "save",
+    "Adapter", "Lora", "LoraCache", "LoraSettings", "LoraStep", "Subject", "Training",
+    "checkpoints", "fit", "fuse", "load", "save",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dragnoise import Drag, DragConfig, Snapshot
 from dragnoise.ddim import DDIMState
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise.lora import LoraStep
 
 CONFIG = DragConfig(steps=10, edit_from=4, refine_from=0, max_iterations=8)

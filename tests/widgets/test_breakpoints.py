@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets import breakpoints
 from dragnoise_widgets.breakpoints import Breakpoint
 

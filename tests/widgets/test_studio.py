@@ -16,7 +16,7 @@ from helpers import assert_one_sentence, complaints, smooth_picture
 from PIL import Image
 
 from dragnoise import Drag, DragSession, Model, Snapshot
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets.studio import DragStudio
 
 WAIT = 60.0

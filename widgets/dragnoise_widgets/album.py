@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dragnoise.config import DragConfig
-from dragnoise.history import History
+from dragnoise.session.history import History
 
 KEPT = 200
 """Pictures at most; the ones made first go."""

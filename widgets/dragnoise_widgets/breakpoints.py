@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dragnoise.given import as_integer, as_number, shown
-from dragnoise.history import History, Snapshot
+from dragnoise.session.history import History, Snapshot
 from dragnoise.session import DragSession
 
 Breakpoint = Callable[[History], str]

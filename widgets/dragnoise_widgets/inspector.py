@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dragnoise import Drag, DragSession, panels, plots
 from dragnoise.feature_maps import FeatureMaps, measure
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets.figures import FigureImage
 from dragnoise_widgets.log import Log
 from dragnoise_widgets.sentences import sentence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from dragnoise import DragSession, Model, ModelInfo, load_model, loading
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets import source
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.autosaves import Autosaves

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dragnoise import DragSession
-from dragnoise.history import History, Snapshot, require_iteration
+from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.breakpoints import supervision_pixel
 from dragnoise_widgets.inspector import Sight

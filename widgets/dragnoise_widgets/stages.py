@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from dragnoise.history import History, Snapshot
+from dragnoise.session.history import History, Snapshot
 from dragnoise.session import DragSession
 from dragnoise_widgets.updates import TaskName
 

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise import DragSession
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets import breakpoints
 from dragnoise_widgets.breakpoints import Breakpoint, supervision_pixel
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.given import as_path, shown
-from dragnoise.history import History, Snapshot
+from dragnoise.session.history import History, Snapshot
 from dragnoise_widgets import breakpoints, cells, downloads
 from dragnoise_widgets.breakpoints import Breakpoint
 from dragnoise_widgets.canvas import DragCanvas

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from dragnoise.history import History, Snapshot
+from dragnoise.session.history import History, Snapshot
 from dragnoise_widgets.stages import Progress, stands
 from dragnoise_widgets.updates import State, Status, TaskName, Update
 

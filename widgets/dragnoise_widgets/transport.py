@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from dragnoise.history import History
+from dragnoise.session.history import History
 from dragnoise_widgets.telling import duration
 from dragnoise_widgets.updates import Status
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from dragnoise.history import History
+from dragnoise.session.history import History
 
 State = Literal["idle", "running", "paused", "stopping", "error"]
 TaskName = Literal["", "lora", "inverting", "optimising", "rendering"]

@@ -1,10 +1,11 @@
-"""What a session holds beside its model, as one value: what is branched, saved and opened."""
+"""SessionState: everything a session holds beside its model, as one value, and what each change forgets."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +13,38 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise.config import DragConfig
+from dragnoise.editors.base import Status
 from dragnoise.geometry import Drag, Frame
-from dragnoise.history import HISTORY_LIMIT, History
 from dragnoise.identity import ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import pack, unpack
 from dragnoise.model import Model
+from dragnoise.session.history import HISTORY_LIMIT, History
 
 EMPTY = History()
 UNKNOWN = ModelInfo()
 
+FORGETS: dict[str, tuple[str, ...]] = {
+    "prompt": ("trajectory", "history"),
+    "lora": ("trajectory", "history"),
+    "trajectory": ("history",),
+    "drags": ("history",),
+    "history": ("anchors",),
+}
+"""Field that changes -> fields that no longer hold; `config` forgets what its own fields' metadata say."""
+
+FORGOTTEN: dict[str, Any] = {"trajectory": (), "history": EMPTY, "anchors": None}
+
+INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
+"""Fields that an iteration is computed from: a change of one while it is computed overtakes it."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class State:
-    """A session without its model, immutable.
+class SessionState:
+    """All that is asked of a session and all that it has made, without its model, immutable.
 
     image: RGB, as given; frame: the sizes it passes through.
-    trajectory: latents of inversion steps 0..edit_from, (1, C, h, w) float32 each; empty when not inverted.
+    trajectory: latents of inversion steps 0.., (1, C, h, w) float32 each; complete with `config.edit_from` + 1 of them.
     anchors: (m, 2) float64, image pixels: where they are after the last iteration, if that is known.
     origin: name and iteration that it was branched from.  history_limit: in bytes.
     made_with: the model.
@@ -48,6 +64,32 @@ class State:
     origin: tuple[str, int] | None = None
     history_limit: float = HISTORY_LIMIT
     made_with: ModelInfo = UNKNOWN
+
+    @property
+    def inverted(self) -> bool:
+        """Has the picture been inverted up to `config.edit_from`?"""
+        return len(self.trajectory) == self.config.edit_from + 1
+
+    @property
+    def status(self) -> Status:
+        """Of the last iteration, as far as it still holds with the numbers and drags of now; "running" before any."""
+        if not self.history:
+            return "running"
+        last = self.history[-1]
+        moved = last.drags is not None and last.drags != self.drags
+        more = last.status == "max_iterations" and last.iteration < self.config.max_iterations
+        return "running" if more or (last.status == "reached" and moved) else last.status
+
+    def changed(self, **changes: Any) -> SessionState:
+        """This state with some fields changed, and without what no longer holds; what is given stays as given."""
+        lost = {name for field in changes for name in FORGETS.get(field, ())}
+        if "config" in changes:
+            level = self.config.forgets(changes["config"])
+            lost |= {"inversion": {"trajectory", "history"}, "optimisation": {"history"}}.get(level, set())
+        if "drags" in changes and self.history and _same_anchors(self.drags, changes["drags"]):
+            lost -= {"history"}
+        lost |= {name for field in lost for name in FORGETS.get(field, ())}
+        return dataclasses.replace(self, **({name: FORGOTTEN[name] for name in lost} | changes))
 
     def require_made_with(self, model: Model) -> None:
         """Raise ValueError when what it holds was made with another model than this one; warn of another precision."""
@@ -72,9 +114,9 @@ class State:
                 stacklevel=3,
             )
 
-    def afresh(self) -> State:
+    def afresh(self) -> SessionState:
         """The same without what a model has made: the picture, its prompt, the drags, the mask and the numbers."""
-        return dataclasses.replace(self, lora=None, trajectory=(), history=EMPTY, anchors=None)
+        return dataclasses.replace(self, lora=None, **FORGOTTEN)
 
     def require_fit(self, model: Model) -> None:
         """Raise ValueError, naming both shapes, unless this state can go on with the model."""
@@ -83,7 +125,7 @@ class State:
         if self.lora is not None:
             self.lora.require_fit(model)
 
-    def on(self, device: torch.device) -> State:
+    def on(self, device: torch.device) -> SessionState:
         """The same with the LoRA and the trajectory on a device."""
         lora = self.lora
         if lora is not None:
@@ -101,10 +143,11 @@ class State:
         near = all(0 <= given - least <= 1 for given, least in zip(latents[2:], made[2:], strict=True))
         if latents[:2] != made[:2] or not near:  # an autoencoder may round up
             raise self._mismatch(model, f"latents have shape {latents}", made)
-        made = model.unet.bottleneck_shape(latents)
+        shapes = {"bottleneck": model.unet.bottleneck_shape(latents), "latent": latents}
         for snapshot in self.history:
-            if snapshot.is_whole and (shape := tuple(snapshot.bottleneck.shape)) != made:
-                raise self._mismatch(model, f"bottlenecks have shape {shape}", made)
+            for name, tensor in snapshot.state.tensors.items():
+                if name in shapes and (shape := tuple(tensor.shape)) != shapes[name]:
+                    raise self._mismatch(model, f"{name}s have shape {shape}", shapes[name])
 
     def _mismatch(self, model: Model, what: str, its: tuple[int, ...]) -> ValueError:
         by = f", {self.made_with.name!r}" if self.made_with.name else ""
@@ -112,3 +155,7 @@ class State:
             f"this session's {what}, while the model {model.name!r} makes them {its}; use the model that the session "
             f"was made with{by}."
         )
+
+
+def _same_anchors(one: tuple[Drag, ...], other: tuple[Drag, ...]) -> bool:
+    return [drag.anchor for drag in one] == [drag.anchor for drag in other]

@@ -1,45 +1,29 @@
-"""Everything is a snapshot: what there is to know after an iteration, immutable."""
+"""Snapshots: everything there is to know after an iteration, immutable, and the history made of them."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import overload
 
 import numpy as np
 from torch import Tensor
 
 from dragnoise.config import DragConfig
+from dragnoise.editors.base import EditState, Status
+from dragnoise.geometry import Drag
 from dragnoise.given import as_float, shown
 
 HISTORY_LIMIT = 2**30
-"""Bytes of bottlenecks and moments that a session keeps unless told otherwise: 1 GiB.
+"""Bytes of tensors that a session's history keeps unless told otherwise: 1 GiB.
 
 Stable Diffusion 1.5 takes 1 MB an iteration at 512x512, SDXL 16 MB at 1024x1024.
 """
 
-Status = Literal["running", "reached", "max_iterations"]
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Adam's state: (1, C, h, w) float32 first and second moments on the CPU, and the update count."""
-
-    first: Tensor
-    second: Tensor
-    updates: int
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that they take."""
-        return self.first.nbytes + self.second.nbytes
-
-
 class ThinnedError(ValueError):
-    """A bottleneck or moments were asked for that had been let go to save memory."""
+    """Tensors were asked for that had been let go to save memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,75 +31,97 @@ class Snapshot:
     """One iteration.
 
     iteration: 0 is the state before any update.
-    loss, alignment_loss, mask_loss: Eqs. 3, 1 and 2, which this update was computed from; NaN at 0.
-        mask_loss is not yet weighted.
+    losses: by name, what this update was computed from: "total", and its parts unweighted, for DragNoise "alignment"
+        (Eq. 1) and "mask" (Eq. 2).  Empty at 0.
     anchors, distances: (m, 2) and (m,) float64 in image pixels, also of before the update.
-    grad_norm: L2 norm of the gradient at the bottleneck; NaN at 0.
-    bottleneck: (1, C, h, w) float32 on the CPU, after the update; its storage is shared, so copy
-        before you write on it.
+    grad_norm: L2 norm of the gradient at the variable; NaN at 0.
+    state: the editor's own, after the update, for going on from here.
     status: "running", or why there is nothing left to do after this update.
     seconds: time this iteration took.
-    grid_anchors, moments: the engine's own, for going on from here: the anchors in grid pixels and
-        the optimiser's state after the update (None before any).
-    config, mask: the numbers, and the (H, W) bool mask or None, that this update was made with.
+    config, mask, drags: the numbers, the (H, W) bool mask or None, and the drags that this update was made with.
 
-    A long history lets go of some bottlenecks and moments to save memory, see `History.within`; asking
-    such a snapshot for them raises `ThinnedError`, and `session.snapshot(k)` computes them again.
+    A long history lets go of some states' tensors to save memory, see `History.within`; asking such a snapshot for
+    them raises `ThinnedError`, and `session.snapshot(k)` computes them again.
     """
 
     iteration: int
-    loss: float
-    alignment_loss: float
-    mask_loss: float
+    losses: Mapping[str, float]
     anchors: np.ndarray
     distances: np.ndarray
     grad_norm: float
-    bottleneck: Tensor
+    state: EditState
     status: Status
     seconds: float
-    grid_anchors: Tensor
-    moments: Moments | None
     config: DragConfig | None = None
     mask: np.ndarray | None = None
+    drags: tuple[Drag, ...] | None = None
 
     def __repr__(self) -> str:
         far = ", ".join(f"{d:.1f}" for d in self.distances)
         return f"Snapshot({self.iteration}: loss {self.loss:.4g}, {far} px to go, {self.status})"
 
-    def __getattr__(self, name: str) -> Any:  # called for what is not there, so never for a whole snapshot
-        if name in _HEAVY and "iteration" in vars(self):
+    @property
+    def loss(self) -> float:
+        """What was minimised (Eq. 3); NaN at 0."""
+        return self.losses.get("total", math.nan)
+
+    @property
+    def alignment_loss(self) -> float:
+        """Eq. 1; NaN where there is none."""
+        return self.losses.get("alignment", math.nan)
+
+    @property
+    def mask_loss(self) -> float:
+        """Eq. 2, not yet weighted; NaN where there is none."""
+        return self.losses.get("mask", math.nan)
+
+    @property
+    def variable(self) -> Tensor:
+        """The tensor that the iteration optimised, after the update, (1, C, h, w) float32 on the CPU.
+
+        Its storage is shared, so copy before you write on it.  Raises ThinnedError if it was let go.
+        """
+        return self._whole("variable").variable
+
+    @property
+    def bottleneck(self) -> Tensor:
+        """The optimised bottleneck, as `variable`; raises AttributeError if the editor optimises something else."""
+        return self._tensor("bottleneck")
+
+    @property
+    def latent(self) -> Tensor:
+        """The optimised latent, as `variable`; raises AttributeError if the editor optimises something else."""
+        return self._tensor("latent")
+
+    @property
+    def is_whole(self) -> bool:
+        """Does it still hold its tensors?"""
+        return bool(self.state.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tensors take; 0 when they were let go."""
+        return self.state.nbytes
+
+    def thin(self) -> Snapshot:
+        """The same without tensors."""
+        return dataclasses.replace(self, state=dataclasses.replace(self.state, tensors={}))
+
+    def _tensor(self, name: str) -> Tensor:
+        tensors = self._whole(name).tensors
+        if name not in tensors:
+            raise AttributeError(
+                f"this edit has no {name}, for its editor optimises the {next(iter(tensors))}; use snapshot.variable."
+            )
+        return tensors[name]
+
+    def _whole(self, name: str) -> EditState:
+        if not self.is_whole:
             raise ThinnedError(
                 f"the {name} of iteration {self.iteration} was let go to keep the history small; "
                 f"session.snapshot({self.iteration}) computes it again."
             )
-        raise AttributeError(f"a Snapshot has no {name!r}.")
-
-    @property
-    def is_whole(self) -> bool:
-        """Does it still hold its bottleneck and moments?"""
-        return "bottleneck" in vars(self)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the bottleneck and the moments take; 0 when they were let go."""
-        if not self.is_whole:
-            return 0
-        return self.bottleneck.nbytes + (self.moments.nbytes if self.moments else 0)
-
-    def thin(self) -> Snapshot:
-        """The same without bottleneck and moments."""
-        thinned = copy.copy(self)
-        for name in _HEAVY:
-            vars(thinned).pop(name, None)
-        return thinned
-
-    def whole(self, bottleneck: Tensor, moments: Moments | None) -> Snapshot:
-        """The same with them, (1, C, h, w) float32 on the CPU."""
-        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _HEAVY}
-        return Snapshot(**known, bottleneck=bottleneck, moments=moments)
-
-
-_HEAVY = ("bottleneck", "moments")
+        return self.state
 
 
 class History(Sequence[Snapshot]):

@@ -1,0 +1,119 @@
+"""The contract of an editor: what it is given, the immutable state it moves, and the steps it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from dragnoise.conditioning import Text
+from dragnoise.config import DragConfig
+from dragnoise.ddim import DDIMState, Schedule
+from dragnoise.geometry import Frame
+from dragnoise.model import Model
+from dragnoise.unet import Encoded
+
+Status = Literal["running", "reached", "max_iterations"]
+"""Whether there is anything left to do, or why not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """An edit, ready for optimisation.
+
+    trajectory: latents of inversion steps 0..`config.edit_from`, (1, C, h, w) float32 on the device; the last is z_t.
+    first_pass: gives the encoder's pass on z_t, computed once.  text: of `Model.embed`.
+    anchors, objectives: (m, 2) float64 in grid pixels; mask: (H, W) bool of the given picture, or None.
+    """
+
+    model: Model
+    config: DragConfig
+    schedule: Schedule
+    frame: Frame
+    trajectory: tuple[Tensor, ...]
+    first_pass: Callable[[], Encoded]
+    text: Text
+    anchors: Tensor
+    objectives: Tensor
+    mask: np.ndarray | None
+
+    @property
+    def latents(self) -> Tensor:
+        """z_t at step `config.edit_from`, (1, C, h, w) float32."""
+        return self.trajectory[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class EditState:
+    """Where an edit stands after an update, immutable: what a snapshot keeps and an archive writes.
+
+    tensors: by name, float32 on the CPU; the first is the variable that is optimised, (1, C, h, w), such as
+        "bottleneck" or "latent"; others belong to it, such as Adam's "adam.first" and "adam.second".
+    anchors: (m, 2) float64 in grid pixels, where the update found them.
+    step: of the schedule, where the variable lives.  count: updates so far.
+    """
+
+    tensors: Mapping[str, Tensor]
+    anchors: Tensor
+    step: int
+    count: int
+
+    @property
+    def variable(self) -> Tensor:
+        """The tensor that is optimised."""
+        return next(iter(self.tensors.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tensors take."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an update was computed from.
+
+    losses: by name, unweighted, such as "alignment" and "mask"; "total" is what was minimised.
+    grad_norm: L2 norm of the gradient at the variable.
+    """
+
+    losses: Mapping[str, float]
+    grad_norm: float
+
+
+class Editor(Protocol):
+    """A method of drag editing as a pure state machine; what it computes once it keeps to itself."""
+
+    task: Task
+
+    def start(self) -> EditState:
+        """The state before any update."""
+
+    def locate(self, state: EditState) -> Tensor:
+        """Where the anchors are in this state, (m, 2) float64 grid pixels."""
+
+    def advance(self, state: EditState) -> tuple[EditState, Report]:
+        """One unit of work: an update, or a denoising step.  Raises FloatingPointError for numbers not finite."""
+
+    def status(self, state: EditState) -> Status:
+        """Is there anything left to do?"""
+
+    def render(self, state: EditState) -> Iterator[DDIMState]:
+        """Denoise to the clean latent, a state per step."""
+
+    def feature(self, state: EditState) -> Tensor:
+        """The supervision feature F of this state, (C, h, w) float32."""
+
+    @property
+    def initial_features(self) -> Tensor:
+        """The initial feature at the initial anchors, (m, C): f_i of Eq. 4."""
+
+    def retasked(self, task: Task) -> Editor:
+        """This editor for a task whose numbers differ only where `FieldInfo.forgets` is "nothing"."""
+
+    def release(self) -> None:
+        """Let go of graphs; they are computed again when needed."""
+

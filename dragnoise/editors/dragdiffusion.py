@@ -1,0 +1,40 @@
+"""DragDiffusion (Shi et al., CVPR 2024), as its program was released: the latent at one timestep is optimised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from dragnoise.attention import with_shared_keys_and_values
+from dragnoise.config import RELEASED
+from dragnoise.ddim import DDIMState
+from dragnoise.editors.base import EditState, Task
+from dragnoise.editors.rendering import key_value_sharing
+from dragnoise.editors.single import SingleTimestep
+from dragnoise.editors.supervision import Supervision, supervision_of
+from dragnoise.editors.variables import Latent, Variable
+from dragnoise.model import Model
+
+PRESET: dict[str, Any] = RELEASED | {"lr": 0.01, "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1}
+"""Numbers of the released program for real pictures (its user interface and its benchmark)."""
+
+
+class Editor(SingleTimestep):
+    """Latent x the convention's losses x one timestep x key/value sharing with the unedited picture.
+
+    The released mask term is there only if the mask has an editable element: without a mask nothing is held.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, Latent(task))
+
+    def supervise(self, task: Task, variable: Variable) -> Supervision:
+        return supervision_of(task, variable, blank_mask_holds=False)
+
+    def render(self, state: EditState) -> Iterator[DDIMState]:
+        return key_value_sharing(self.task, state.variable, self._sharing)
+
+    @cached_property
+    def _sharing(self) -> Model:
+        return with_shared_keys_and_values(self.task.model, self.task.config.share_layer)

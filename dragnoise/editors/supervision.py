@@ -1,0 +1,127 @@
+"""Supervision: the losses that pull a variable, as the paper defines them and as the released programs compute them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dragnoise import ddim, semantics
+from dragnoise.editors.base import Task
+from dragnoise.editors.variables import Variable
+from dragnoise.geometry import around
+from dragnoise.pictures import mask_tensor
+from dragnoise.unet import Decoded
+
+
+class Supervision(Protocol):
+    """The losses of an iteration, from its one forward.
+
+    task: may be exchanged for one whose numbers differ where `FieldInfo.forgets` is "nothing".
+    """
+
+    task: Task
+
+    def upto(self, count: int) -> int | None:
+        """How far up the decoder the losses after `count` updates read: an up block, or None for the noise."""
+
+    def losses(self, decoded: Decoded, value: Tensor, anchors: Tensor, *, count: int) -> dict[str, Tensor]:
+        """Scalars by name, unweighted: "alignment", Eq. 1, and "mask", Eq. 2, for anchors (m, 2) as tracked."""
+
+
+def feature_of(decoded: Decoded, task: Task) -> Tensor:
+    """The supervision feature F, (C, h, w) float32."""
+    return decoded.features[task.config.supervision_block][0].float()
+
+
+class Paper:
+    """Eqs. 1 and 2 of DragNoise: one step on from the current feature; the variable held outside the mask."""
+
+    def __init__(self, task: Task, variable: Variable) -> None:
+        self.task, self._variable = task, variable
+
+    def upto(self, count: int) -> int | None:
+        return self.task.config.supervision_block
+
+    def losses(self, decoded: Decoded, value: Tensor, anchors: Tensor, *, count: int) -> dict[str, Tensor]:
+        task = self.task
+        feature, grid = feature_of(decoded, task), task.frame.grid
+        alignment = semantics.alignment_loss(feature, anchors, task.objectives, task.config.r1, grid)
+        masking = alignment.new_zeros(())
+        if self._mask is not None:
+            masking = semantics.masking_loss(self._variable.original, value, self._mask)
+        return {"alignment": alignment, "mask": masking}
+
+    @cached_property
+    def _mask(self) -> Tensor | None:
+        """M of Eq. 2; without a mask it is what lies within `reach` of a drag, and None if that is everything."""
+        task, (h, w) = self.task, self._variable.original.shape[-2:]
+        mask = task.mask
+        if mask is None and task.config.reach > 0:
+            grid = task.frame.grid
+            mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)
+        return None if mask is None else mask_tensor(mask, (w, h)).to(self._variable.original)
+
+
+class Released:
+    """The released programs' losses: a mean over patch and channels; the latent held after one denoising step.
+
+    blank_mask_holds: without a mask, or with an empty one, DragNoise's program holds the whole picture and
+    DragDiffusion's nothing.
+    """
+
+    def __init__(self, task: Task, variable: Variable, *, blank_mask_holds: bool) -> None:
+        self.task, self._variable, self._blank_mask_holds = task, variable, blank_mask_holds
+
+    def upto(self, count: int) -> int | None:
+        return None if self._holds(count) else self.task.config.supervision_block
+
+    def losses(self, decoded: Decoded, value: Tensor, anchors: Tensor, *, count: int) -> dict[str, Tensor]:
+        task, config = self.task, self.task.config
+        feature, grid = feature_of(decoded, task), task.frame.grid
+        alignment = semantics.released_alignment_loss(
+            feature, anchors, task.objectives, config.r1, grid, near=config.tolerance
+        )
+        masking = alignment.new_zeros(())
+        if self._holds(count):
+            masking = semantics.released_masking_loss(self._original_step, self._one_step(decoded, value), self._mask)
+        return {"alignment": alignment, "mask": masking}
+
+    def _holds(self, count: int) -> bool:
+        """Does the masking term need the noise?  Before the first update it is exactly zero; with a full mask, always."""
+        return count > 0 and self.task.config.mask_weight > 0 and self._anything_held
+
+    @cached_property
+    def _anything_held(self) -> bool:
+        return bool((self._mask < 1).any()) and (self._blank_mask_holds or bool((self._mask > 0).any()))
+
+    @cached_property
+    def _mask(self) -> Tensor:
+        """1 where the latent may change: nearest neighbour, by way of the half-size grid; 0 without a mask."""
+        task, (h, w) = self.task, self.task.latents.shape[-2:]
+        if task.mask is None:
+            return task.latents.new_zeros(1, 1, h, w)
+        return mask_tensor(task.mask, (w, h), through=task.frame.grid).to(task.latents)
+
+    @cached_property
+    def _original_step(self) -> Tensor:
+        with torch.no_grad():
+            original = self._variable.original
+            return self._one_step(self._variable.forward(original, upto=None), original)
+
+    def _one_step(self, decoded: Decoded, value: Tensor) -> Tensor:
+        """The latent one DDIM step below, from a full forward."""
+        task, step = self.task, self.task.config.edit_from
+        assert decoded.noise is not None
+        latents, alpha = self._variable.latents(value), task.schedule.alpha(step)
+        noise = ddim.as_noise(decoded.noise.float(), latents, alpha, task.model.prediction)
+        return ddim.move(latents, noise, alpha, task.schedule.alpha(step - 1))
+
+
+def supervision_of(task: Task, variable: Variable, *, blank_mask_holds: bool = True) -> Supervision:
+    """The losses of the task's convention."""
+    if task.config.is_released:
+        return Released(task, variable, blank_mask_holds=blank_mask_holds)
+    return Paper(task, variable)

@@ -1,0 +1,76 @@
+"""The cache of what can be made again from a session's state and a model, keyed by value and shared by branches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from dragnoise.conditioning import Text
+from dragnoise.lora import Lora
+from dragnoise.lora.adapters import fuse
+from dragnoise.model import Model
+from dragnoise.unet import Encoded
+
+T = TypeVar("T")
+
+KEPT = {"worn": 1, "text": 8, "encoded": 1}
+"""Results of each kind that are kept, the latest ones."""
+
+
+class Cache:
+    """Models that wear a LoRA, embedded prompts and encoder passes.
+
+    Keys hold the very objects that a result depends on; tensors and models are compared by identity, texts and numbers
+    by value.  May be used from several threads; a result may then be made twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, list[tuple[tuple[Any, ...], Any]]] = {kind: [] for kind in KEPT}
+
+    def worn(self, model: Model, lora: Lora | None) -> Model:
+        """The model with a LoRA in its weights."""
+        if lora is None:
+            return model
+        return self._get("worn", (model, lora), lambda: fuse(model, lora))
+
+    def text(self, model: Model, prompt: str) -> Text:
+        """The prompt as `Model.embed` gives it."""
+        return self._get("text", (model, prompt), lambda: model.embed(prompt))
+
+    def encoded(self, model: Model, latents: Tensor, timestep: int, text: Text) -> Encoded:
+        """The encoder's pass on latents at a timestep, without gradients."""
+        return self._get(
+            "encoded", (model, latents, timestep, text), lambda: _encode(model, latents, timestep, text)
+        )
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            for kept in self._kept.values():
+                kept.clear()
+
+    def _get(self, kind: str, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        with self._lock:
+            for known, value in self._kept[kind]:
+                if same(known, key):
+                    return value  # type: ignore[no-any-return]
+        made = make()
+        with self._lock:
+            self._kept[kind] = [(key, made), *self._kept[kind]][: KEPT[kind]]
+        return made
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Are two keys the same: each part the very same object, or an equal number, text or tuple of them?"""
+    return all(a is b or (isinstance(a, str | int | tuple) and type(a) is type(b) and a == b)
+               for a, b in zip(one, other, strict=True))  # fmt: skip
+
+
+@torch.no_grad()
+def _encode(model: Model, latents: Tensor, timestep: int, text: Text) -> Encoded:
+    return model.encode(latents, timestep, text)
