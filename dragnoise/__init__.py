@@ -2,11 +2,11 @@
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag
-from dragnoise.session.history import Snapshot
 from dragnoise.identity import ModelInfo
 from dragnoise.lora import Lora, LoraCache, LoraStep
 from dragnoise.model import Model, load_model
 from dragnoise.session import DragSession
+from dragnoise.session.history import Snapshot
 
 __version__ = "0.1.0"
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise.given import shown
-from dragnoise.session.history import Snapshot
 from dragnoise.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.plots import plot_pictures
 from dragnoise.session import DragSession
+from dragnoise.session.history import Snapshot
 
 
 def fork(one: DragSession, other: DragSession) -> int | None:

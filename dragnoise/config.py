@@ -85,8 +85,8 @@ class DragConfig:
     )  # fmt: skip
     convention: Convention = _choice(
         "paper", Convention, "Editor",
-        'the equations as in the paper, or "released" for the rounding, stopping and masking of the published programs, '
-        "see `released`", forgets="optimisation",
+        'the equations as in the paper, or "released" for the rounding, stopping and masking of the published '
+        "programs, see `released`", forgets="optimisation",
     )  # fmt: skip
     steps: int = _integer(50, 2, 1000, "Schedule", "DDIM steps of the whole schedule", forgets="inversion")
     edit_from: int = _integer(
@@ -129,7 +129,9 @@ class DragConfig:
         3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
         forgets="editor",
     )  # fmt: skip
-    mask_weight: float = _number(0.1, 1e6, "Supervision", "weight of the masking loss, lambda of Eq. 3", forgets="editor")
+    mask_weight: float = _number(
+        0.1, 1e6, "Supervision", "weight of the masking loss, lambda of Eq. 3", forgets="editor"
+    )
     reach: float = _number(
         0.0, 10, "Supervision",
         "without a mask, what lies farther than this from every drag is held as if a mask had been painted; 0 holds "

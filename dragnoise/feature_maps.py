@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dragnoise.geometry import Frame
 from dragnoise.given import shown
-from dragnoise.session.history import Snapshot
 from dragnoise.semantics import Grid
 from dragnoise.session import DragSession
+from dragnoise.session.history import Snapshot
 
 CHANNELS_AT_ONCE = 32
 """So many channels are resized to the grid at a time, for all of them would fill the memory of a small card."""
@@ -49,14 +49,13 @@ def measure(session: DragSession, k: int | None = None) -> FeatureMaps:
     if not history:
         raise ValueError("there are no features to compare yet; call session.step() or session.run() first.")
     snapshot = session.snapshot(len(history) - 1 if k is None else k)
-    editor = session._ready_editor()
-    decoded = editor.look(snapshot.bottleneck.to(session.model.device), iteration=snapshot.iteration + 1)
-    begun, frame, r2 = snapshot.grid_anchors, editor.task.frame, editor.task.config.r2
-    tracked = editor.track(decoded, begun) if snapshot.iteration else begun
+    editor = session.engine.editor_of(session.state, snapshot)
+    begun, frame, r2 = snapshot.state.anchors, editor.task.frame, editor.task.config.r2
+    feature, tracked = editor.feature(snapshot.state), editor.locate(snapshot.state)
     corners = torch.cat([begun - r2 - 0.5, begun + r2 + 0.5]).double()
     return FeatureMaps(
         snapshot=snapshot,
-        distance=distance_maps(editor.feature(decoded), editor.initial_features, frame.grid).cpu().numpy(),
+        distance=distance_maps(feature, editor.initial_features, frame.grid).cpu().numpy(),
         tracked=frame.to_image(tracked).numpy(),
         windows=np.concatenate(np.split(frame.to_image(corners).numpy(), 2), axis=1),
         frame=frame,

@@ -27,7 +27,6 @@ from torch import Tensor
 from dragnoise import feature_maps, geometry
 from dragnoise.feature_maps import FeatureMaps
 from dragnoise.given import as_float, shown
-from dragnoise.session.history import Snapshot
 from dragnoise.panels import (
     COLOURS,
     DOTS,
@@ -42,6 +41,7 @@ from dragnoise.panels import (
 )
 from dragnoise.pictures import Picture, as_picture
 from dragnoise.session import DragSession
+from dragnoise.session.history import Snapshot
 
 LARGEST = 1024
 """Pixels of the longer side of a picture that is drawn on."""

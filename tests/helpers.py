@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model, Snapshot
+from dragnoise.editors import EditState
 
 
 def resized(feature: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -64,6 +65,28 @@ def quick_session(model: Model, iterations: int = 0, **given: Any) -> DragSessio
     return session
 
 
+def made_snapshot(
+    k: int,
+    *,
+    anchors: Any,
+    distances: Any,
+    variable: Tensor,
+    alignment: float = math.nan,
+    masking: float = 0.0,
+    total: float | None = None,
+    seconds: float = 0.01,
+    name: str = "bottleneck",
+) -> Snapshot:
+    """Iteration k as DragNoise would tell it, of numbers made up."""
+    total = alignment + 0.1 * masking if total is None else total
+    anchors = np.asarray(anchors, float)
+    return Snapshot(
+        iteration=k, losses={"total": total, "alignment": alignment, "mask": masking} if k else {}, anchors=anchors,
+        distances=np.asarray(distances, float), grad_norm=1.0 if k else math.nan, status="running", seconds=seconds,
+        state=EditState({name: variable}, torch.from_numpy(anchors / 2), 4, k),
+    )  # fmt: skip
+
+
 def assert_same_snapshots(one: Sequence[Snapshot], other: Sequence[Snapshot]) -> None:
     """To the bit, all but the seconds; of what was let go nothing is asked."""
     assert len(one) == len(other)
@@ -71,15 +94,13 @@ def assert_same_snapshots(one: Sequence[Snapshot], other: Sequence[Snapshot]) ->
         for name in ("iteration", "loss", "alignment_loss", "mask_loss", "grad_norm", "status", "config"):
             a, b = getattr(mine, name), getattr(its, name)
             assert a == b or (a != a and b != b), (mine, its, name)
-        for name in ("anchors", "distances", "grid_anchors", "mask"):
+        for name in ("anchors", "distances", "mask"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(its, name))
+        assert torch.equal(mine.state.anchors, its.state.anchors) and mine.losses == its.losses
+        assert (mine.state.step, mine.state.count) == (its.state.step, its.state.count)
         if mine.is_whole and its.is_whole:
-            assert torch.equal(mine.bottleneck, its.bottleneck)
-            assert (mine.moments is None) == (its.moments is None)
-            if mine.moments is not None and its.moments is not None:
-                assert torch.equal(mine.moments.first, its.moments.first)
-                assert torch.equal(mine.moments.second, its.moments.second)
-                assert mine.moments.updates == its.moments.updates
+            assert list(mine.state.tensors) == list(its.state.tensors)
+            assert all(torch.equal(tensor, its.state.tensors[name]) for name, tensor in mine.state.tensors.items())
 
 
 def fingerprint(session: DragSession) -> str:
@@ -96,13 +117,9 @@ def fingerprint(session: DragSession) -> str:
         digest.update(latents.numpy().tobytes())
     for snapshot in session.history:
         digest.update(repr((snapshot.iteration, snapshot.loss, snapshot.seconds, snapshot.is_whole)).encode())
-        digest.update(snapshot.anchors.tobytes() + snapshot.grid_anchors.numpy().tobytes())
-        if snapshot.is_whole:
-            digest.update(snapshot.bottleneck.numpy().tobytes())
-            moments = snapshot.moments
-            digest.update(
-                b"" if moments is None else moments.first.numpy().tobytes() + moments.second.numpy().tobytes()
-            )
+        digest.update(snapshot.anchors.tobytes() + snapshot.state.anchors.numpy().tobytes())
+        for name, tensor in snapshot.state.tensors.items():
+            digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -178,7 +178,7 @@ def new_session(model: Model, **changes: Any) -> DragSession:
 
 def test_a_session_inverts_its_picture(model: Model) -> None:
     session = new_session(model)
-    z0 = model.encode_picture(session.image, session._frame.working)
+    z0 = model.encode_picture(session.image, session.frame.working)
     assert torch.equal(session.latents, z0)
     states = list(session.invert())
     assert session.inverted

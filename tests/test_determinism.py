@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -12,7 +11,9 @@ import pytest
 import torch
 from helpers import assert_one_sentence, quick_session
 
-from dragnoise import Model, iteration
+from dragnoise import Model
+from dragnoise.editors.base import Report
+from dragnoise.editors.single import SingleTimestep
 
 PROGRAM = """
 import sys
@@ -60,9 +61,9 @@ def test_who_asks_for_the_same_bits_gets_them(tmp_path: Path, device: str, dtype
 
 
 def test_a_replay_that_comes_out_differently_says_why(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, iterate = quick_session(small, 3, history_limit=1), iteration.iterate
+    session, advance = quick_session(small, 3, history_limit=1), SingleTimestep.advance
     assert not session.history[1].is_whole
-    monkeypatch.setattr(iteration, "iterate", lambda *given: dataclasses.replace(iterate(*given), loss=0.5))
+    monkeypatch.setattr(SingleTimestep, "advance", lambda *given: (advance(*given)[0], Report({"total": 0.5}, 0.0)))
     with pytest.warns(RuntimeWarning) as warned:
         session.snapshot(1)
     (warning,) = warned

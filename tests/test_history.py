@@ -193,7 +193,7 @@ def test_branches_share_what_they_have_in_common(small: Model) -> None:
     other = session.branch(2)
     for mine, its in zip(session.history, other.history, strict=False):
         assert mine is its
-    assert all(x is y for x, y in zip(session._trajectory, other._trajectory, strict=True))
+    assert all(x is y for x, y in zip(session.state.trajectory, other.state.trajectory, strict=True))
 
 
 @pytest.mark.parametrize("name", [3, None, "", "  ", b"x"])

@@ -260,7 +260,7 @@ def test_rewind_and_branch_give_the_same_bits_with_a_lora(small: Model) -> None:
 
 def independent_loss(model: Model, session: DragSession, unet: Any, step: int, **settings: Any) -> float:
     """A step's loss by diffusers' own scheduler and U-Net."""
-    mean, deviation = model.posterior(session.image, session._frame.working)
+    mean, deviation = model.posterior(session.image, session.frame.working)
     z, noise, t = draw(mean, deviation, LoraSettings(**(FIT | settings)), step, timesteps=1000)
     scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config)
     target = noise
@@ -268,7 +268,7 @@ def independent_loss(model: Model, session: DragSession, unet: Any, step: int, *
         target = scheduler.get_velocity(z, noise, t)
     text, more = model.embed(session.prompt), {}
     if isinstance(text, Conditioning):
-        text = text.sized(*reversed(session._frame.working))
+        text = text.sized(*reversed(session.frame.working))
         assert text.sizes is not None
         added = {"text_embeds": text.pooled.repeat(len(z), 1), "time_ids": text.sizes.repeat(len(z), 1)}
         text, more = text.text, {"added_cond_kwargs": added}
@@ -471,7 +471,7 @@ def test_half_precision_models_get_float32_adapters(dtype: torch.dtype) -> None:
     losses = fit(make_session(Model(build_three_block())), 4).losses
     assert lora.losses == pytest.approx(losses, rel=0.05) and lora.losses != losses
     take(session, 1)
-    fused = session._wearing().unet.unet
+    fused = session.engine.worn(session.state).unet.unet
     assert {x.dtype for x in fused.parameters()} == {dtype}
 
 
@@ -540,7 +540,7 @@ def test_the_usual_fit_decides_by_itself(small: Model, monkeypatch: pytest.Monke
     )
     monkeypatch.setattr("dragnoise.lora.fitting.KEPT_AT_MOST", most)
     session = make_session(small)
-    assert session._frame.working == (64, 48) and small.factor == 4
+    assert session.frame.working == (64, 48) and small.factor == 4
     next(session.fit_lora(1))
     assert asked == does
 

@@ -64,10 +64,10 @@ def saved_for_backward(model: Model) -> int:
         return tensor
 
     own = {p.untyped_storage().data_ptr() for p in model.pipeline.unet.parameters()}
-    editor = session._ready_editor()
-    leaf = editor.original.clone().requires_grad_()
+    variable = session.engine.editor(session.state).variable
+    leaf = variable.original.clone().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        decoded = editor.look(leaf, iteration=2)
+        decoded = variable.forward(leaf, upto=session.config.supervision_block)
         alive = sum(size for place, size in kept.items() if place not in own)
     assert decoded.feature.requires_grad
     return alive
@@ -308,7 +308,7 @@ def test_a_lora_or_a_model_for_which_there_is_no_memory(
     with pytest.raises(OutOfMemory) as taking_it:
         list(other.fit_lora(1, rank=1, batch_size=1, cache=tmp_path / "cache"))
     with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as setting_it:
-        patch.setattr("dragnoise.session.state.State.on", full)
+        patch.setattr("dragnoise.session.state.SessionState.on", full)
         session.model = Model(sd15)
     assert session.model is model
     for caught in (loading_it, taking_it, setting_it):
@@ -338,7 +338,7 @@ def test_a_lora_or_a_model_for_which_there_is_no_memory(
 def test_whatever_was_being_done(sd15: Any, call: Callable[[DragSession], Any], part: str, error: Exception) -> None:
     session = session_of(Model(sd15))
     session.step()
-    session._ahead = None  # as after a rewind: the next look needs a forward
+    session.engine.release()  # as after a rewind: the next look needs a forward
     module = sd15.vae.decoder if part == "vae" else sd15.unet.get_submodule(part)
     with exhausted(module, 0, error), pytest.raises(OutOfMemory) as caught:
         call(session)
@@ -383,7 +383,7 @@ def test_memory_is_free_again_while_the_error_is_kept(sd15: Any, monkeypatch: py
     session.step()
     seen: list[weakref.ref[torch.Tensor]] = []
     watch = sd15.unet.up_blocks[0].register_forward_hook(lambda *args: seen.append(weakref.ref(args[-1])))
-    session._ahead = None
+    session.engine.release()
     with exhausted(sd15.unet.up_blocks[1], 0, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
         session.step()
     watch.remove()
@@ -398,7 +398,8 @@ def test_a_fit_gets_the_memory_that_the_session_can_do_without(sd15: Any) -> Non
     for one in (session, alone):
         list(one.fit_lora(1, rank=1, batch_size=1))
         one.step()
-    worn, leaf = weakref.ref(session._wearing()), weakref.ref(session._look_ahead(grad=True).leaf)
+    worn = weakref.ref(session.engine.worn(session.state))
+    leaf = weakref.ref(session.engine.editor(session.state)._look.decoded.feature)
     assert worn() is not None and leaf() is not None
     seen: list[Any] = []
 

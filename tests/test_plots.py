@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import smooth_picture
+from helpers import made_snapshot, smooth_picture
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -18,7 +18,6 @@ from PIL import Image
 
 from dragnoise import Drag, DragConfig, DragSession, Model, Snapshot
 from dragnoise.geometry import Frame, as_drags
-from dragnoise.session.history import History
 from dragnoise.plots import (
     COLOURS,
     plot_anchor_motion,
@@ -29,6 +28,8 @@ from dragnoise.plots import (
     plot_trajectory,
     principal_colours,
 )
+from dragnoise.session.history import History
+from dragnoise.session.state import SessionState
 
 DRAGS = [((20.0, 30.0), (44.0, 20.0)), ((60.0, 70.0), (50.0, 90.0)), ((5.0, 5.0), (5.0, 25.0))]
 SIZE = (96, 128)  # width, height
@@ -42,19 +43,14 @@ def make_snapshots(count: int, *, drags: int = 2, masked: bool = False, channels
         anchors = starts + (ends - starts) * max(k - 1, 0) / count
         alignment, masking = (100.0 - k, 5.0 * k * masked) if k else (math.nan, math.nan)
         snapshots.append(
-            Snapshot(
-                iteration=k,
-                loss=alignment + 0.1 * masking,
-                alignment_loss=alignment,
-                mask_loss=masking,
+            made_snapshot(
+                k,
                 anchors=anchors,
                 distances=np.linalg.norm(ends - anchors, axis=-1),
-                grad_norm=1.0 if k else math.nan,
-                bottleneck=torch.randn(1, channels, 4, 5, generator=rng),
-                status="running",
+                variable=torch.randn(1, channels, 4, 5, generator=rng),
+                alignment=alignment,
+                masking=masking,
                 seconds=0.1,
-                grid_anchors=torch.from_numpy(anchors / 2),
-                moments=None,
             )
         )
     return snapshots
@@ -64,18 +60,18 @@ class StillSession(DragSession):
     """A session that stands somewhere, without a model behind it."""
 
     def __init__(self, snapshots: list[Snapshot], *, drags: int = 2, latents: int = 1) -> None:
-        self._image = Image.new("RGB", SIZE, "navy")
-        self._drags = as_drags(DRAGS[:drags], SIZE)
-        self._config = DragConfig(tolerance=1.5)
-        self._frame = Frame.of(SIZE, self._config, native=128, multiple=4)
-        self._history = History(snapshots)
-        self._trajectory = [torch.full((1, 4, 8, 6), float(k)) for k in range(latents)]
+        config = DragConfig(tolerance=1.5)
+        self._state = SessionState(
+            image=Image.new("RGB", SIZE, "navy"), prompt="", config=config, drags=as_drags(DRAGS[:drags], SIZE),
+            frame=Frame.of(SIZE, config, native=128, multiple=4), history=History(snapshots),
+            trajectory=tuple(torch.full((1, 4, 8, 6), float(k)) for k in range(latents)),
+        )  # fmt: skip
 
     @property
     def anchors(self) -> np.ndarray:
-        if not self._history:
-            return np.array([drag.anchor for drag in self._drags])
-        return self._history[-1].anchors + (self._history[-1].iteration > 0)
+        if not self.history:
+            return np.array([drag.anchor for drag in self.drags])
+        return self.history[-1].anchors + (self.history[-1].iteration > 0)
 
 
 def lines(ax: Axes) -> dict[str, np.ndarray]:

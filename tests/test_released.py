@@ -274,5 +274,5 @@ def test_two_grid_pixels_are_not_near_enough(inverted: DragSession, dx: int, upd
 
 
 def test_the_picture_is_used_at_its_own_size(inverted: DragSession) -> None:
-    assert inverted._frame.working == inverted.image.size == (WIDTH, HEIGHT)
-    assert inverted._frame.grid == (37, 45)
+    assert inverted.frame.working == inverted.image.size == (WIDTH, HEIGHT)
+    assert inverted.frame.grid == (37, 45)

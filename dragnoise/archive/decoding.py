@@ -20,10 +20,10 @@ from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteratio
 from dragnoise.config import DragConfig
 from dragnoise.editors.base import EditState, Status
 from dragnoise.geometry import Frame, as_drags
-from dragnoise.session.history import History, Snapshot
 from dragnoise.identity import OPTIONS, ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
+from dragnoise.session.history import History, Snapshot
 from dragnoise.session.state import SessionState
 
 
@@ -190,7 +190,9 @@ def _snapshot(
     numbers = {n: told.number(n) if told.any(n) is not None or not blank else math.nan for n in NUMBERS}
     snapshot = Snapshot(
         iteration=k,
-        losses={} if blank else {"total": numbers["loss"], "alignment": numbers["alignment_loss"], "mask": numbers["mask_loss"]},
+        losses={}
+        if blank
+        else {"total": numbers["loss"], "alignment": numbers["alignment_loss"], "mask": numbers["mask_loss"]},
         grad_norm=numbers["grad_norm"],
         seconds=numbers["seconds"],
         status=status,  # type: ignore[arg-type]
@@ -198,7 +200,9 @@ def _snapshot(
         distances=told.array("distances", (drags,)),
         config=told.chosen("config", configs),
         mask=None if told.any("mask") is None else told.chosen("mask", masks),
-        state=EditState({}, torch.tensor(told.array("grid_anchors", (drags, 2))), told.chosen("config", configs).edit_from, k),
+        state=EditState(
+            {}, torch.tensor(told.array("grid_anchors", (drags, 2))), told.chosen("config", configs).edit_from, k
+        ),
     )
     if not told.flag("whole"):
         return snapshot

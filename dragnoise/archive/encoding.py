@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise.archive.layout import FORMAT, LARGEST, NUMBERS, VERSION, iteration_part
-from dragnoise.session.history import Snapshot
 from dragnoise.lora.files import pack
+from dragnoise.session.history import Snapshot
 from dragnoise.session.state import SessionState
 
 
@@ -67,8 +67,9 @@ def encode(state: SessionState) -> Iterator[tuple[str, bytes]]:
         yield "lora.safetensors", _tensors(lora_tensors)
     for snapshot in history:
         if snapshot.is_whole:
-            yield iteration_part(snapshot.iteration), _tensors(
-                {name.removeprefix("adam."): tensor for name, tensor in snapshot.state.tensors.items()}
+            yield (
+                iteration_part(snapshot.iteration),
+                _tensors({name.removeprefix("adam."): tensor for name, tensor in snapshot.state.tensors.items()}),
             )
 
 

@@ -116,4 +116,3 @@ class Editor(Protocol):
 
     def release(self) -> None:
         """Let go of graphs; they are computed again when needed."""
-

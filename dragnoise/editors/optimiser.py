@@ -39,7 +39,7 @@ class Adam:
         self.value.grad = None
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Copies on the CPU of the variable, under its name, and of both moments; see `to_host` for when they arrive."""
+        """Copies on the CPU of the variable, under its name, and of both moments; `to_host` says when they arrive."""
         state = self._optimiser.state[self.value]
         values = {name: self.value.detach(), FIRST: state["exp_avg"], SECOND: state["exp_avg_sq"]}
         return {key: to_host(value) for key, value in values.items()}

@@ -90,7 +90,7 @@ class Released:
         return {"alignment": alignment, "mask": masking}
 
     def _holds(self, count: int) -> bool:
-        """Does the masking term need the noise?  Before the first update it is exactly zero; with a full mask, always."""
+        """Does the masking term need the noise?  It is exactly zero before the first update, and with a full mask."""
         return count > 0 and self.task.config.mask_weight > 0 and self._anything_held
 
     @cached_property

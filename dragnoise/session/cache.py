@@ -44,9 +44,7 @@ class Cache:
 
     def encoded(self, model: Model, latents: Tensor, timestep: int, text: Text) -> Encoded:
         """The encoder's pass on latents at a timestep, without gradients."""
-        return self._get(
-            "encoded", (model, latents, timestep, text), lambda: _encode(model, latents, timestep, text)
-        )
+        return self._get("encoded", (model, latents, timestep, text), lambda: _encode(model, latents, timestep, text))
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -58,7 +56,7 @@ class Cache:
         with self._lock:
             for known, value in self._kept[kind]:
                 if same(known, key):
-                    return value  # type: ignore[no-any-return]
+                    return value
         made = make()
         with self._lock:
             self._kept[kind] = [(key, made), *self._kept[kind]][: KEPT[kind]]

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +21,7 @@ HISTORY_LIMIT = 2**30
 
 Stable Diffusion 1.5 takes 1 MB an iteration at 512x512, SDXL 16 MB at 1024x1024.
 """
+
 
 class ThinnedError(ValueError):
     """Tensors were asked for that had been let go to save memory."""

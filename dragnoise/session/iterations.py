@@ -45,7 +45,9 @@ def whole(history: History, k: int, editor_of: EditorOf) -> Snapshot:
         if editor is None or made_for is None or not _same_inputs(made_for, thin):
             editor, made_for = editor_of(thin), thin
         state, report = editor.advance(last.state)
-        if report.losses.get("total") != thin.loss or not np.array_equal(_in_image(editor, state.anchors), thin.anchors):
+        if report.losses.get("total") != thin.loss or not np.array_equal(
+            _in_image(editor, state.anchors), thin.anchors
+        ):
             warnings.warn(
                 f"iteration {thin.iteration} came out a little differently than before (loss "
                 f"{report.losses.get('total')!r} for {thin.loss!r}), as it may on a GPU, whose kernels add in an order "
@@ -57,9 +59,7 @@ def whole(history: History, k: int, editor_of: EditorOf) -> Snapshot:
     return last
 
 
-def _snapshot(
-    editor: Editor, state: EditState, report: Report, drags: tuple[Drag, ...], *, seconds: float
-) -> Snapshot:
+def _snapshot(editor: Editor, state: EditState, report: Report, drags: tuple[Drag, ...], *, seconds: float) -> Snapshot:
     frame, task = editor.task.frame, editor.task
     gap = frame.to_image(task.objectives) - frame.to_image(state.anchors)
     return Snapshot(

@@ -1,4 +1,4 @@
-"""DragSession: one picture being edited, an iteration at a time."""
+"""DragSession: one picture being edited, an iteration at a time.  Long, for every verb that a user has is here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,8 +21,8 @@ from typing_extensions import Self
 from dragnoise import ddim, generation, geometry, pictures
 from dragnoise.archive import container
 from dragnoise.config import DragConfig
-from dragnoise.editors import Editor, Status, Task, make_editor
-from dragnoise.geometry import Drag
+from dragnoise.editors import Status
+from dragnoise.geometry import Drag, Frame
 from dragnoise.given import as_integer, as_path, as_text, shown
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, Subject, checkpoints, fit, load, save
 from dragnoise.model import Model, require_model
@@ -31,7 +30,8 @@ from dragnoise.numerics import require_finite
 from dragnoise.pictures import Picture
 from dragnoise.rescue import advice, rescue
 from dragnoise.session import iterations
-from dragnoise.session.cache import Cache, same
+from dragnoise.session.cache import Cache
+from dragnoise.session.engine import Engine
 from dragnoise.session.history import HISTORY_LIMIT, History, Snapshot, require_limit
 from dragnoise.session.state import FORGOTTEN, INPUTS, SessionState
 
@@ -39,7 +39,7 @@ from dragnoise.session.state import FORGOTTEN, INPUTS, SessionState
 class DragSession:
     """Drag points of a picture, step by step: `drags`, then `run()`; or `invert()`, `optimize()`, `render()`.
 
-    model: from `load_model`.  image: a path, PIL image or (H, W[, 3|4]) uint8 array of any size.  prompt: what it shows.
+    model: from `load_model`.  image: a path, PIL image or (H, W[, 3|4]) uint8 array.  prompt: what it shows.
     config: default `model.default_config`.  autosave, every: see `autosave`.  Points are image pixels (x, y).
     Any thread may read, and set drags, mask, config, prompt, lora or model: an iteration that is under way is then
     dropped and raises RuntimeError.  Iterations and other work of several threads take turns.
@@ -72,8 +72,7 @@ class DragSession:
             self.autosave(autosave, every=every)
 
     def _set_up(self, model: Model | None, state: SessionState, cache: Cache) -> None:
-        self._model, self._state, self._cache = model, state, cache
-        self._editor: tuple[tuple[Any, ...], Editor] | None = None
+        self.engine, self._state = Engine(model, cache), state
         self._writing = threading.RLock()  # held for the moment of a write
         self._working = threading.RLock()  # held for one unit of work
         self._watchers: tuple[Callable[[Any], Any], ...] = ()
@@ -82,26 +81,10 @@ class DragSession:
         self._children: tuple[weakref.ref[DragSession], ...] = ()
 
     @classmethod
-    def from_prompt(
-        cls,
-        model: Model,
-        prompt: str,
-        *,
-        seed: int = 0,
-        guidance: float = 7.5,
-        steps: int = 50,
-        negative_prompt: str = "",
-        size: tuple[int, int] | None = None,
-        config: DragConfig | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """A session about a picture that the model makes of the prompt, see `generation.generate_picture`."""
+    def from_prompt(cls, model: Model, prompt: str, *, config: DragConfig | None = None, **options: Any) -> Self:
+        """A session about a picture that the model makes of the prompt; options as of `generation.generate_picture`."""
         config = None if config is None else _checked_config(config)
-        picture = generation.generate_picture(
-            model, prompt, seed=seed, guidance=guidance, steps=steps, negative_prompt=negative_prompt, size=size,
-            progress=progress,
-        )  # fmt: skip
-        return cls(model, picture, prompt, config)
+        return cls(model, generation.generate_picture(model, prompt, **options), prompt, config)
 
     def __repr__(self) -> str:
         state = self._state
@@ -159,7 +142,7 @@ class DragSession:
     def config(self, config: DragConfig) -> None:
         if _checked_config(config) == self.config:
             return
-        model = self._require_model()
+        model = self.engine.model
         if self.config.forgets(config) == "inversion":
             ddim.Schedule(model, config.steps)  # says what is wrong with the steps
         self._write(config=config, frame=model.frame(self.image.size, config))
@@ -167,15 +150,15 @@ class DragSession:
     @property
     def model(self) -> Model:
         """The model; None in a session opened without one, where the one it was made with goes on with all it holds."""
-        return cast(Model, self._model)  # the type of all sessions but those, where who asks knows
+        return cast(Model, self.engine.given)  # the type of all sessions but those, where who asks knows
 
     @model.setter
     def model(self, model: Model) -> None:
         require_model(model)
-        if model is self._model:
+        if model is self.engine.given:
             return
         state = self._state
-        if self._model is not None:
+        if self.engine.given is not None:
             state = dataclasses.replace(state, **FORGOTTEN)
         else:
             state.require_made_with(model)
@@ -184,8 +167,7 @@ class DragSession:
         with rescue(lambda: advice(model, frame, self.config)):
             state = dataclasses.replace(state, frame=frame).on(model.device)
         with self._writing:
-            self._model, self._state, self._editor = model, state, None
-            self._cache = Cache()
+            self.engine, self._state = Engine(model, Cache()), state
 
     @property
     def lora(self) -> Lora | None:
@@ -199,7 +181,7 @@ class DragSession:
         if lora is self.lora:
             return
         if lora is not None:
-            lora.require_fit(self._require_model())
+            lora.require_fit(self.engine.model)
         self._write(lora=lora)
 
     @property
@@ -241,15 +223,18 @@ class DragSession:
     @property
     def state(self) -> SessionState:
         """Everything but the model, as one immutable value with all of it; `restore` goes back to it."""
-        state = self._state
-        trajectory = state.trajectory if state.inverted else ()
-        return dataclasses.replace(state, trajectory=trajectory, made_with=self.made_with)
+        return self._state
 
     def restore(self, state: SessionState) -> None:
         """Be what `state`, of this session, was: drags, mask, numbers and iterations."""
         if not isinstance(state, SessionState) or state.image is not self.image:
             raise ValueError("restore() takes a value of this session's own session.state.")
         self._write(**{field.name: getattr(state, field.name) for field in dataclasses.fields(state)})
+
+    @property
+    def frame(self) -> Frame:
+        """The sizes that the picture passes through on its way to the model."""
+        return self._state.frame
 
     @property
     def inverted(self) -> bool:
@@ -272,10 +257,10 @@ class DragSession:
         state = self._state
         if not state.history:
             return np.array([d.anchor for d in state.drags], np.float64).reshape(-1, 2)
-        if state.anchors is not None or self._model is None or state.history[-1].iteration == 0:
+        if state.anchors is not None or self.engine.given is None or state.history[-1].iteration == 0:
             return state.history[-1].anchors if state.anchors is None else state.anchors
         with self._unit():
-            editor = self._editor_of(self._state)
+            editor = self.engine.editor(self._state)
             return state.frame.to_image(editor.locate(self._state.history[-1].state)).numpy()
 
     @property
@@ -289,7 +274,7 @@ class DragSession:
         if self._state.trajectory:
             return self._state.trajectory[-1].cpu().clone()
         with self._unit():
-            return self._first_latent().cpu()
+            return self.engine.first_latent(self._state).cpu()
 
     @property
     def bottleneck(self) -> Tensor:
@@ -298,12 +283,12 @@ class DragSession:
             return self.history[-1].bottleneck.clone()
         self._require_inverted()
         with self._unit():
-            return self._first_pass(self._state)().bottleneck.float().cpu().clone()
+            return self.engine.first_pass(self._state)().bottleneck.float().cpu().clone()
 
     @property
     def made_with(self) -> Any:
         """The `ModelInfo` of the model, or of the one that it needs when it was opened without."""
-        return self._state.made_with if self._model is None else self._model.info
+        return self._state.made_with if self.engine.given is None else self.engine.given.info
 
     # ---- the three stages
 
@@ -312,11 +297,9 @@ class DragSession:
         again."""
         with self._unit():
             state = self._state
-            self._write(trajectory=(self._first_latent(),))
+            self._write(trajectory=(self.engine.first_latent(state),))
             mine = self._state.trajectory
-            model, text = self._worn(state), self._cache.text(self._require_model(), state.prompt)
-            config, schedule = state.config, ddim.Schedule(model, state.config.steps)
-            steps = ddim.invert(model, mine[0], text, schedule, config.edit_from, at=config.inversion)
+            steps = self.engine.invert(state, mine[0])
         while True:
             with self._unit():
                 done = next(steps, None)
@@ -335,15 +318,15 @@ class DragSession:
             yield done
 
     def optimize(self) -> Iterator[Snapshot]:
-        """Iterate until every anchor has arrived or `max_iterations`, a snapshot per iteration; inverts first if needed.
+        """Iterate until every anchor has arrived or `max_iterations`, a snapshot per iteration.
 
-        Leave it at any time and call it again to go on; drags set meanwhile start it afresh.  Raises ValueError
-        without drags, and FloatingPointError when a number stops being finite, at the last good iteration.
+        Inverts first if needed.  Leave it at any time and call it again to go on; drags set meanwhile start it
+        afresh.  Raises ValueError without drags, and FloatingPointError when a number stops being finite.
         """
         while True:
             with self._unit():
                 self._begin()
-                status = self._editor_of(self._state).status(self._state.history[-1].state)
+                status = self.engine.editor(self._state).status(self._state.history[-1].state)
                 if status != "running":
                     break
                 snapshot = self._iterate()
@@ -365,11 +348,10 @@ class DragSession:
         with self._unit():
             state = self._state
             if state.history and state.history[-1].iteration > 0:
-                editor = self._editor_of(state)
-                editor.release()  # the graph of the next iteration is the largest thing a session holds
-                states = editor.render(state.history[-1].state)
+                states = self.engine.editor(state).render(state.history[-1].state)
+                self.engine.release()
             else:
-                states = self._plain_denoise(state)
+                states = self.engine.denoise_unedited(state)
         yield from self._units(states)
 
     def render(self) -> Image.Image:
@@ -380,12 +362,12 @@ class DragSession:
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
         self._require_inverted()
-        return self.picture_of(_last(self._units(self._plain_denoise(self._state))).latents)
+        return self.picture_of(_last(self._units(self.engine.denoise_unedited(self._state))).latents)
 
     def picture_of(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
         with self._unit():
-            pixels = self._require_model().decode_latents(latents)
+            pixels = self.engine.model.decode_latents(latents)
             require_finite(pixels, "the rendered picture")
             return pictures.tensor_picture(pixels, self.image.size, released=self.config.is_released)
 
@@ -411,7 +393,7 @@ class DragSession:
     def snapshot(self, k: int) -> Snapshot:
         """`history[k]` with its tensors, computed again if they were let go to save memory."""
         with self._unit():
-            return iterations.whole(self.history, k, self._editor_then)
+            return iterations.whole(self.history, k, partial(self.engine.editor_of, self._state))
 
     def branch(self, k: int | None = None, *, name: str | None = None) -> Self:
         """A second session from iteration k on (default: where this one stands), sharing model and inversion."""
@@ -421,11 +403,9 @@ class DragSession:
             history = self.history if k is None else self._up_to(k)
             anchors = self._state.anchors if len(history) == len(self.history) else None
             origin = (self.name, max(at, 0))
-            state = dataclasses.replace(
-                self._state, history=history, anchors=anchors, name=checked, origin=origin
-            )
+            state = dataclasses.replace(self._state, history=history, anchors=anchors, name=checked, origin=origin)
         other = type(self).__new__(type(self))
-        other._set_up(self._model, state, self._cache)
+        other._set_up(self.engine.given, state, self.engine.cache)
         other._parent = weakref.ref(self)
         self._children = (*(ref for ref in self._children if ref()), weakref.ref(other))
         return other
@@ -459,9 +439,13 @@ class DragSession:
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the model to one file, such as "edit.drag"; returns its path."""
-        state = self.state
-        if state.anchors is None and state.history and self._model is not None:
-            with contextlib.suppress(RuntimeError, FloatingPointError):  # a forward that fails shall not keep from saving
+        state = dataclasses.replace(self._state, made_with=self.made_with)
+        if not state.inverted:
+            state = dataclasses.replace(state, trajectory=())
+        if state.anchors is None and state.history and self.engine.given is not None:
+            with contextlib.suppress(
+                RuntimeError, FloatingPointError
+            ):  # a forward that fails shall not keep from saving
                 state = dataclasses.replace(state, anchors=self.anchors)
         return container.write(state, path)
 
@@ -517,7 +501,7 @@ class DragSession:
     def load_lora(self, path: str | Path) -> None:
         """Put on a LoRA of the U-Net in diffusers' or kohya's format, from a .safetensors file or a folder."""
         with self._unit():
-            self.lora = load(path, self._require_model())
+            self.lora = load(path, self.engine.model)
 
     # ---- private: writing
 
@@ -547,8 +531,7 @@ class DragSession:
             yield state
 
     def _let_go(self) -> str:
-        if self._editor is not None:
-            self._editor[1].release()
+        self.engine.release()
         return advice(self.model, self._state.frame, self.config)
 
     # ---- private: the loop
@@ -559,13 +542,13 @@ class DragSession:
         self._require_inverted()
         state = self._state
         if not state.history:
-            editor = self._editor_of(state)
+            editor = self.engine.editor(state)
             self._write(seen=state, what="the first forward", history=History([iterations.first(editor, state.drags)]))
 
     def _iterate(self) -> Snapshot:
         """One update; the session changes only when all went well and nothing it was computed from has changed."""
         state = self._state
-        editor = self._editor_of(state)
+        editor = self.engine.editor(state)
         snapshot = iterations.following(editor, state.history[-1], state.drags)
         status = editor.status(snapshot.state)
         snapshot = dataclasses.replace(snapshot, status=status)
@@ -574,60 +557,6 @@ class DragSession:
         self._write(seen=state, what=f"iteration {snapshot.iteration}", history=history, anchors=anchors)
         self._save_if_due(snapshot.iteration, last=status != "running")
         return snapshot
-
-    def _editor_of(self, state: SessionState) -> Editor:
-        """The editor of a state, made once: numbers that forget nothing are exchanged."""
-        model = self._worn(state)
-        key = (model, state.trajectory[-1], state.prompt, state.drags, state.mask)
-        if self._editor is not None and same(self._editor[0], key):
-            old = self._editor[1].task.config
-            if old is state.config:
-                return self._editor[1]
-            if old.forgets(state.config) == "nothing":
-                editor = self._editor[1].retasked(dataclasses.replace(self._editor[1].task, config=state.config))
-                self._editor = (key, editor)
-                return editor
-        self._editor = None
-        self._editor = (key, make_editor(self._task(state)))
-        return self._editor[1]
-
-    def _editor_then(self, snapshot: Snapshot) -> Editor:
-        """The editor that a snapshot was made with."""
-        drags = self.drags if snapshot.drags is None else snapshot.drags
-        assert snapshot.config is not None
-        return make_editor(self._task(self._state, config=snapshot.config, mask=snapshot.mask, drags=drags))
-
-    def _task(self, state: SessionState, **then: Any) -> Task:
-        state = dataclasses.replace(state, **then)
-        anchors, objectives = geometry.drag_tensors(state.drags, state.frame)
-        model = self._worn(state)
-        return Task(
-            model=model, config=state.config, schedule=ddim.Schedule(model, state.config.steps), frame=state.frame,
-            trajectory=state.trajectory, first_pass=self._first_pass(state), mask=state.mask,
-            text=self._cache.text(self._require_model(), state.prompt), anchors=anchors, objectives=objectives,
-        )  # fmt: skip
-
-    def _first_pass(self, state: SessionState) -> Callable[[], Any]:
-        """Gives the encoder's pass on the inverted latent."""
-        model, text = self._worn(state), self._cache.text(self._require_model(), state.prompt)
-        timestep = ddim.Schedule(model, state.config.steps).timestep(state.config.edit_from)
-        return partial(self._cache.encoded, model, state.trajectory[-1], timestep, text)
-
-    def _plain_denoise(self, state: SessionState) -> Iterator[ddim.DDIMState]:
-        model, text = self._worn(state), self._cache.text(self._require_model(), state.prompt)
-        schedule = ddim.Schedule(model, state.config.steps)
-        return ddim.denoise(model, state.trajectory[-1], text, schedule, state.config.edit_from)
-
-    def _worn(self, state: SessionState) -> Model:
-        """The model, with the LoRA in its weights if there is one."""
-        return self._cache.worn(self._require_model(), state.lora)
-
-    def _first_latent(self) -> Tensor:
-        z = self._require_model().encode_picture(self.image, self._state.frame.working)
-        if self.config.latent_noise:
-            rng = torch.Generator().manual_seed(self.config.seed)
-            z = z + self.config.latent_noise * torch.randn(z.shape, generator=rng).to(z)
-        return z
 
     def _up_to(self, k: int) -> History:
         """The history as it was at iteration k, whose snapshot is whole."""
@@ -638,15 +567,14 @@ class DragSession:
 
     def _subject(self) -> Subject:
         state = self._state
-        return Subject(self._require_model(), state.image, state.frame.working, state.prompt, state.config.latent_noise)
+        return Subject(self.engine.model, state.image, state.frame.working, state.prompt, state.config.latent_noise)
 
     def _fit_lora(
         self, settings: LoraSettings, steps: int, gradient_checkpointing: bool | None, cache: LoraCache | None
     ) -> Iterator[LoraStep]:
         mine = self.lora
         with self._unit():
-            self._editor = None  # what can be made again leaves its memory to the fit
-            self._cache.clear()
+            self.engine.clear()  # what can be made again leaves its memory to the fit
             fitting = fit(
                 self._subject(), settings, steps, start=mine, gradient_checkpointing=gradient_checkpointing, cache=cache
             )
@@ -667,14 +595,6 @@ class DragSession:
             self.save(self._autosave[0])
 
     # ---- private: what is needed
-
-    def _require_model(self) -> Model:
-        if self._model is None:
-            raise RuntimeError(
-                "this session was opened without a model and can only be looked at; set session.model = "
-                "dragnoise.load_model(...), or give model= to DragSession.open()."
-            )
-        return self._model
 
     def _require_drags(self) -> None:
         if not self.drags:

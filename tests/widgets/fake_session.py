@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
+from helpers import made_snapshot
 from PIL import Image
 
 from dragnoise import Drag, DragConfig, Snapshot
 from dragnoise.ddim import DDIMState
-from dragnoise.session.history import History
 from dragnoise.lora import LoraStep
+from dragnoise.session.history import History
 
 CONFIG = DragConfig(steps=10, edit_from=4, refine_from=0, max_iterations=8)
 
@@ -24,12 +24,11 @@ def snapshot(
     k: int, *, anchors: Any = ((1.0, 1.0),), distances: Any = (5.0,), loss: float | None = None, seconds: float = 0.01
 ) -> Snapshot:
     """Iteration k with these anchors, distances, loss and duration."""
-    return Snapshot(
-        iteration=k, loss=(1 / k if k else math.nan) if loss is None else loss, alignment_loss=0.0, mask_loss=0.0,
-        anchors=np.array(anchors, float), distances=np.array(distances, float), grad_norm=0.0,
-        bottleneck=torch.full((1, 1, 1, 1), float(k)), status="running", seconds=seconds,
-        grid_anchors=torch.zeros(len(anchors), 2), moments=None,
-    )  # fmt: skip
+    total = (1 / k if k else math.nan) if loss is None else loss
+    variable = torch.full((1, 1, 1, 1), float(k))
+    return made_snapshot(
+        k, anchors=anchors, distances=distances, variable=variable, alignment=0.0, total=total, seconds=seconds
+    )
 
 
 class FakeSession:

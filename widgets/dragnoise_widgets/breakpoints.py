@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dragnoise.given import as_integer, as_number, shown
-from dragnoise.session.history import History, Snapshot
 from dragnoise.session import DragSession
+from dragnoise.session.history import History, Snapshot
 
 Breakpoint = Callable[[History], str]
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from dragnoise.session.history import History, Snapshot
 from dragnoise.session import DragSession
+from dragnoise.session.history import History, Snapshot
 from dragnoise_widgets.updates import TaskName
 
 Breakpoint = Callable[[History], Any]
