@@ -1,4 +1,4 @@
-"""DragDiffusion as released, against a plain implementation on diffusers' own U-Net: losses, points, latents, picture."""
+"""DragDiffusion as released, against a plain implementation on diffusers' own U-Net."""
 
 from __future__ import annotations
 
