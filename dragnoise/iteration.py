@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dragnoise import geometry
 from dragnoise.editors import DragNoise
 from dragnoise.history import Moments, Snapshot
 from dragnoise.unet import Decoded
@@ -96,9 +97,7 @@ def iterate(editor: DragNoise, last: Snapshot, ahead: Ahead) -> Snapshot:
 
 def arrived(editor: DragNoise, anchors: Tensor) -> bool:
     """Is every anchor, (m, 2) in grid pixels, within the tolerance of its objective?"""
-    config = editor.task.config
-    gap = (editor.task.objectives - anchors).norm(dim=-1)
-    return bool((gap < config.tolerance if config.is_released else gap <= config.tolerance).all())
+    return bool(geometry.arrived((editor.task.objectives - anchors).norm(dim=-1), editor.task.config).all())
 
 
 def adam(

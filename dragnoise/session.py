@@ -248,7 +248,8 @@ class DragSession(Settings, WearsLora, Branches, Saves):
         """
         pixels = self._require_model().decode_latents(latents)
         iteration.require_finite(pixels, "the rendered picture")
-        return pictures.tensor_picture(pixels, self.image.size, released=self._config.is_released)
+        working = None if self._config.is_released else self._frame.working
+        return pictures.tensor_picture(pixels, self.image.size, working=working, released=self._config.is_released)
 
     def run(self, *, progress: bool = True) -> Image.Image:
         """Everything: inversion if needed, optimisation, rendering; returns the edited picture."""
@@ -350,7 +351,7 @@ class DragSession(Settings, WearsLora, Branches, Saves):
         """The latent of an inversion step that is done; step 0 is made when first asked for."""
         if self._trajectory:
             return self._trajectory[step]
-        z = self._require_model().encode_picture(self.image, self._frame.working)
+        z = self._require_model().encode_picture(pictures.padded_picture(self.image, self._frame), self._frame.padded)
         if self._config.latent_noise:
             rng = torch.Generator().manual_seed(self._config.seed)
             z = z + self._config.latent_noise * torch.randn(z.shape, generator=rng).to(z)

@@ -14,8 +14,8 @@ from dragnoise import ddim, semantics
 from dragnoise.config import DragConfig
 from dragnoise.editors.task import Task
 from dragnoise.geometry import around
+from dragnoise.masks import mask_tensor
 from dragnoise.model import Model
-from dragnoise.pictures import mask_tensor
 from dragnoise.unet import Decoded
 
 
@@ -111,7 +111,7 @@ class DragNoise:
     def _bottleneck_mask(self) -> Tensor | None:
         """M of Eq. 2; without a mask it is what the drags reach, and None if that is everything."""
         task, (h, w) = self.task, self.original.shape[-2:]
-        mask = task.mask
+        mask = None if task.mask is None else task.frame.pad(task.mask)
         if mask is None and task.config.reach > 0:
             grid = task.frame.grid
             mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)

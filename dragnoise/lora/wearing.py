@@ -18,6 +18,7 @@ from dragnoise.lora.fitting import checkpoints, fit
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.lora.training import LoraStep
 from dragnoise.model import Model
+from dragnoise.pictures import padded_picture
 from dragnoise.rescue import guarded
 
 
@@ -124,7 +125,8 @@ class WearsLora:
 
     def _subject(self) -> Subject:
         noise = self._config.latent_noise
-        return Subject(self._require_model(), self._image, self._frame.working, self._prompt, noise)
+        picture = padded_picture(self._image, self._frame)
+        return Subject(self._require_model(), picture, self._frame.padded, self._prompt, noise)
 
     def _fit_lora(
         self, settings: LoraSettings, steps: int, gradient_checkpointing: bool | None, cache: LoraCache | None

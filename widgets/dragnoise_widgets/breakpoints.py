@@ -129,7 +129,7 @@ def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
 
 def supervision_pixel(session: DragSession) -> float:
     """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance; the larger of x and y."""
-    return max(given / grid for given, grid in zip(session.frame.given, session.frame.grid, strict=True))
+    return session.frame.grid_step
 
 
 def to_go(session: DragSession) -> np.ndarray:
