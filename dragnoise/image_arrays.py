@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dragnoise.given import shown
 
-SLACK = 0.25
-"""How far resampling may leave a range, in shares of it (Lanczos at a hard edge: about 0.15)."""
+SLACK = 0.3
+"""How far resampling may leave a range, in shares of it: Lanczos at a checkerboard's corners does by 0.26."""
 
 FEW = 0.25
 """Share of values at most that resampling leaves outside of a range."""
@@ -96,6 +96,8 @@ def _full_scale(values: np.ndarray, scales: tuple[int, ...]) -> int:
 
 def _most_exceed(positive: np.ndarray, scale: int) -> bool:
     """Do the values need a range above 0..scale?  Whole numbers above 1 do; else most must lie above it."""
+    if positive.size == 0:
+        return False
     if scale == 1 and (positive == np.floor(positive)).all():
         return True
     return bool((positive > (1 + SLACK) * scale).mean() > 0.5)
