@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dragnoise.config import DragConfig
@@ -95,10 +94,10 @@ class Frame:
         seen, covered = self._scales()
         return float((covered / seen).max())
 
-    def gaps(self, anchors: ArrayLike, objectives: ArrayLike) -> np.ndarray:
+    def gaps(self, anchors: Any, objectives: Any) -> np.ndarray:
         """(m, 2) and (m, 2) image pixels -> (m,) distances in grid pixels, as `arrived` takes them."""
-        ends = (torch.from_numpy(np.array(points, np.float64).reshape(-1, 2)) for points in (anchors, objectives))
-        start, end = map(self.to_grid, ends)
+        both = (np.asarray(points, np.float64).reshape(-1, 2) for points in (anchors, objectives))
+        start, end = (self.to_grid(torch.tensor(points)) for points in both)
         return (end - start).norm(dim=-1).numpy()
 
     def _scales(self) -> tuple[Tensor, Tensor]:
