@@ -90,7 +90,12 @@ def mask_png(array: np.ndarray) -> bytes:
 
 def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """The bytes of an image file -> (H, W) bool as `dragnoise.masks.as_mask` reads it; ValueError if it is not one."""
-    mask = as_mask(read_image(data, what="mask"), size)
+    image = read_image(data, what="mask")
+    if image.size != size:
+        raise ValueError(
+            f"the mask is {image.width}x{image.height} and the picture {size[0]}x{size[1]}; give one of its size."
+        )
+    mask = as_mask(image, size)
     assert mask is not None
     return mask
 
