@@ -1,8 +1,8 @@
-"""Where things are: drags, and the frames between picture and feature pixels.
+"""Drags, the sizes and coordinates between picture and feature grid, and when an anchor has arrived.
 
 Image coordinates (x, y) name pixel centres: (0, 0) is the middle of the upper left pixel.  The
-*grid* is the supervision feature's, the working picture at `supervision_scale`; its coordinates stay
-inside the engine.
+*grid* is the supervision feature's, the padded working picture at `supervision_scale`; its coordinates
+stay inside the engine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from dragnoise.config import DragConfig
-from dragnoise.given import as_float, shown
+from dragnoise.given import LONGEST, as_float, shown
 
 
 @dataclass(frozen=True)
 class Drag:
-    """One pair of points, (x, y) in image pixels of the given picture: what to take and where to put it."""
+    """A pair of points, (x, y) in image pixels of the given picture: where an anchor is and where it should end."""
 
     anchor: tuple[float, float]
     objective: tuple[float, float]
@@ -30,44 +30,82 @@ class Drag:
 
 @dataclass(frozen=True)
 class Frame:
-    """The sizes a picture passes through, each (width, height), and the ways between them.
+    """The sizes a picture passes through, each (width, height), and the conversions between them.
 
-    given: the picture as it came; working: as the model sees it; grid: of the supervision feature.
+    given: of the picture as it came.  working: of the picture as the model sees it.  grid: of the
+    supervision feature.  padded: `working` with rows repeated at the right and at the bottom up to a
+    multiple of the VAE's factor, which is what the model's latents and the grid cover; default `working`.
+    They differ with resize="never" alone, where `working` is `given`, and never in the released program,
+    which stretches the result instead.
     """
 
     given: tuple[int, int]
     working: tuple[int, int]
     grid: tuple[int, int]
     released: bool = False
+    padded: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.padded == (0, 0):
+            object.__setattr__(self, "padded", self.working)
 
     @classmethod
     def of(cls, given: tuple[int, int], config: DragConfig, *, native: int, multiple: int) -> Frame:
         """The frame of a picture of size `given` for a model of side `native` and VAE factor `multiple`."""
-        working = given
+        working = padded = given
         if config.resize != "never":
             side = max(given) if config.resize == "longer" else min(given)
             wanted = config.side or native
             scale = wanted / side
-            longest = 4 * wanted  # a sliver resized by its shorter side must not fill the memory
-            working = tuple(  # type: ignore[assignment]
+            longest = 4 * wanted // multiple * multiple  # a sliver resized by its shorter side must not fill the memory
+            working = padded = tuple(  # type: ignore[assignment]
                 min(max(multiple * round(length * scale / multiple), 8 * multiple), longest) for length in given
             )
-        grid = tuple(max(int(length * config.supervision_scale), 1) for length in working)
-        return cls(given, working, grid, config.is_released)  # type: ignore[arg-type]
+        elif not config.is_released:
+            padded = tuple(-(-length // multiple) * multiple for length in given)  # type: ignore[assignment]
+        grid = tuple(max(int(length * config.supervision_scale), 1) for length in padded)
+        return cls(given, working, grid, config.is_released, padded)  # type: ignore[arg-type]
 
     def to_grid(self, points: Tensor) -> Tensor:
         """(m, 2) image pixels -> (m, 2) grid pixels."""
-        given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
         if self.released:
+            given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
             return (points / given * grid).round().minimum(grid - 1.0)
-        return (points + 0.5) * (grid / given) - 0.5
+        seen, covered = self._scales()
+        return (points + 0.5) * (seen / covered) - 0.5
 
     def to_image(self, points: Tensor) -> Tensor:
         """(m, 2) grid pixels -> (m, 2) image pixels."""
-        given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
         if self.released:
-            return points / grid * given
-        return (points + 0.5) * (given / grid) - 0.5
+            return points / torch.tensor(self.grid).double() * torch.tensor(self.given).double()
+        seen, covered = self._scales()
+        return (points + 0.5) * (covered / seen) - 0.5
+
+    def pad(self, array: np.ndarray) -> np.ndarray:
+        """(H, W, ...) of the given picture -> what the latents cover: its last row and column repeated to `padded`."""
+        if self.padded == self.working:
+            return array
+        right, below = (wide - length for wide, length in zip(self.padded, self.working, strict=True))
+        return np.pad(array, ((0, below), (0, right), *[(0, 0)] * (array.ndim - 2)), mode="edge")
+
+    @property
+    def grid_step(self) -> float:
+        """Length of one grid step in pixels of the given picture; of x and y the longer."""
+        seen, covered = self._scales()
+        return float((covered / seen).max())
+
+    def gaps(self, anchors: Any, objectives: Any) -> np.ndarray:
+        """(m, 2) and (m, 2) image pixels -> (m,) distances in grid pixels, as `arrived` takes them."""
+        both = (np.asarray(points, np.float64).reshape(-1, 2) for points in (anchors, objectives))
+        start, end = (self.to_grid(torch.tensor(points)) for points in both)
+        return (end - start).norm(dim=-1).numpy()
+
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        """(2,) and (2,) whole numbers: grid pixels per image pixel are the first divided by the second."""
+        given, working, padded, grid = (
+            torch.tensor(size).double() for size in (self.given, self.working, self.padded, self.grid)
+        )
+        return grid * working, given * padded
 
 
 # ---------------------------------------------------------------------------------------- drags
@@ -76,8 +114,8 @@ class Frame:
 def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
     """Check drags against a picture of (width, height); pairs of pairs become `Drag`s.
 
-    Raises ValueError or TypeError, in one sentence that names the drag and the value, for what is
-    not a pair of points, not finite numbers, outside the picture, or an anchor on its objective.
+    Raises TypeError if one is not a pair of points, and ValueError if a point is not finite or outside the
+    picture, or an anchor is on its objective; the sentence names the drag and the value.
     """
     if isinstance(drags, Drag) or not isinstance(drags, Iterable) or isinstance(drags, str | bytes | dict):
         raise TypeError(f"drags must be a list of Drag(anchor=(x, y), objective=(x, y)), not {shown(drags)}.")
@@ -103,7 +141,10 @@ def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
 
 
 def as_point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float]:
-    """Check one point against a picture of (width, height); `name` is what a ValueError or TypeError calls it."""
+    """Check a point against a picture of (width, height) -> (x, y) as floats.
+
+    name: of the point in the ValueError or TypeError, such as "anchor of drag 0".
+    """
     try:
         x, y = value
     except (TypeError, ValueError):
@@ -128,8 +169,53 @@ def drag_tensors(drags: Sequence[Drag], frame: Frame) -> tuple[Tensor, Tensor]:
     return frame.to_grid(anchors), frame.to_grid(objectives)
 
 
+ROUNDING = 1e-6
+"""Of distances in grid pixels, so that converting points to image pixels and back decides nothing."""
+
+
+def arrived(gaps: Any, config: DragConfig) -> Any:
+    """Has each anchor arrived?  (m,) distances to the objectives in grid pixels -> (m,) bool, a tensor or an array.
+
+    An anchor has arrived within `config.tolerance`; in the released program it has to be closer than that.
+    """
+    return gaps < config.tolerance - ROUNDING if config.is_released else gaps <= config.tolerance + ROUNDING
+
+
+def short_drags(drags: Sequence[Drag], frame: Frame, config: DragConfig) -> list[str]:
+    """One sentence for each drag that counts as arrived before anything is done, with what to change; else none."""
+    if not drags:
+        return []
+    anchors, objectives = [d.anchor for d in drags], [d.objective for d in drags]
+    gaps = frame.gaps(anchors, objectives)
+    sentences = []
+    for i in np.flatnonzero(arrived(gaps, config)):
+        length = math.dist(anchors[i], objectives[i])
+        reach = f"{config.tolerance:g} grid steps" if config.tolerance != 1 else "a grid step"
+        step = f" of {frame.grid_step:.3g} px" + (" each" if config.tolerance != 1 else "")
+        seen = f"{frame.given[0]}x{frame.given[1]} seen as {frame.working[0]}x{frame.working[1]}"
+        remedies = " or ".join(_remedies(float(gaps[i]), frame, config))
+        sentences.append(
+            f"drag {i} is {length:.3g} px long, which is not more than {reach}{step} at this size ({seen}), so it "
+            f"counts as arrived and nothing moves; {remedies}."
+        )
+    return sentences
+
+
+def _remedies(gap: float, frame: Frame, config: DragConfig) -> list[str]:
+    """What lengthens a drag of `gap` grid pixels beyond the tolerance."""
+    found = []
+    factor = 1.05 * config.tolerance / gap if gap > 0 else math.inf
+    if config.resize != "never":
+        side = max(frame.working) if config.resize == "longer" else min(frame.working)
+        if side * factor <= LONGEST - 64:
+            found.append(f"raise side to {math.ceil(side * factor / 64) * 64}")
+    if config.supervision_scale * factor <= 1:
+        found.append(f"raise supervision_scale to {math.ceil(config.supervision_scale * factor * 100) / 100:g}")
+    return [*found, "edit a smaller part of the picture", "make the drag longer"][:3]
+
+
 def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:
-    """What lies near a drag: (m, 2) and (m, 2) points of a grid of (width, height) -> (height, width) bool.
+    """Which pixels lie near a drag: (m, 2) and (m, 2) points of a grid of (width, height) -> (height, width) bool.
 
     reach: how far the middle of a grid pixel may be from the line between a drag's ends, in grid pixels.
     """

@@ -1,33 +1,42 @@
-"""What is given by a caller, whatever it is: how errors show it, and the checks that several entries share."""
+"""Argument validation, and short texts of values and errors for messages."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from numbers import Integral, Real
 from pathlib import Path
 
 LONGEST = 2**14
-"""Sides of pictures in pixels at most, so that a slip of the finger is not a computer without memory."""
+"""Largest side of a picture in pixels, so that a mistyped number does not use up the memory."""
 
 
 def shown(value: object) -> str:
-    """A value on one line of at most 80 characters, also one that cannot be shown, for the sentence of an error."""
+    """The repr of a value on one line of at most 80 characters, without addresses in memory, for error messages."""
     try:
         text = repr(value)
-    except Exception:  # integers of thousands of digits, and whatever a class of somebody's does
+    except Exception:  # integers of thousands of digits, and classes whose __repr__ fails
         text = f"a {type(value).__name__}"
-    return " ".join(line.strip() for line in text.splitlines())[:80]
+    return _without_addresses(" ".join(line.strip() for line in text.splitlines()))[:80]
 
 
 def said(error: BaseException) -> str:
-    """What somebody else's error says, on one line of at most 200 characters, to stand in brackets in a sentence."""
-    return " ".join(str(error).split())[:200].rstrip(".")
+    """The message of another library's error on one line of at most 200 characters, to be quoted in brackets.
+
+    The name of the error's class when the message is empty.
+    """
+    text = _without_addresses(" ".join(str(error).split()))[:200].rstrip(".")
+    return text or type(error).__name__
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def as_float(value: object) -> float | None:
-    """A real number as a float, infinite beyond what one can hold; None for what is no real number."""
-    if isinstance(value, bool) or not isinstance(value, Real):  # numpy's bool is none
+    """A real number as a float, infinite where a float overflows; None if `value` is not a real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):  # numpy's bool is not a Real
         return None
     try:
         return float(value)
@@ -36,9 +45,9 @@ def as_float(value: object) -> float | None:
 
 
 def as_number(name: str, value: object, low: float = 0, high: float = math.inf, *, above: bool = False) -> float:
-    """The finite real number `value` as a float; raises ValueError, naming it, outside low..high.
+    """The finite real number `value` as a float.
 
-    above: may it not be `low` itself either?
+    above: exclude `low` itself.  Raises ValueError with the argument's name outside low..high.
     """
     number = as_float(value)
     if number is None or not math.isfinite(number) or not low <= number <= high or (above and number == low):
@@ -49,7 +58,7 @@ def as_number(name: str, value: object, low: float = 0, high: float = math.inf, 
 
 
 def as_integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """The whole number `value`, numpy's too, as an int; raises ValueError, naming it, outside low..high."""
+    """The integer `value`, of Python or numpy, as an int; raises ValueError with its name outside low..high."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise ValueError(f"{name}={shown(value)} must be an integer of at least {low}.")
     if high is not None and int(value) > high:
@@ -58,22 +67,23 @@ def as_integer(name: str, value: object, low: int, high: int | None = None) -> i
 
 
 def as_text(what: str, value: object) -> str:
-    """A str; raises TypeError, naming what it ought to be, such as "the prompt"."""
+    """`value` if it is a str; raises TypeError that begins with `what`, such as "the prompt"."""
     if not isinstance(value, str):
         raise TypeError(f"{what} must be text, not {shown(value)}.")
     return value
 
 
 def is_one_of(value: object, allowed: tuple[str, ...]) -> bool:
-    """Is it one of these words?  Asks nothing of a value that compares in its own way, such as an array."""
+    """Is it one of these words?  False for anything but a str, also for arrays, whose == is not a bool."""
     return isinstance(value, str) and value in allowed
 
 
 def as_path(path: object, *, name: str = "path", what: str = "a file, such as 'edit.drag'") -> Path:
-    """A path that the system can look for, "~" expanded.
+    """A str or Path as a Path with "~" expanded; it need not exist.
 
-    name, what: of the argument, and what it is the path of, for the sentence.  Raises TypeError or
-    ValueError for what is no path, OSError for one that cannot even be looked for.
+    name, what: the argument's name and what the path leads to, for the error message.  Raises TypeError
+    if `path` is not a str or Path, ValueError if it is empty or cannot be a path, and OSError if the
+    system refuses to look for it, such as for a name that is too long.
     """
     if not isinstance(path, str | Path):
         raise TypeError(f"{name} must be the path of {what}, not {shown(path)}.")

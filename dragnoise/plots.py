@@ -86,8 +86,7 @@ def plot_anchor_motion(
     now = None
     if isinstance(source, DragSession):
         if tolerance is None:
-            given, grid = source.frame.given, source.frame.grid
-            tolerance = source.config.tolerance * float(np.mean(np.divide(given, grid)))
+            tolerance = source.config.tolerance * source.frame.grid_step
         if iterations[-1] > 0:
             now = np.linalg.norm(np.array([d.objective for d in source.drags]) - source.anchors, axis=-1)
     ax = one_axes(ax)

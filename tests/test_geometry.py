@@ -47,9 +47,13 @@ def test_points_come_back_from_the_grid(size: tuple[int, int], resize: Any, scal
     frame = Frame.of(size, config, native=512, multiple=8)
     points = tensor((u * size[0], v * size[1]), (-0.5, -0.5), (size[0] - 0.5, size[1] - 0.5))
     torch.testing.assert_close(frame.to_image(frame.to_grid(points)), points, rtol=1e-9, atol=1e-9)
-    # the picture's edges are the grid's edges
+    # the padded picture's edges are the grid's edges
+    assert all(0 <= padded - working < 8 for padded, working in zip(frame.padded, frame.working, strict=True))
+    assert frame.padded == frame.working or (resize == "never" and frame.working == frame.given)
+    covered = [g * p / w for g, p, w in zip(frame.given, frame.padded, frame.working, strict=True)]
+    corners = tensor((-0.5, -0.5), (covered[0] - 0.5, covered[1] - 0.5))
     edges = tensor((-0.5, -0.5), (frame.grid[0] - 0.5, frame.grid[1] - 0.5))
-    torch.testing.assert_close(frame.to_grid(points)[1:], edges)
+    torch.testing.assert_close(frame.to_grid(corners), edges)
 
 
 @given(SIZE, st.floats(0, 0.999), st.floats(0, 0.999))
@@ -68,15 +72,99 @@ def test_released_points_snap_to_the_half_size_grid(size: tuple[int, int], u: fl
     ("given_size", "resize", "working"),
     [
         ((512, 512), "longer", (512, 512)), ((1024, 700), "longer", (512, 352)), ((1024, 700), "shorter", (752, 512)),
-        ((100, 300), "longer", (168, 512)), ((75, 91), "never", (75, 91)), ((1, 1), "longer", (512, 512)),
+        ((100, 300), "longer", (168, 512)), ((80, 96), "never", (80, 96)), ((1, 1), "longer", (512, 512)),
         ((4000, 1), "longer", (512, 64)), ((9000, 10), "shorter", (2048, 512)),
     ],
 )  # fmt: skip
 def test_working_sizes(given_size: tuple[int, int], resize: Any, working: tuple[int, int]) -> None:
     """A side at the model's native size, the other in proportion, both multiples of 8; slivers within bounds."""
     frame = Frame.of(given_size, DragConfig(resize=resize), native=512, multiple=8)
-    assert frame.working == working
+    assert frame.working == frame.padded == working
     assert frame.grid == (working[0] // 2, working[1] // 2)
+
+
+def test_padding_makes_a_size_a_multiple_of_the_factor_and_moves_no_point() -> None:
+    frame = Frame.of((75, 91), DragConfig(resize="never"), native=512, multiple=8)
+    assert (frame.working, frame.padded, frame.grid) == ((75, 91), (80, 96), (40, 48))
+    points = tensor((0, 0), (74, 90), (20.25, 33))
+    torch.testing.assert_close(frame.to_grid(points), (points + 0.5) / 2 - 0.5)
+    array = np.arange(91 * 75 * 2).reshape(91, 75, 2)
+    padded = frame.pad(array)
+    assert padded.shape == (96, 80, 2) and np.array_equal(padded[:91, :75], array)
+    assert np.array_equal(padded[:91, 75:], np.repeat(array[:, -1:], 5, 1)) and (padded[91:] == padded[90]).all()
+    assert frame.pad(array[..., 0]).shape == (96, 80)
+    released = Frame.of((75, 91), DragConfig.released(), native=512, multiple=8)
+    assert released.padded == (75, 91) and released.grid == (37, 45) and released.pad(array) is array
+
+
+@pytest.mark.parametrize("size", [(60, 4000), (4000, 60), (1, 999), (3000, 2000)])
+@pytest.mark.parametrize("side", [64, 101, 500, 777, None])
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_every_resized_side_is_a_multiple_of_the_factor(size: Any, side: int | None, multiple: int) -> None:
+    for resize in ("longer", "shorter"):
+        frame = Frame.of(size, DragConfig(resize=resize, side=side), native=512, multiple=multiple)  # type: ignore[arg-type]
+        assert all(length % multiple == 0 and length >= 8 * multiple for length in frame.working), frame
+        assert max(frame.working) <= 4 * (side or 512)
+
+
+# ----------------------------------------------------------------------------------- grid steps
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "expected"),
+    [
+        ((64, 64), {}, 0.25), ((640, 320), {"resize": "never", "supervision_scale": 1.0}, 1.0),
+        ((4000, 3000), {}, 15.625), ((75, 91), {"resize": "never"}, 2.0), ((1024, 700), {}, 4.0),
+    ],
+)  # fmt: skip
+def test_a_grid_step_in_the_picture(size: tuple[int, int], changes: Any, expected: float) -> None:
+    frame = Frame.of(size, DragConfig(**changes), native=512, multiple=8)
+    assert frame.grid_step == pytest.approx(expected)
+    x, y = (frame.to_image(tensor((0, 0), (1, 1)))).diff(dim=0)[0].tolist()
+    assert frame.grid_step == pytest.approx(max(x, y))
+
+
+@given(SIZE, st.integers(0, 5), st.integers(0, 5), st.booleans())
+def test_arrival_does_not_depend_on_where_it_is_measured(
+    size: tuple[int, int], dx: int, dy: int, released: bool
+) -> None:
+    """In grid pixels, as the engine does, or from image pixels, as plots and widgets do."""
+    config = DragConfig.released() if released else DragConfig(tolerance=2)
+    frame = Frame.of(size, config, native=512, multiple=8)
+    here = tensor((min(4, frame.grid[0] - 1), min(3, frame.grid[1] - 1)))
+    there = torch.minimum(here + tensor((dx, dy)), tensor(frame.grid) - 1)
+    gaps = (there - here).norm(dim=-1)
+    measured = frame.gaps(frame.to_image(here), frame.to_image(there))
+    np.testing.assert_allclose(measured, gaps, atol=1e-9)
+    expected = bool(gaps < 2) if released else bool(gaps <= 2)
+    assert bool(geometry.arrived(gaps, config)) == bool(geometry.arrived(measured, config)) == expected
+
+
+def test_a_drag_shorter_than_a_grid_step_is_told_with_what_helps() -> None:
+    drags = [Drag((100, 100), (900, 100)), Drag((2000, 1500), (2010, 1500))]
+    config = DragConfig()
+    frame = Frame.of((4000, 3000), config, native=512, multiple=8)
+    (told,) = geometry.short_drags(drags, frame, config)
+    for part in ("drag 1 is 10 px", "a grid step of 15.6 px", "4000x3000 seen as 512x384", "raise side to 896",
+                 "supervision_scale to 0.83"):  # fmt: skip
+        assert part in told, told
+    for better in (config.replace(side=896), config.replace(supervision_scale=0.83), config.replace(tolerance=0.5)):
+        assert geometry.short_drags(drags, Frame.of((4000, 3000), better, native=512, multiple=8), better) == []
+    assert geometry.short_drags([], frame, config) == []
+
+
+@given(SIZE, st.floats(0.05, 30), st.sampled_from(["longer", "shorter", "never"]), st.booleans())
+def test_what_is_told_of_short_drags_is_one_sentence(
+    size: tuple[int, int], length: float, resize: Any, released: bool
+) -> None:
+    config = DragConfig.released(resize=resize) if released else DragConfig(resize=resize)
+    frame = Frame.of(size, config, native=512, multiple=8)
+    drags = [Drag((0.0, 0.0), (length, 0.0))]
+    for told in geometry.short_drags(drags, frame, config):
+        assert_one_sentence(ValueError(told), "drag 0", "grid step")
+    assert bool(geometry.short_drags(drags, frame, config)) == bool(
+        geometry.arrived(frame.gaps([(0, 0)], [(length, 0)]), config)
+    )
 
 
 def test_drag_tensors_are_in_grid_pixels() -> None:
@@ -150,12 +238,14 @@ BAD_MASKS: list[tuple[Any, str, str]] = [
     (FULL[:39], "(39, 50)", "(40, 50)"),
     (Image.new("L", (40, 50), 255), "(50, 40)", "(40, 50)"),
     (np.zeros((0, 0), bool), "(0, 0)", "(40, 50)"),
-    (np.ones((40, 50, 3), np.uint8), "(40, 50, 3)", "(40, 50)"),
+    (np.ones((40, 50, 5), np.uint8), "(40, 50, 5)", "(40, 50)"),
+    (np.ones((3, 40, 50), np.uint8), "(3, 40, 50)", "(40, 50)"),
+    (torch.ones(1, 40, 50), "mask", "x[0].cpu().numpy()"),
     (np.full((40, 50), np.nan), "mask", "NaN"),
-    (np.full((40, 50), "x"), "mask", "ndarray"),
+    (np.full((40, 50), "x"), "mask", "<U1"),
     ([[1, 0]], "mask", "list"),
     (1, "mask", "int"),
-    ("nowhere.png", "picture", "'nowhere.png'"),
+    ("nowhere.png", "mask", "'nowhere.png'"),
 ]
 WRONG = [("drags", *case) for case in BAD_DRAGS] + [("mask", *case) for case in BAD_MASKS]
 WRONG += [("config", {"lr": 1}, "config", "{'lr': 1}"), ("config", None, "config", "None")]

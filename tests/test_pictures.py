@@ -1,8 +1,11 @@
-"""Pictures and masks of every kind and size; and what is none."""
+"""Pictures of every kind and size, their colours, and what is refused."""
 
 from __future__ import annotations
 
+import io
 import math
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_one_sentence, resized, smooth_picture
-from PIL import Image
+from PIL import Image, ImageCms
 
-from dragnoise import DragConfig, DragSession, Model, pictures
+from dragnoise import DragConfig, DragSession, Model, image_files, pictures
 
 CONFIG = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)
 
@@ -108,49 +111,170 @@ def test_sixteen_bits_from_a_file(tmp_path: Path) -> None:
     assert np.array_equal(as_array(tmp_path / "deep.png")[..., 0], deep // 257)
 
 
-# --------------------------------------------------------------------------------------------- masks
+# ------------------------------------------------------------------------------- ranges of floats
 
 
-def test_every_kind_of_mask_is_true_where_nonzero() -> None:
-    expected = array(5, 7) % 3 > 0
-    for mask in (
-        expected, expected * np.uint8(7), expected.astype(np.float32), expected[..., None], expected.astype(np.int64),
-        Image.fromarray(expected * np.uint8(1)), Image.fromarray(expected),
-        Image.fromarray(np.repeat(expected[..., None] * np.uint8(255), 3, -1)),
-    ):  # fmt: skip
-        result = pictures.as_mask(mask, (7, 5))
-        assert result is not None and result.dtype == bool and np.array_equal(result, expected)
-    assert pictures.as_mask(None, (7, 5)) is None
+def test_a_range_left_by_a_hair_is_clipped() -> None:
+    grey = np.full((16, 16, 3), 0.5, np.float32)
+    for value in (1.0000001, 1.02, 1.2, -0.0001, -0.2):
+        changed = grey.copy()
+        changed[0, 0, 0] = value
+        result = as_array(changed)
+        assert result[1:].min() == result[1:].max() == 128 and result[0, 0, 0] in (0, 255)
+    sharp = Image.fromarray(np.kron(np.eye(4), np.ones((4, 4))).astype(np.float32))
+    overshoot = np.asarray(sharp.resize((57, 57), Image.Resampling.LANCZOS))
+    assert overshoot.max() > 1.05 and overshoot.min() < -0.05
+    expected = (np.clip(overshoot, 0, 1) * 255 + 0.5).astype(np.uint8)
+    assert np.array_equal(as_array(overshoot)[..., 0], expected)
+    assert np.array_equal(as_array(Image.fromarray(overshoot))[..., 0], expected)
+    assert np.array_equal(as_array(overshoot.astype(np.float64) * 255)[..., 0], expected)
+
+
+RAMP = np.linspace(0, 1, 256).reshape(16, 16)
 
 
 @pytest.mark.parametrize(
-    ("size", "target"), [((75, 91), (2, 3)), ((75, 91), (9, 11)), ((16, 8), (4, 4)), ((3, 2), (5, 4))]
-)
-def test_a_mask_at_the_bottleneck_is_the_share_of_each_cell(size: tuple[int, int], target: tuple[int, int]) -> None:
-    mask = array(size[1], size[0]) > 170
-    ours = pictures.mask_tensor(mask, target)
-    assert ours.shape == (1, 1, target[1], target[0]) and ours.min() >= 0 and ours.max() <= 1
-
-    def cell(i: int, n: int, length: int) -> slice:
-        return slice(i * length // n, math.ceil((i + 1) * length / n))
-
-    for y in range(target[1]):
-        for x in range(target[0]):
-            share = mask[cell(y, target[1], size[1]), cell(x, target[0], size[0])].mean()
-            assert ours[0, 0, y, x].item() == pytest.approx(share, abs=1e-6)
+    ("values", "expected"),
+    [
+        (RAMP, RAMP * 255), (RAMP.astype(np.float16), RAMP * 255), (RAMP * 255, RAMP * 255), (RAMP * 65535, RAMP * 255),
+        (np.floor(RAMP * 3), np.floor(RAMP * 3)), (np.round(RAMP * 255).astype(np.int64), RAMP * 255),
+        (np.round(RAMP * 65535).astype(np.int32), RAMP * 255), (np.zeros((4, 4), np.int64), np.zeros((4, 4))),
+        (np.round(RAMP * 260 - 3).astype(np.int16), np.clip(np.round(RAMP * 260 - 3), 0, 255)),
+    ],
+)  # fmt: skip
+def test_ranges_that_are_clear(values: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(as_array(values)[..., 0], expected, atol=0.51)
 
 
-@pytest.mark.parametrize("size", [(75, 91), (64, 40), (9, 8)])
-def test_the_released_mask_is_nearest_by_way_of_the_grid(size: tuple[int, int]) -> None:
-    mask = array(size[1], size[0]) > 127
-    grid, latent = (size[0] // 2, size[1] // 2), (max(size[0] // 8, 1), max(size[1] // 8, 1))
+def one_at(value: float, kind: Any = np.float32) -> np.ndarray:
+    values = (RAMP * (200 if kind is np.int64 else 1)).astype(kind)
+    values[3, 3] = value
+    return values
 
-    def nearest(a: np.ndarray, to: tuple[int, int]) -> np.ndarray:
-        rows = [y * a.shape[0] // to[1] for y in range(to[1])]
-        return a[np.ix_(rows, [x * a.shape[1] // to[0] for x in range(to[0])])]
 
-    ours = pictures.mask_tensor(mask, latent, through=grid)[0, 0].numpy()
-    assert np.array_equal(ours, nearest(nearest(mask, grid), latent))
+@pytest.mark.parametrize(
+    "values",
+    [
+        RAMP * 2 - 1, np.where(RAMP > 0.9, 1, 0.3) - RAMP, one_at(-1), one_at(3), one_at(200), one_at(40_000),
+        one_at(-300, np.int64), one_at(3000, np.int64), one_at(10**6, np.int64), np.where(RAMP > 0.9, 7, RAMP),
+        (RAMP > 0.5).astype(np.int64), (RAMP * 255).astype(np.uint16), RAMP * 1e6, -RAMP,
+    ],
+)  # fmt: skip
+def test_a_range_that_is_not_clear_is_refused_and_never_guessed(values: np.ndarray) -> None:
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(values)
+    assert_one_sentence(caught.value, "values", "give")
+
+
+# ------------------------------------------------------------------------------------------ colour
+
+
+def profile(*primaries: tuple[float, float, float], gamma: float = 2.2) -> bytes:
+    """An ICC profile of RGB by its primaries' XYZ under D50."""
+
+    def fixed(x: float) -> bytes:
+        return struct.pack(">i", round(x * 65536))
+
+    def xyz(values: tuple[float, float, float]) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 3) + b"P3\0" + b"\0" * 78
+    tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0own\0"), (b"wtpt", xyz((0.9642, 1, 0.8249)))]
+    tags += [(name + b"XYZ", xyz(values)) for name, values in zip((b"r", b"g", b"b"), primaries, strict=True)]
+    tags += [(name + b"TRC", curve) for name in (b"r", b"g", b"b")]
+    offset, table, data = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, content in tags:
+        data += b"\0" * (-len(data) % 4)
+        table += name + struct.pack(">II", offset + len(data), len(content))
+        data += content
+    head = struct.pack(">I", 128 + len(table) + len(data)) + b"\0" * 4 + struct.pack(">I", 0x02400000)
+    head += b"mntrRGB XYZ " + struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
+    return (head + fixed(0.9642) + fixed(1) + fixed(0.8249)).ljust(128, b"\0") + table + data
+
+
+P3 = profile((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
+ADOBE = profile((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB = ImageCms.createProfile("sRGB")
+
+
+def converted(picture: Image.Image, icc: bytes) -> np.ndarray:
+    result = ImageCms.profileToProfile(picture, ImageCms.ImageCmsProfile(io.BytesIO(icc)), SRGB, outputMode="RGB")
+    return np.asarray(result)
+
+
+@pytest.mark.parametrize("icc", [P3, ADOBE])
+def test_colours_reach_the_model_as_srgb(tmp_path: Path, icc: bytes) -> None:
+    picture = smooth_picture(24, 16)
+    expected = converted(picture, icc)
+    assert np.abs(expected.astype(int) - np.asarray(picture)).max() > 10
+    for suffix in ("png", "tif", "jpg"):
+        path = tmp_path / f"picture.{suffix}"
+        picture.save(path, icc_profile=icc, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
+        for source in (path, Image.open(path)):
+            result = pictures.as_picture(source)
+            assert np.abs(np.asarray(result).astype(int) - expected).mean() < (2 if suffix == "jpg" else 0.01)
+            assert result.info == {}
+    clear = picture.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(picture.size))
+    clear.info["icc_profile"] = icc
+    share = np.asarray(clear)[..., 3:] / 255
+    np.testing.assert_allclose(as_array(clear), expected * share + 255 * (1 - share), atol=1.01)
+    palette = picture.quantize(8)
+    palette.info["icc_profile"] = icc
+    assert np.array_equal(as_array(palette), converted(palette.convert("RGB"), icc))
+
+
+def test_a_picture_that_is_srgb_keeps_its_pixels() -> None:
+    picture = smooth_picture(24, 16)
+    picture.info["icc_profile"] = ImageCms.ImageCmsProfile(SRGB).tobytes()
+    result = pictures.as_picture(picture)
+    assert np.array_equal(np.asarray(result), np.asarray(picture)) and result.info == {}
+    assert "icc_profile" in picture.info, "the given one is left as it is"
+
+
+@pytest.mark.parametrize("icc", [b"no profile", P3[:200], b"\0" * 500])
+def test_a_broken_profile_is_ignored_with_a_warning(icc: bytes) -> None:
+    picture = smooth_picture(24, 16)
+    picture.info["icc_profile"] = icc
+    with pytest.warns(UserWarning, match="profile"):
+        result = pictures.as_picture(picture)
+    assert np.array_equal(np.asarray(result), np.asarray(picture)) and result.info == {}
+    cmyk = picture.convert("CMYK")
+    cmyk.info["icc_profile"] = P3
+    with pytest.warns(UserWarning, match="RGB and the picture is CMYK"):
+        pictures.as_picture(cmyk)
+
+
+def test_grey_with_a_profile_of_rgb_and_lab() -> None:
+    grey = Image.linear_gradient("L").resize((8, 8))
+    grey.info["icc_profile"] = P3
+    assert np.array_equal(as_array(grey), converted(grey.convert("RGB"), P3))
+    lab = ImageCms.profileToProfile(smooth_picture(24, 16), SRGB, ImageCms.createProfile("LAB"), outputMode="LAB")
+    assert np.abs(as_array(lab).astype(int) - np.asarray(smooth_picture(24, 16))).mean() < 3
+
+
+def test_one_transparent_colour(tmp_path: Path) -> None:
+    values = array(6, 5).astype(np.uint16) * 257
+    values[0, 0], values[1, 1] = 777, 0
+    Image.fromarray(values).save(tmp_path / "deep.png", transparency=777)
+    colours = array(6, 5, 3)
+    colours[0, 0], colours[1, 1] = (1, 2, 3), 0
+    Image.fromarray(colours).save(tmp_path / "colours.png", transparency=(1, 2, 3))
+    Image.fromarray(colours[..., 0]).save(tmp_path / "grey.png", transparency=1)
+    palette = Image.fromarray(colours).quantize(16)
+    palette.save(tmp_path / "palette.png", transparency=bytes([0] * 8 + [255] * 8))
+    for name in ("deep", "colours", "grey"):
+        for source in (tmp_path / f"{name}.png", Image.open(tmp_path / f"{name}.png")):
+            result = as_array(source)
+            assert result[0, 0].tolist() == [255, 255, 255] and result[1, 1].tolist() == [0, 0, 0], name
+    index = np.asarray(palette)
+    assert (as_array(tmp_path / "palette.png")[index < 8] == 255).all()
+
+
+@pytest.mark.parametrize("mode", image_files.MODES)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    assert as_array(Image.new(mode, (3, 2))).shape == (2, 3, 3)
 
 
 # ----------------------------------------------------------------------------------- what is none
@@ -192,6 +316,140 @@ def test_arrays_that_are_no_pictures(small: Model, picture: Any, named: str) -> 
     assert_one_sentence(caught.value, named)
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pillow_heif.register_heif_opener()"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypcrx \0\0\0\0", "raw file"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "video"), (b"<svg xmlns='...'/>", "SVG"), (b"%PDF-1.7", "PDF"),
+        (b"<?xml version='1.0'?>\n<!-- by me -->\n<svg/>", "SVG"), (b"\n<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"\x93NUMPY\1\0v\0", "numpy.load"),
+        (b"PK\x03\x04rest", "zip"), (b"", "empty"), (b"plain words", "no format"),
+        (b"\x89PNG\r\n\x1a\nrest", "picture"),
+        (b"II*\0\x08\0\0\0", "picture"),
+    ],
+)  # fmt: skip
+def test_files_of_other_kinds_are_named(tmp_path: Path, content: bytes, named: str) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    for read in (lambda: pictures.as_picture(path), lambda: pictures.picture_of_file(content)):
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert_one_sentence(caught.value, named)
+        assert "0x" not in str(caught.value) and "BytesIO" not in str(caught.value)
+
+
+def test_a_preview_of_a_raw_file_is_not_the_picture(tmp_path: Path) -> None:
+    smooth_picture(16, 12).save(tmp_path / "photo.dng", "TIFF", tiffinfo={254: 1})
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(tmp_path / "photo.dng")
+    assert_one_sentence(caught.value, "raw file")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://example.org/a.png", "http://example.org/a.png", "https:/example.org/a.png", "HTTPS://example.org",
+        Path("https://example.org/a.png"), "s3://bucket/a.png", "data:image/png;base64,AAAA", "file:///a.png",
+    ],
+)  # fmt: skip
+def test_an_address_is_no_path(path: Any) -> None:
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(path)
+    assert_one_sentence(caught.value, "address", "download")
+
+
+@pytest.mark.parametrize("path", ["", " ", "a\0b", "x" * 5000, "\ud800", "~nobody_of_this_name/a.png"])
+def test_texts_that_are_no_path(path: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(path)
+    assert_one_sentence(caught.value, "picture")
+
+
+def test_the_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    smooth_picture(8, 6).save(tmp_path / "a.png")
+    assert pictures.as_picture("~/a.png").size == pictures.as_picture(Path("~/a.png")).size == (8, 6)
+
+
+def test_too_many_pixels_and_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smooth_picture(60, 60).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(tmp_path / "a.png")
+    assert_one_sentence(caught.value, "a.png", "pixels", "smaller")
+    monkeypatch.undo()
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(image_files, "upright", full)
+    monkeypatch.setattr(pictures, "upright", full)
+    for picture in (tmp_path / "a.png", smooth_picture(6, 6)):
+        with pytest.raises(MemoryError) as lacking:
+            pictures.as_picture(picture)
+        assert_one_sentence(lacking.value, "memory", "smaller")
+
+
+def test_the_first_of_several_frames_is_taken_and_said(tmp_path: Path) -> None:
+    frames = [smooth_picture(16, 12, seed) for seed in range(3)]
+    for suffix in ("png", "tif", "gif", "webp"):
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+        with pytest.warns(UserWarning, match="3 frames"):
+            taken = as_array(tmp_path / f"a.{suffix}").astype(int)
+        assert np.abs(taken - np.asarray(frames[0])).mean() < 20
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])  # a phone's photo with its depth map
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_array(tmp_path / "a.mpo")
+
+
+def test_broken_exif_data_do_not_keep_a_picture_from_being_read() -> None:
+    picture = smooth_picture(16, 12)
+    picture.info["exif"] = b"Exif\0\0MM\0*\xff\xff\xff\xff"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.array_equal(as_array(picture), np.asarray(picture))
+
+
+class Table:
+    """As pandas' and others' objects: convertible, but not an array."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return np.zeros((4, 5), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "named"),
+    [
+        (torch.zeros(3, 8, 9), "(3, 8, 9)"), (torch.zeros(8, 9, 3), "permute"), (torch.zeros(1, 3, 8, 9), "tensor"),
+        (Table(), "numpy.asarray"), ([[1, 2]], "numpy.asarray"), (b"abc", "BytesIO"),
+        (io.BytesIO(b""), "PIL.Image.open"),
+        (np.zeros((3, 8, 9), np.uint8), "moveaxis"), (np.zeros((4, 5), object), "object"),
+        (np.zeros((4, 5), "datetime64[s]"), "datetime64"), (np.ma.masked_less(RAMP, 0.5), "filled"),
+        (np.zeros((4, 5), complex), "complex128"), (object(), "object"),
+    ],
+)  # fmt: skip
+def test_objects_that_are_no_pictures_and_what_to_give(picture: Any, named: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        pictures.as_picture(picture)
+    assert_one_sentence(caught.value, named, "give" if "array" in type(picture).__name__ else "picture")
+    assert "0x" not in str(caught.value)
+
+
+def test_a_closed_image_and_one_pixel() -> None:
+    data = io.BytesIO()
+    smooth_picture(8, 6).save(data, "PNG")
+    closed = Image.open(data)
+    closed.close()
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(closed)
+    assert_one_sentence(caught.value, "pixels cannot be read")
+    assert as_array(np.full((1, 1), 9, np.uint8)).tolist() == [[[9, 9, 9]]]
+    assert as_array(np.ma.masked_array(array(4, 5))).shape == (4, 5, 3), "nothing is hidden"
+
+
 # --------------------------------------------------------------------------------- any size of picture
 
 
@@ -208,3 +466,52 @@ def test_results_come_back_at_the_pictures_own_size(small: Model, size: tuple[in
     assert max(session.latents.shape[2:]) <= 4 * 16
     native = session.latents.shape[:1:-1][size.index(max(size) if resize == "longer" else min(size))]
     assert native == 16  # this model's sample size
+
+
+@pytest.mark.parametrize("size", [(67, 70), (129, 67)])
+@pytest.mark.parametrize("kind", ["sd15", "three_block"])
+def test_sizes_that_are_no_multiple_of_the_factor_are_padded_and_cropped(
+    request: pytest.FixtureRequest, size: tuple[int, int], kind: str
+) -> None:
+    """With a VAE that keeps every cell's mean: the result is the picture, nothing of it shifted."""
+    model = Model(request.getfixturevalue(kind))
+    session = DragSession(model, smooth_picture(*size), config=CONFIG.replace(resize="never"))
+    frame, f = session.frame, model.factor
+    assert frame.working == size and frame.padded == tuple(math.ceil(length / f) * f for length in size)
+    padded = pictures.padded_picture(session.image, frame)
+    assert padded.size == frame.padded and padded.crop((0, 0, *size)).tobytes() == session.image.tobytes()
+    assert np.array_equal(
+        np.asarray(padded)[:, size[0] :], np.asarray(padded)[:, [size[0] - 1] * (frame.padded[0] - size[0])]
+    )
+    torch.testing.assert_close(session.latents, model.encode_picture(padded, frame.padded).cpu())
+    assert session.latents.shape[2:] == (frame.padded[1] // f, frame.padded[0] // f)
+    pixels = model.decode_latents(session.latents)
+    assert tuple(pixels.shape[:1:-1]) == frame.padded
+    expected = pictures.tensor_picture(pixels, frame.padded).crop((0, 0, *size))
+    assert session.picture_of(session.latents).tobytes() == expected.tobytes()
+
+
+def test_a_padded_picture_is_edited_and_held_like_any_other(small: Model) -> None:
+    session = DragSession(small, smooth_picture(67, 70), config=CONFIG.replace(resize="never"))
+    session.drags = [((10, 10), (50, 60))]
+    mask = np.zeros((70, 67), bool)
+    mask[:, 33:] = True
+    session.mask = mask
+    result = session.run(progress=False)
+    assert result.size == (67, 70)
+    np.testing.assert_allclose(session.history[1].anchors, [(10, 10)], atol=1e-9)
+    np.testing.assert_allclose(session.history[1].distances, [math.dist((10, 10), (50, 60))])
+    held = session._ready_editor()._bottleneck_mask
+    assert held is not None and held[..., -1].min() == 1, "the mask goes on beyond the picture's edge"
+
+
+def test_the_released_program_stretches_the_result_as_it_always_did(sd15: Any) -> None:
+    model = Model(sd15)
+    session = DragSession(
+        model, smooth_picture(67, 70), config=DragConfig.released(steps=4, edit_from=2, refine_from=0)
+    )
+    assert session.frame.padded == session.frame.working == (67, 70) and session.frame.grid == (33, 35)
+    assert session.latents.shape[2:] == (8, 8)
+    pixels = model.decode_latents(session.latents)
+    expected = pictures.tensor_picture(pixels, (67, 70), released=True)
+    assert session.picture_of(session.latents).tobytes() == expected.tobytes()

@@ -103,15 +103,15 @@ def _config(given: Any) -> DragConfig:
 
 
 def _frame(told: Fields, size: tuple[int, int], config: DragConfig) -> Frame:
-    given, working, grid = (
-        tuple(of_kind(int, x, told.what) for x in told.many(name)) for name in ("given", "working", "grid")
-    )
-    wanted = tuple(max(int(length * config.supervision_scale), 1) for length in working)
-    if given != size or len(working) != 2 or min(working) < 1 or max(working) > 2**16 or grid != wanted:
+    names = ("given", "working", "grid", "padded" if "padded" in told.given else "working")  # older files pad nothing
+    given, working, grid, padded = (tuple(of_kind(int, x, told.what) for x in told.many(name)) for name in names)
+    wanted = tuple(max(int(length * config.supervision_scale), 1) for length in padded)
+    fits = len(working) == len(padded) == 2 and all(0 <= p - w < 64 for w, p in zip(working, padded, strict=True))
+    if given != size or not fits or min(working) < 1 or max(working) > 2**16 or grid != wanted:
         raise Broken(f"its frame {given}, {working}, {grid} is none for a picture of {size}")
     if told.flag("released") != config.is_released:
         raise Broken(f"its frame is not of the convention {config.convention!r}")
-    return Frame(given, working, grid, config.is_released)
+    return Frame(given, working, grid, config.is_released, padded)
 
 
 def _picture(files: Mapping[str, bytes], name: str, mode: str, wanted: tuple[int, int] | None = None) -> Image.Image:

@@ -17,6 +17,7 @@ from dragnoise.editors.base import EditState, Report, Status, Task
 from dragnoise.editors.optimiser import Adam
 from dragnoise.editors.supervision import Supervision, feature_of, supervision_of
 from dragnoise.editors.variables import Variable
+from dragnoise.geometry import arrived
 from dragnoise.numerics import not_finite
 from dragnoise.unet import Decoded
 
@@ -72,9 +73,8 @@ class SingleTimestep:
         config = self.task.config
         if state.count >= config.max_iterations:
             return "max_iterations"
-        gap = (self.task.objectives - self._looked(state, grad=True).anchors).norm(dim=-1)
-        arrived = gap < config.tolerance if config.is_released else gap <= config.tolerance
-        return "reached" if bool(arrived.all()) else "running"
+        gaps = (self.task.objectives - self._looked(state, grad=True).anchors).norm(dim=-1)
+        return "reached" if bool(arrived(gaps, config).all()) else "running"
 
     @torch.enable_grad()  # whatever the caller has switched
     def advance(self, state: EditState) -> tuple[EditState, Report]:

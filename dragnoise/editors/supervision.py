@@ -12,7 +12,7 @@ from dragnoise import ddim, semantics
 from dragnoise.editors.base import Task
 from dragnoise.editors.variables import Variable
 from dragnoise.geometry import around
-from dragnoise.pictures import mask_tensor
+from dragnoise.masks import mask_tensor
 from dragnoise.unet import Decoded
 
 
@@ -58,7 +58,7 @@ class Paper:
     def _mask(self) -> Tensor | None:
         """M of Eq. 2; without a mask it is what lies within `reach` of a drag, and None if that is everything."""
         task, (h, w) = self.task, self._variable.original.shape[-2:]
-        mask = task.mask
+        mask = None if task.mask is None else task.frame.pad(task.mask)
         if mask is None and task.config.reach > 0:
             grid = task.frame.grid
             mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dragnoise import ddim, geometry
 from dragnoise.editors import Editor, Task, make_editor
 from dragnoise.model import Model
+from dragnoise.pictures import padded_picture
 from dragnoise.session.cache import Cache, same
 from dragnoise.session.history import Snapshot
 from dragnoise.session.state import SessionState
@@ -45,7 +46,7 @@ class Engine:
 
     def first_latent(self, state: SessionState) -> Tensor:
         """The picture's latent, (1, C, h, w) float32 on the device, with the noise that the config asks for."""
-        z = self.model.encode_picture(state.image, state.frame.working)
+        z = self.model.encode_picture(padded_picture(state.image, state.frame), state.frame.padded)
         if state.config.latent_noise:
             rng = torch.Generator().manual_seed(state.config.seed)
             z = z + state.config.latent_noise * torch.randn(z.shape, generator=rng).to(z)

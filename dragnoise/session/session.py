@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from typing_extensions import Self
 
-from dragnoise import ddim, generation, geometry, pictures
+from dragnoise import ddim, generation, geometry, masks, pictures
 from dragnoise.archive import container
 from dragnoise.config import DragConfig
 from dragnoise.editors import Status
@@ -127,7 +127,7 @@ class DragSession:
 
     @mask.setter
     def mask(self, mask: Any) -> None:
-        checked, now = pictures.as_mask(mask, self.image.size), self._state.mask
+        checked, now = masks.as_mask(mask, self.image.size), self._state.mask
         if checked is not None:
             checked.flags.writeable = False
         if not (checked is now or (checked is not None and now is not None and np.array_equal(checked, now))):
@@ -369,7 +369,9 @@ class DragSession:
         with self._unit():
             pixels = self.engine.model.decode_latents(latents)
             require_finite(pixels, "the rendered picture")
-            return pictures.tensor_picture(pixels, self.image.size, released=self.config.is_released)
+            released = self.config.is_released
+            working = None if released else self.frame.working
+            return pictures.tensor_picture(pixels, self.image.size, working=working, released=released)
 
     def run(self, *, progress: bool = True) -> Image.Image:
         """Everything: inversion if needed, optimisation, rendering; returns the edited picture."""
@@ -567,7 +569,8 @@ class DragSession:
 
     def _subject(self) -> Subject:
         state = self._state
-        return Subject(self.engine.model, state.image, state.frame.working, state.prompt, state.config.latent_noise)
+        picture = pictures.padded_picture(state.image, state.frame)
+        return Subject(self.engine.model, picture, state.frame.padded, state.prompt, state.config.latent_noise)
 
     def _fit_lora(
         self, settings: LoraSettings, steps: int, gradient_checkpointing: bool | None, cache: LoraCache | None

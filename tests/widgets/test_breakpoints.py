@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fake_session import snapshot
 from helpers import assert_one_sentence, smooth_picture
 from hypothesis import given
@@ -45,6 +46,24 @@ def test_an_arrival_is_told_at_once_by_the_session(session: DragSession) -> None
     assert breakpoints.reached(within, session=session)(session.history) == "anchor 0 has reached the objective"
     session.step()
     assert breakpoints.reached(within, session=session)(session.history) == "", "it was told"
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_arrival_is_the_engines_own(small: Model, released: bool) -> None:
+    """On a picture that is resized more in x than in y, at a distance of just the tolerance."""
+    config = DragConfig.released(resize="longer") if released else DragConfig(tolerance=2)
+    session = DragSession(small, smooth_picture(1000, 777), config=config)
+    frame = session.frame
+    anchors = torch.tensor([[4.0, 4], [4, 4], [4, 4]]).double()
+    objectives = anchors + torch.tensor([[2.0, 0], [0, 2], [0, 3]]).double()
+    session.drags = list(zip(frame.to_image(anchors).tolist(), frame.to_image(objectives).tolist(), strict=True))
+    here = frame.to_image(anchors).numpy()
+    assert breakpoints.arrived(session, here).tolist() == [not released, not released, False]
+    history = of_anchors(here, here, here, here)
+    told = breakpoints.stuck(2, session=session)(history)
+    assert told == ("anchors 0, 1, 2 have" if released else "anchor 2 has") + " not moved for 2 iterations"
+    with pytest.raises(ValueError, match="reached"):
+        breakpoints.reached()
 
 
 def test_reached_tells_when_each_anchor_arrives_and_arrives_again() -> None:

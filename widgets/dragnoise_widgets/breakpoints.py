@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dragnoise import geometry
 from dragnoise.given import as_integer, as_number, shown
 from dragnoise.session import DragSession
 from dragnoise.session.history import History, Snapshot
@@ -25,23 +26,28 @@ STILL = 1e-6
 """An anchor that moved less than this has not moved, in image pixels."""
 
 
-def reached(within: float, *, session: DragSession | None = None) -> Breakpoint:
+def reached(within: float | None = None, *, session: DragSession | None = None) -> Breakpoint:
     """An anchor has come within this distance of its objective, > 0 image pixels.
 
-    The engine's own measure is `session.config.tolerance * supervision_pixel(session)`.
-
+    within: default the engine's own rule for the session, `dragnoise.geometry.arrived`.
     session: whose history it is; it knows where the anchors have come to by the last update, so that
         this tells of an arrival at once.  From the history alone it is known one iteration later.
     """
-    as_number("within", within, above=True)
+    if within is None and session is None:
+        raise ValueError("reached() needs a distance in image pixels, or session= to take the session's own tolerance.")
+    if within is not None:
+        as_number("within", within, above=True)
 
     def reached(history: History) -> str:
         if not history:
             return ""
-        far = [snapshot.distances for snapshot in history[-2:]]
-        if session is not None:
-            far.append(to_go(session))
-        now, before = far[-1] <= within, far[-2] <= within if len(far) > 1 else np.zeros(len(far[-1]), bool)
+        if within is not None:
+            near = [snapshot.distances <= within for snapshot in history[-2:]]
+            if session is not None:
+                near.append(to_go(session) <= within)
+        elif session is not None:
+            near = [arrived(session, anchors) for anchors in (*(s.anchors for s in history[-2:]), session.anchors)]
+        now, before = near[-1], near[-2] if len(near) > 1 else np.zeros(len(near[-1]), bool)
         return _of_anchors(now & ~before, "has", "have", "reached the objective")
 
     return reached
@@ -65,10 +71,11 @@ def jumped(r2: float) -> Breakpoint:
     return jumped
 
 
-def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
+def stuck(n: int, *, within: float = 0.0, session: DragSession | None = None) -> Breakpoint:
     """An anchor has not moved for n >= 1 iterations, and again after every n more.
 
     within: anchors this near to their objective may stand still, image pixels.
+    session: anchors that have arrived by its tolerance may stand still too.
     """
     n = as_integer("n", n, 1)
 
@@ -77,6 +84,8 @@ def stuck(n: int, *, within: float = 0.0) -> Breakpoint:
             return ""
         still = np.zeros(len(history[-1].anchors), int)
         standing = history[-1].distances > within
+        if session is not None:
+            standing &= ~arrived(session, history[-1].anchors)
         for k in range(len(history) - 1, 1, -1):
             standing = standing & (_moved(history, k) <= STILL)
             if not standing.any():
@@ -128,8 +137,14 @@ def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
 
 
 def supervision_pixel(session: DragSession) -> float:
-    """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance; the larger of x and y."""
-    return max(given / grid for given, grid in zip(session.frame.given, session.frame.grid, strict=True))
+    """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance: `Frame.grid_step`."""
+    return session.frame.grid_step
+
+
+def arrived(session: DragSession, anchors: np.ndarray) -> np.ndarray:
+    """(m, 2) image pixels -> (m,) bool: has each of the session's anchors arrived there, by the engine's own rule?"""
+    gaps = session.frame.gaps(anchors, [drag.objective for drag in session.drags])
+    return np.asarray(geometry.arrived(gaps, session.config))
 
 
 def to_go(session: DragSession) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures as PNG, every pixel of them."""
+"""PNG encoding of pictures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from PIL import Image
 
 
 def png(picture: Image.Image, *, level: int = 3) -> bytes:
-    """The bytes of a PNG file.  level: of compression, from 1, quick, to 9, small."""
+    """The bytes of a PNG file without a colour profile.  level: of compression, from 1, fast, to 9, small."""
     data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=level)
+    picture.save(data, "PNG", compress_level=level, icc_profile=None)
     return data.getvalue()
 
 
 def png_within(picture: Image.Image, size: tuple[int, int]) -> bytes:
-    """The same of a picture made smaller to (width, height) where it is larger."""
+    """As `png`, of the picture resized to (width, height) if it is larger."""
     if picture.width > size[0] or picture.height > size[1]:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     return png(picture)

@@ -1,8 +1,7 @@
-"""Masks on a canvas: packed small for undo, painted with a round brush, read and written as PNG."""
+"""Masks of a canvas: compression for undo, a round brush, and reading and writing PNG."""
 
 from __future__ import annotations
 
-import io
 import math
 import zlib
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from dragnoise import pictures
+from dragnoise.image_files import read_image
+from dragnoise.masks import as_mask
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.view import Point
 
@@ -22,9 +22,9 @@ LEAST_RADIUS = math.sqrt(0.5)
 
 @dataclass(frozen=True)
 class Mask:
-    """Where the picture may change, compressed, so that every stroke can be kept for undo.
+    """A mask, compressed, so that every stroke can be kept for undo.
 
-    size: (width, height).  packed: its bits.  Two masks are equal just when their pixels are.
+    size: (width, height).  packed: its bits, compressed.  Two are equal if and only if their pixels are.
     """
 
     size: tuple[int, int]
@@ -32,7 +32,7 @@ class Mask:
 
     @classmethod
     def of(cls, array: np.ndarray | None) -> Mask | None:
-        """(H, W) bool -> its mask; None for None and where nothing may change, which is no mask."""
+        """(H, W) bool -> its `Mask`; None for None and for an array without True."""
         if array is None or not array.any():
             return None
         return cls((array.shape[1], array.shape[0]), zlib.compress(np.packbits(array).tobytes(), 1))
@@ -44,7 +44,7 @@ class Mask:
 
 
 def alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    """Are they the same mask, or both none?"""
+    """Are they equal masks, or both None?"""
     return one is other if one is None or other is None else np.array_equal(one, other)
 
 
@@ -89,18 +89,13 @@ def mask_png(array: np.ndarray) -> bytes:
 
 
 def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """A PNG (or any picture file) -> (H, W) bool, True where it is not black; ValueError if it is none of `size`."""
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-            picture = opened.copy()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"this file cannot be read as a mask ({error}); give a PNG, white where to change.") from None
-    if picture.size != size:
+    """The bytes of an image file -> (H, W) bool as `dragnoise.masks.as_mask` reads it; ValueError if it is not one."""
+    image = read_image(data, what="mask")
+    if image.size != size:
         raise ValueError(
-            f"the mask is {picture.width}x{picture.height} and the picture {size[0]}x{size[1]}; give one of its size."
+            f"the mask is {image.width}x{image.height} and the picture {size[0]}x{size[1]}; give one of its size."
         )
-    mask = pictures.as_mask(picture, size)
+    mask = as_mask(image, size)
     assert mask is not None
     return mask
 

@@ -1,8 +1,7 @@
-"""Where a studio's picture, prompt and model come from."""
+"""The studio's panel for a new picture, prompt or model, and the sessions made of them."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,13 +25,8 @@ def example(model: Model) -> DragSession:
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """An uploaded file -> an RGB picture; ValueError if it is none."""
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-            return pictures.as_picture(opened)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the file cannot be read as a picture ({error}); give a PNG or a JPEG.") from None
+    """The bytes of an uploaded image file -> an RGB picture; ValueError if they are not one."""
+    return pictures.picture_of_file(data)
 
 
 def with_changes(session: DragSession, *, model: Model | None = None, prompt: str | None = None) -> DragSession:

@@ -17,7 +17,7 @@ Make = Callable[[DragSession, int], Breakpoint]
 KINDS: dict[str, tuple[str, str, int, Make]] = {
     "reached": (
         "an anchor reaches its objective", "", 0,
-        lambda session, _: breakpoints.reached(_tolerance(session), session=session),
+        lambda session, _: breakpoints.reached(session=session),
     ),
     "jumped": (
         "an anchor jumps further than r2 in an iteration", "", 0,
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, str, int, Make]] = {
     ),
     "stuck": (
         "an anchor has stood still for", "iterations", 5,
-        lambda session, n: breakpoints.stuck(n, within=_tolerance(session)),
+        lambda session, n: breakpoints.stuck(n, session=session),
     ),
     "rising": ("the loss has risen", "times in a row", 3, lambda _, n: breakpoints.rising(n)),
     "at": ("iteration", "is done", 10, lambda _, n: breakpoints.at(n)),
@@ -67,7 +67,3 @@ def _lazy(make: Make, session: DragSession, n: int) -> Breakpoint:
         return make(session, n)(history)
 
     return stop
-
-
-def _tolerance(session: DragSession) -> float:
-    return session.config.tolerance * supervision_pixel(session)
