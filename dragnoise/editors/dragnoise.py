@@ -145,6 +145,4 @@ class DragNoise:
         """The latent one DDIM step below, from a full forward."""
         task, step = self.task, self.task.config.edit_from
         assert decoded.noise is not None
-        alpha = task.schedule.alpha(step)
-        noise = ddim.as_noise(decoded.noise.float(), task.latents, alpha, task.model.prediction)
-        return ddim.move(task.latents, noise, alpha, task.schedule.alpha(step - 1))
+        return task.schedule.down(decoded.noise.float(), task.latents, step)
