@@ -92,12 +92,12 @@ class Schedule:
     def up(self, prediction: Tensor, z: Tensor, step: int, *, asked: int | None = None) -> Tensor:
         """Latent `step` from latent `step` - 1, z, and what the U-Net predicts of it at tau_asked.
 
-        asked: `step` - 1 (default) or `step`.  Inverts `down` if the prediction is the same.
+        asked: `step` - 1 (default; diffusers' `DDIMInverseScheduler.step`) or `step`.
         """
-        asked = step - 1 if asked is None else asked
-        z0, noise = clean_and_noise(
-            prediction, z, self.alpha(step - 1), self.prediction, alpha_asked=self._alphas[self.timestep(asked)]
-        )
+        alpha, alpha_asked = self.alpha(step - 1), self.alpha(step - 1 if asked is None else asked)
+        if self.prediction == "sample" and alpha_asked == 1:  # no noise: the level of the timestep that was asked at
+            alpha_asked = self._alphas[self.timestep(0)]
+        z0, noise = clean_and_noise(prediction, z, alpha, self.prediction, alpha_asked=alpha_asked)
         return noised(z0, noise, self.alpha(step))
 
 
@@ -107,19 +107,19 @@ def clean_and_noise(
     """The clean latent z0 and the noise in z according to a U-Net's prediction, all (B, C, h, w).
 
     alpha: cumulative, of z = sqrt(alpha) z0 + sqrt(1 - alpha) noise, which holds of the result.  kind: "epsilon", which
-    needs alpha > 0; "v_prediction" (Salimans & Ho 2022, appendix D), which divides by nothing; or "sample".
-    alpha_asked: of the timestep that the U-Net was asked at, default `alpha`.  In a clean latent (alpha 1) there is no
-    noise to find from a predicted sample, so z counts as one of this level there; it must be below 1 then.
+    needs alpha > 0; "v_prediction" (Salimans & Ho 2022, appendix D), which divides by nothing; or "sample", which needs
+    alpha < 1.  alpha_asked: of the timestep that the U-Net was asked at, default `alpha`; where it differs, the noise
+    is what the U-Net takes for it at that level, and alpha must be above 0.
     """
+    if alpha_asked is not None and alpha_asked != alpha:
+        _, noise = clean_and_noise(prediction, z, alpha_asked, kind) if kind != "epsilon" else (z, prediction)
+        return (z - (1 - alpha) ** 0.5 * noise) / alpha**0.5, noise
     signal, spread = alpha**0.5, (1 - alpha) ** 0.5
     if kind == "epsilon":
         return (z - spread * prediction) / signal, prediction
     if kind == "v_prediction":
         return signal * z - spread * prediction, signal * prediction + spread * z
-    if alpha < 1:
-        return prediction, (z - signal * prediction) / spread
-    asked = alpha if alpha_asked is None else alpha_asked
-    return z, (z - asked**0.5 * prediction) / (1 - asked) ** 0.5
+    return prediction, (z - signal * prediction) / spread
 
 
 def noised(z0: Tensor, noise: Tensor, alpha: Any) -> Tensor:

@@ -126,7 +126,7 @@ def test_a_schedule_is_the_schedulers_where_its_stride_is_whole(
         torch.testing.assert_close(z, theirs, rtol=1e-5, atol=1e-5)
     for k, t in enumerate(inverse.timesteps.tolist(), 1):
         prediction = latent(50 + k).double()
-        for asked in (k - 1, k):
+        for asked in (k - 1, k) if kind == "epsilon" else (k - 1,):
             ours = schedule.up(prediction, up, k, asked=asked)
             torch.testing.assert_close(ours, inverse.step(prediction, t, up).prev_sample, rtol=1e-5, atol=1e-5)
         up = ours
@@ -140,7 +140,13 @@ def test_picture_and_noise_make_up_the_latent_at_every_level(kind: str, alpha: f
     known = {"epsilon": noise, "sample": z0, "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * z0}[kind]
     if (kind == "epsilon" and alpha < 1e-9) or (kind == "sample" and asked > 1 - 1e-9):
         return  # refused by the schedule
-    found = ddim.clean_and_noise(known, z, alpha, kind, alpha_asked=asked)
+    if alpha > 1e-6:
+        torch.testing.assert_close(
+            ddim.noised(*ddim.clean_and_noise(known, z, alpha, kind, alpha_asked=asked), alpha), z, rtol=1e-4, atol=1e-4
+        )
+    if kind == "sample" and alpha > 1 - 1e-9:
+        return
+    found = ddim.clean_and_noise(known, z, alpha, kind)
     torch.testing.assert_close(ddim.noised(*found, alpha), z)
     if is_reached(kind, alpha) and 1 - alpha > 1e-9:
         for one, other in zip(found, (z0, noise), strict=True):
@@ -166,15 +172,13 @@ def test_from_the_picture_to_pure_noise_and_back(
     up = [z0]
     for k in range(1, 5):
         up.append(schedule.up(latent(k), up[-1], k))
-    z = up[4]
-    for k in range(4, 0, -1):  # what is predicted below the noise-free end has to be said of the level above
-        alpha, below = schedule.alpha(k), ddim.clean_and_noise(
-            latent(k), up[k - 1], schedule.alpha(k - 1), kind, alpha_asked=schedule.alpha(1)
-        )  # fmt: skip
-        again = {"sample": below[0], "v_prediction": alpha**0.5 * below[1] - (1 - alpha) ** 0.5 * below[0]}[kind]
-        if kind == "v_prediction" or k > 1 or not final_one:
-            z = schedule.down(again, z, k)
-            torch.testing.assert_close(z, up[k - 1], rtol=1e-3, atol=1e-3)
+    for k in range(4, 0, -1):
+        if kind == "sample" and schedule.alpha(k - 1) == 1:
+            continue  # there the level asked at counts
+        clean, noise = ddim.clean_and_noise(latent(k), up[k - 1], schedule.alpha(k - 1), kind)
+        alpha = schedule.alpha(k)
+        same = {"sample": clean, "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean}[kind]
+        torch.testing.assert_close(schedule.down(same, up[k], k), up[k - 1], rtol=1e-3, atol=1e-3)
 
 
 def test_noise_predicted_where_nothing_but_noise_is_left_is_refused(small: Model) -> None:
@@ -237,8 +241,8 @@ def test_inversion_is_the_formula(pipeline: StableDiffusionPipeline, at: str) ->
     t, alpha = 0, ALPHAS[0]
     for state in states:
         to = ALPHAS[state.timestep]
-        asked = t if at == "source" else state.timestep
-        z = stepped(z, noise_of(pipeline, z, asked, alpha, text), alpha, to)  # the level is that of z, wherever asked
+        asked = (t, alpha) if at == "source" else (state.timestep, to)
+        z = stepped(z, noise_of(pipeline, z, *asked, text), alpha, to)
         t, alpha = state.timestep, to
         torch.testing.assert_close(state.latents, z, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(state.bottleneck, mids[-1], rtol=1e-3, atol=1e-3)
