@@ -64,8 +64,7 @@ def generate(
                 without = model.encode(z, schedule.timestep(step), away)
                 u = model.predict(without.bottleneck, without)
                 prediction = u + guidance * (prediction - u)
-            noise = ddim.as_noise(prediction, z, schedule.alpha(step), model.prediction)
-            z = ddim.move(z, noise, schedule.alpha(step), schedule.alpha(step - 1))
+            z = schedule.down(prediction, z, step)
         yield ddim.DDIMState(step - 1, schedule.timestep(step - 1) if step > 1 else 0, z, encoded.bottleneck.float())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,26 +61,169 @@ def test_the_papers_timestep_is_35_of_50(small: Model) -> None:
     assert [schedule.timestep(k) for k in (1, 2, 10, 35, 50)] == [1, 21, 181, 681, 981]
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_a_step_is_the_schedulers(small: Model, kind: str) -> None:
-    """For every way of predicting, the clean latent's own alpha included."""
-    scheduler = DDIMScheduler.from_config(small.scheduler.config, prediction_type=kind)
+KINDS = ("epsilon", "v_prediction", "sample")
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+def scheduled(model: Model, **config: Any) -> Model:
+    """The model with another noise schedule."""
+    other = copy.copy(model)
+    other.scheduler = DDIMScheduler.from_config(model.scheduler.config, clip_sample=False, **config)
+    other.prediction = other.scheduler.config.prediction_type
+    return other
+
+
+def is_reached(kind: str, alpha: float) -> bool:
+    """Does this kind of prediction say what picture and what noise are in a latent of this level?"""
+    return not (kind == "epsilon" and alpha == 0) and not (kind == "sample" and alpha == 1)
+
+
+@pytest.mark.parametrize("final_one", [False, True])
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_the_schedulers(small: Model, kind: str, spacing: str, zero_snr: bool, final_one: bool) -> None:
+    """Both ways, at every step, between the levels that diffusers' schedulers go between."""
+    config = {"prediction_type": kind, "timestep_spacing": spacing, "rescale_betas_zero_snr": zero_snr}
+    config |= {"set_alpha_to_one": final_one}
+    scheduler = DDIMScheduler.from_config(small.scheduler.config, clip_sample=False, **config)
+    inverse = DDIMInverseScheduler.from_config(scheduler.config)
     scheduler.set_timesteps(STEPS)
-    schedule = ddim.Schedule(small, STEPS)
+    inverse.num_inference_steps = STEPS  # it has no timesteps for "linspace"; its step needs none
     z, prediction = latent(1).double(), latent(2).double()
-    for k in (1, 2, STEPS):
-        noise = ddim.as_noise(prediction, z, schedule.alpha(k), kind)
-        ours = ddim.move(z, noise, schedule.alpha(k), schedule.alpha(k - 1))
-        theirs = scheduler.step(prediction, schedule.timestep(k), z).prev_sample
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    checked = 0
+    for t in scheduler.timesteps.tolist():
+        below = t - 1000 // STEPS
+        upper = float(scheduler.alphas_cumprod[t])
+        lower = float(scheduler.alphas_cumprod[below] if below >= 0 else scheduler.final_alpha_cumprod)
+        for their, start, end in ((scheduler, upper, lower), (inverse, lower, upper)):
+            if is_reached(kind, start):
+                ours = ddim.noised(*ddim.clean_and_noise(prediction, z, start, kind), end)
+                torch.testing.assert_close(ours, their.step(prediction, t, z).prev_sample, rtol=1e-5, atol=1e-5)
+                assert ours.isfinite().all()
+                checked += 1
+    assert checked >= 2 * STEPS - 2
 
 
-@given(st.floats(0.001, 0.9999), st.floats(0.001, 0.9999))
-def test_a_step_there_and_back_with_the_same_noise(a: float, b: float) -> None:
-    z, noise = latent(1).double(), latent(2).double()
-    moved = ddim.move(z, noise, a, b)
-    torch.testing.assert_close(moved, stepped(z, noise, a, b))
-    torch.testing.assert_close(ddim.move(moved, noise, b, a), z)
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize(("spacing", "steps"), [("leading", 10), ("trailing", 10), ("trailing", 4)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schedule_is_the_schedulers_where_its_stride_is_whole(
+    small: Model, kind: str, spacing: str, steps: int, zero_snr: bool
+) -> None:
+    if (kind, spacing, zero_snr) == ("epsilon", "trailing", True):
+        return  # refused, see below
+    model = scheduled(small, prediction_type=kind, timestep_spacing=spacing, rescale_betas_zero_snr=zero_snr)
+    inverse = DDIMInverseScheduler.from_config(model.scheduler.config)
+    for their in (model.scheduler, inverse):
+        their.set_timesteps(steps)
+    schedule = ddim.Schedule(model, steps)
+    z = up = latent(1).double()
+    for k in range(steps, 0, -1):
+        prediction = latent(2 + k).double()
+        theirs = model.scheduler.step(prediction, schedule.timestep(k), z).prev_sample
+        z = schedule.down(prediction, z, k)
+        torch.testing.assert_close(z, theirs, rtol=1e-5, atol=1e-5)
+    for k, t in enumerate(inverse.timesteps.tolist(), 1):
+        prediction = latent(50 + k).double()
+        for asked in (k - 1, k) if kind == "epsilon" else (k - 1,):
+            ours = schedule.up(prediction, up, k, asked=asked)
+            torch.testing.assert_close(ours, inverse.step(prediction, t, up).prev_sample, rtol=1e-5, atol=1e-5)
+        up = ours
+
+
+@given(st.sampled_from(KINDS), st.floats(0, 1), st.floats(0, 1))
+def test_picture_and_noise_make_up_the_latent_at_every_level(kind: str, alpha: float, asked: float) -> None:
+    """To its ends, where the signal or the noise is zero: what a U-Net that knows both predicts gives both back."""
+    z0, noise = latent(1).double(), latent(2).double()
+    z = ddim.noised(z0, noise, alpha)
+    known = {"epsilon": noise, "sample": z0, "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * z0}[kind]
+    if (kind == "epsilon" and alpha < 1e-9) or (kind == "sample" and asked > 1 - 1e-9):
+        return  # refused by the schedule
+    if alpha > 1e-6:
+        torch.testing.assert_close(
+            ddim.noised(*ddim.clean_and_noise(known, z, alpha, kind, alpha_asked=asked), alpha), z, rtol=1e-4, atol=1e-4
+        )
+    if kind == "sample" and alpha > 1 - 1e-9:
+        return
+    found = ddim.clean_and_noise(known, z, alpha, kind)
+    torch.testing.assert_close(ddim.noised(*found, alpha), z)
+    if is_reached(kind, alpha) and 1 - alpha > 1e-9:
+        for one, other in zip(found, (z0, noise), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("at", ["source", "target"])
+@pytest.mark.parametrize("final_one", [False, True])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("kind", ["v_prediction", "sample"])
+def test_from_the_picture_to_pure_noise_and_back(
+    small: Model, kind: str, spacing: str, final_one: bool, at: str
+) -> None:
+    """The whole schedule of a model with zero terminal SNR; with the same predictions it comes back to the picture."""
+    model = scheduled(
+        small, prediction_type=kind, timestep_spacing=spacing, rescale_betas_zero_snr=True, set_alpha_to_one=final_one
+    )
+    schedule, text, z0 = ddim.Schedule(model, 4), model.embed("a fox"), latent()
+    assert (schedule.alpha(4) == 0) == (spacing != "leading") and (schedule.alpha(0) == 1) == final_one
+    states = list(ddim.invert(model, z0, text, schedule, 4, at=at))
+    down = list(ddim.denoise(model, states[-1].latents, text, schedule, 4))
+    assert all(state.latents.isfinite().all() and state.latents.std() > 0.05 for state in (*states, *down))
+    up = [z0]
+    for k in range(1, 5):
+        up.append(schedule.up(latent(k), up[-1], k))
+    for k in range(4, 0, -1):
+        if kind == "sample" and schedule.alpha(k - 1) == 1:
+            continue  # there the level asked at counts
+        clean, noise = ddim.clean_and_noise(latent(k), up[k - 1], schedule.alpha(k - 1), kind)
+        alpha = schedule.alpha(k)
+        same = {"sample": clean, "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean}[kind]
+        torch.testing.assert_close(schedule.down(same, up[k], k), up[k - 1], rtol=1e-3, atol=1e-3)
+
+
+def test_noise_predicted_where_nothing_but_noise_is_left_is_refused(small: Model) -> None:
+    model = scheduled(small, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(ValueError) as caught:
+        DragSession(model, smooth_picture(64, 64))
+    assert_one_sentence(caught.value, "timestep 999", 'prediction="v_prediction"')
+    ddim.Schedule(scheduled(small, rescale_betas_zero_snr=True), 50)  # "leading" never gets there
+
+
+def test_a_picture_predicted_where_there_is_no_noise_is_refused(small: Model) -> None:
+    betas = [0.0, *[0.01] * 999]
+    model = scheduled(small, prediction_type="sample", trained_betas=betas, timestep_spacing="linspace")
+    with pytest.raises(ValueError) as caught:
+        ddim.Schedule(model, 10)
+    assert_one_sentence(caught.value, "without any noise")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "offset"), [("leading", 0), ("leading", 1), ("leading", 5), ("trailing", 0), ("linspace", 0)]
+)
+def test_every_number_of_steps_has_its_timesteps_or_a_sentence(small: Model, spacing: str, offset: int) -> None:
+    model = scheduled(small, timestep_spacing=spacing, steps_offset=offset)
+    refused = []
+    for steps in range(2, 1001):
+        try:
+            timesteps = ddim.Schedule(model, steps).timesteps
+        except ValueError as error:
+            refused.append((steps, error))
+            continue
+        assert len(timesteps) == steps and timesteps[0] >= 0 and timesteps[-1] <= 999
+        assert all(one < other for one, other in itertools.pairwise(timesteps))
+    too_late = [n for n in range(2, 1001) if (n - 1) * (1000 // n) + offset > 999] if spacing == "leading" else []
+    assert [steps for steps, _ in refused] == too_late
+    assert offset == 5 or len(too_late) == offset * (spacing == "leading")
+    for steps, error in refused:
+        fewer = max(n for n in range(2, steps) if n not in too_late)
+        assert_one_sentence(error, f"steps={steps} ", f"steps={fewer},")
+
+
+def test_more_steps_than_timesteps_are_refused(small: Model) -> None:
+    model = scheduled(small, num_train_timesteps=40)
+    with pytest.raises(ValueError) as caught:
+        ddim.Schedule(model, 50)
+    assert_one_sentence(caught.value, "steps=50", "at most 40")
 
 
 # ------------------------------------------------------------------------------ inversion, denoising

@@ -211,6 +211,155 @@ def test_what_is_for_the_text_encoder_is_left_out_with_a_warning(build: Any, bes
     assert_one_sentence(caught.value, "the text encoder alone")
 
 
+def test_one_by_one_convolutions_and_linear_layers_are_interchangeable(tmp_path: Path) -> None:
+    """kohya's scripts train Stable Diffusion 2.x with convolutions for proj_in and proj_out, 1.x has them itself."""
+    for build, conv in ((build_sd21, True), (build_sd15, False)):
+        pipeline, path = build(), tmp_path / "kohya.safetensors"
+        layers = [name for name in layers_of(pipeline, "attentions") if name.endswith(("proj_in", "proj_out", "to_q"))]
+        tensors = kohya_halves(pipeline, layers)
+        shaped = {k: x if x.ndim == 0 or "proj_" not in k else x.flatten(1) for k, x in tensors.items()}
+        if conv:
+            shaped = {k: x[..., None, None] if x.ndim and "proj_" in k else x for k, x in shaped.items()}
+        save_file({key: x.contiguous() for key, x in shaped.items()}, path)
+        session = make_session(Model(pipeline))
+        session.load_lora(path)
+        assert session.lora is not None and len(session.lora.adapters) == len(layers)
+        fused = fuse(session.model, session.lora).unet.unet
+        for name in layers:
+            flat = f"lora_unet_{name.replace('.', '_')}"
+            up, down = (tensors[f"{flat}.lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
+            weight = pipeline.unet.get_submodule(name).weight
+            expected = weight + (0.25 * up @ down).reshape(weight.shape)
+            torch.testing.assert_close(fused.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-4)
+
+
+def to_q(pipeline: Any, names: str) -> dict[str, Tensor]:
+    """A file's tensors of every to_q, rank 3, values 0.25 and 0.5, by a format of names."""
+    tensors = {}
+    for layer, module in pipeline.unet.named_modules():
+        if layer.endswith("to_q"):
+            for side, shape in ((0, (3, module.in_features)), (1, (module.out_features, 3))):
+                key = names.format(layer=layer, flat=layer.replace(".", "_"), ab="AB"[side], du=("down", "up")[side])
+                tensors[key] = torch.full(shape, 0.25 * (side + 1))
+    return tensors
+
+
+NAMES = {
+    "kohya": "lora_unet_{flat}.lora_{du}.weight",
+    "lycoris": "lycoris_{flat}.lora_{du}.weight",
+    "lycoris-unet": "lycoris_unet_{flat}.lora_{du}.weight",
+    "peft": "base_model.model.{layer}.lora_{ab}.weight",
+    "peft-in-diffusers": "unet.base_model.model.{layer}.lora_{ab}.weight",
+    "numbered": "unet.{layer}.lora_{ab}.default_0.weight",
+    "named": "unet.{layer}.lora_{ab}.default.weight",
+    "bare": "{layer}.lora_{ab}.weight",
+}
+
+
+@pytest.mark.filterwarnings("ignore:there is no adapter_config.json")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_every_programs_names_and_precisions_load(sd15: Any, tmp_path: Path, dtype: torch.dtype) -> None:
+    session = make_session(Model(sd15))
+    layers = [name for name, _ in sd15.unet.named_modules() if name.endswith("to_q")]
+    for style, names in NAMES.items():
+        save_file({key: x.to(dtype) for key, x in to_q(sd15, names).items()}, tmp_path / "f.SafeTensors")
+        session.load_lora(tmp_path / "f.SafeTensors")
+        assert session.lora is not None and sorted(session.lora.adapters) == sorted(layers), style
+        for adapter in session.lora.adapters.values():
+            assert adapter.scale == 1 and adapter.down.dtype == torch.float32
+            assert set(adapter.down.flatten().tolist()) == {0.25} and set(adapter.up.flatten().tolist()) == {0.5}
+
+
+def test_pefts_own_configuration_says_the_scale(sd15: Any, tmp_path: Path) -> None:
+    session, path = make_session(Model(sd15)), tmp_path / "adapter_model.safetensors"
+    save_file(to_q(sd15, NAMES["peft"]), path)
+    with pytest.warns(UserWarning, match="lora_alpha") as said:
+        session.load_lora(tmp_path)
+    assert_one_sentence(said[0].message, repr(str(path)))  # type: ignore[arg-type]
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 3, "lora_alpha": 6, "use_rslora": False}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session.load_lora(tmp_path)
+    assert session.lora is not None and {a.scale for a in session.lora.adapters.values()} == {2.0}
+
+
+@pytest.mark.parametrize("beside", ["bundle_emb.word.clip_l", "bundle_emb.w.string_to_param.*", "clip_g", "emb_params"])
+def test_a_text_embedding_beside_is_left_out_with_a_warning(sd15: Any, tmp_path: Path, beside: str) -> None:
+    session, path = make_session(Model(sd15)), tmp_path / "f.safetensors"
+    save_file(to_q(sd15, NAMES["kohya"]) | {beside: torch.ones(2, 24)}, path)
+    with pytest.warns(UserWarning, match="text embedding") as said:
+        session.load_lora(path)
+    assert_one_sentence(said[0].message, repr(str(path)), "1 tensors")  # type: ignore[arg-type]
+    assert session.lora is not None
+    save_file({beside: torch.ones(2, 24)}, path)
+    with pytest.raises(ValueError) as caught:
+        session.load_lora(path)
+    assert_one_sentence(caught.value, "text embedding (textual inversion) alone")
+
+
+OTHERS = {
+    "a LoHa": ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"],
+    "a LoKr": ["lokr_w1", "lokr_w2_a", "lokr_w2_b"],
+    "a DoRA": ["lora_down.weight", "lora_up.weight", "dora_scale"],
+    "a LoCon with Tucker decomposition": ["lora_down.weight", "lora_up.weight", "lora_mid.weight"],
+    "an IA3": ["weight", "on_input"],
+    "an OFT": ["oft_blocks"],
+    "a difference of full weights": ["diff"],
+    "a GLoRA": ["a1.weight", "a2.weight", "b1.weight", "b2.weight"],
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_adapters_are_refused_by_name(small: Model, tmp_path: Path, kind: str) -> None:
+    session, path = make_session(small), tmp_path / "f.safetensors"
+    for prefix in ("lora_unet_", "lycoris_"):
+        save_file({f"{prefix}mid_block_x.{end}": torch.ones(2, 2) for end in OTHERS[kind]}, path)
+        with pytest.raises(ValueError) as caught:
+            session.load_lora(path)
+        assert_one_sentence(caught.value, repr(str(path)), f"it is {kind}", "load_model(path)")
+        assert "save_lora" not in str(caught.value)
+    assert session.lora is None
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("model.diffusion_model.input_blocks.0.0.weight", "load_model(path)"),
+        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "Flux"),
+        ("unet.mid_block.x.lora_A.one.weight", "several adapters"),
+    ],
+)
+def test_other_files_say_what_they_are(small: Model, tmp_path: Path, key: str, named: str) -> None:
+    again = {key.replace(".one.", ".two."): torch.ones(2, 2)}
+    save_file({key: torch.ones(2, 2)} | again, tmp_path / "f.safetensors")
+    with pytest.raises(ValueError) as caught:
+        make_session(small).load_lora(tmp_path / "f.safetensors")
+    assert_one_sentence(caught.value, named)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".BIN", ".pth"])
+def test_pickles_are_refused_by_name(small: Model, tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"old{suffix}").write_bytes(b"PK")
+    with pytest.raises(ValueError) as caught:
+        make_session(small).load_lora(tmp_path / f"old{suffix}")
+    assert_one_sentence(caught.value, "is a pickle", ".safetensors")
+
+
+def test_a_folder_with_one_file_is_that_file(small: Model, tmp_path: Path) -> None:
+    session = make_session(small)
+    session.lora = lora = random_lora(small)
+    session.save_lora(tmp_path / "My_style.SAFETENSORS")
+    (tmp_path / "README.md").write_text("a style")
+    session.load_lora(tmp_path)
+    assert session.lora is not None and session.lora.adapters.keys() == lora.adapters.keys()
+    session.save_lora(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError) as caught:
+        session.load_lora(tmp_path)
+    assert_one_sentence(caught.value, "2 .safetensors files", "My_style.SAFETENSORS", "other.safetensors")
+    session.save_lora(tmp_path)  # the name that diffusers looks for goes first
+    session.load_lora(tmp_path)
+
+
 @pytest.mark.parametrize("build", [build_sd15, build_sdxl])
 def test_kohyas_files_load_here_as_they_do_in_diffusers(build: Any, tmp_path: Path) -> None:
     pipeline, path = build(), tmp_path / "kohya.safetensors"
@@ -377,7 +526,7 @@ def test_packed_parts_that_do_not_belong_together_are_refused(small: Model) -> N
         (tensors | {name: torch.zeros(2)}, numbers),
         (tensors | {moment: tensors[moment] * float("inf")}, numbers),
         (tensors | {moment: tensors[moment].half()}, numbers),
-        (tensors, numbers | {"weight": 2}),
+        (tensors, numbers | {"weight": 2.1}),
         (tensors, numbers | {"weight": "1"}),
         (tensors, numbers | {"losses": []}),
         (tensors, numbers | {"losses": ["x"]}),

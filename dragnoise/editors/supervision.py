@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dragnoise import ddim, semantics
+from dragnoise import semantics
 from dragnoise.editors.base import Task
 from dragnoise.editors.variables import Variable
 from dragnoise.geometry import around
@@ -115,9 +115,7 @@ class Released:
         """The latent one DDIM step below, from a full forward."""
         task, step = self.task, self.task.config.edit_from
         assert decoded.noise is not None
-        latents, alpha = self._variable.latents(value), task.schedule.alpha(step)
-        noise = ddim.as_noise(decoded.noise.float(), latents, alpha, task.model.prediction)
-        return ddim.move(latents, noise, alpha, task.schedule.alpha(step - 1))
+        return task.schedule.down(decoded.noise.float(), self._variable.latents(value), step)
 
 
 def supervision_of(task: Task, variable: Variable, *, blank_mask_holds: bool = True) -> Supervision:

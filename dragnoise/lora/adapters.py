@@ -25,12 +25,16 @@ HALF_SCALE = 2.0**16
 """Where the loss scale begins in float16, whose gradients would vanish otherwise; it only ever comes down."""
 
 
+STRONGEST = 2.0
+"""The largest strength of a LoRA either way."""
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """The change of one layer's weight, `scale * up @ down` (Hu et al. 2022, section 4.1).
 
     down: (rank, in) float32, the A of the paper; up: (out, rank) float32, its B.  Of a convolution
-    (rank, in, k, k) and (out, rank, 1, 1).
+    (rank, in, k, k) and (out, rank, 1, 1).  One of a linear layer also fits a 1x1 convolution, and the reverse.
     """
 
     down: Tensor
@@ -76,7 +80,7 @@ class Lora:
 
     adapters: by the layer's name in the U-Net, for example
         "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
-    weight: its strength, 0 (off) to 1.
+    weight: its strength, -2 to 2: 1 as it was fitted, 0 off, negative the other way, as sliders are made for.
     losses: of every step of the fit so far; empty when the file it came from does not say.
     training: for going on with the fit; None when it was loaded.
 
@@ -91,7 +95,7 @@ class Lora:
 
     def __post_init__(self) -> None:
         adapters = cast(object, self.adapters)
-        object.__setattr__(self, "weight", as_number("weight", self.weight, 0, 1))
+        object.__setattr__(self, "weight", as_number("weight", self.weight, -STRONGEST, STRONGEST))
         if not isinstance(adapters, Mapping) or not all(isinstance(a, Adapter) for a in adapters.values()):
             raise TypeError(f"a LoRA's adapters must be Adapters by the names of layers, not {shown(adapters)}.")
         losses, training = cast(object, self.losses), cast(object, self.training)
@@ -123,7 +127,7 @@ class Lora:
         return {name: adapter.norm() for name, adapter in self.adapters.items()}
 
     def at(self, weight: float) -> Lora:
-        """The same at another strength, 0 to 1."""
+        """The same at another strength, -2 to 2; raises ValueError for any other."""
         return dataclasses.replace(self, weight=weight)
 
     def to(self, device: torch.device | str | None) -> Lora:
@@ -148,12 +152,21 @@ class Lora:
                 wanted = tuple(unet.get_submodule(name).get_parameter("weight").shape)
             except AttributeError:
                 wanted = ()
-            if adapter.shape != wanted:
+            if not _same_numbers(adapter.shape, wanted):
                 what = f"has shape {wanted}" if wanted else "does not exist"
                 raise ValueError(
                     f"this LoRA was made for another kind of model, for its layer {name} has shape {adapter.shape} "
                     f"and that of {model.name!r} {what}; fit one with session.fit_lora()."
                 )
+
+
+def _same_numbers(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Are these weights' shapes the same but for trailing sides of 1: a linear layer and a 1x1 convolution?"""
+    return shape[:2] == other[:2] and _sides(shape) == _sides(other)
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return () if all(side == 1 for side in shape[2:]) else shape[2:]
 
 
 def fuse(model: Model, lora: Lora) -> Model:
@@ -171,7 +184,7 @@ def fuse(model: Model, lora: Lora) -> Model:
         for name, adapter in lora.adapters.items():
             layer = unet.get_submodule(name)
             weight = layer.get_parameter("weight")
-            fused = weight.float() + lora.weight * adapter.delta().to(weight.device)
+            fused = weight.float() + lora.weight * adapter.delta().to(weight.device).reshape(weight.shape)
             layer.weight = nn.Parameter(fused.to(weight.dtype), requires_grad=False)
     return model.with_unet(unet)
 

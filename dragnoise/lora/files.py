@@ -20,17 +20,16 @@ from torch import Tensor
 
 from dragnoise.given import as_float, as_path, said, shown
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
+from dragnoise.lora.formats import EMBEDDING, PEFT_PREFIX, OtherKind, unet_tensors
 from dragnoise.model import Model
 from dragnoise.rescue import is_out_of_memory
+from dragnoise.single_file import PICKLES
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """What diffusers looks for in a folder."""
 
 _CONFIG = "lora_adapter_metadata"  # peft's configuration, where diffusers keeps it
 _OWN = "dragnoise"
-
-TEXT = ("text_encoder.", "text_encoder_2.", "lora_te_", "lora_te1_", "lora_te2_")
-"""How the names of a text encoder's adapters begin, in diffusers' files and in kohya's."""
 
 
 # ------------------------------------------------------------------------------- diffusers' format
@@ -40,7 +39,7 @@ def save(lora: Lora, path: str | Path) -> Path:
     """Write a LoRA for diffusers' `load_lora_weights`; returns the file's path.
 
     path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
-    holds the LoRA at full weight, float32.  It is written aside and renamed, so that nothing is ever
+    holds the LoRA at weight 1, float32.  It is written aside and renamed, so that nothing is ever
     half a file.  Raises OSError when it cannot be written, and TypeError for what is no `Lora`.
     """
     if not isinstance(lora, Lora):
@@ -63,20 +62,24 @@ def save(lora: Lora, path: str | Path) -> Path:
 
 
 def load(path: str | Path, model: Model) -> Lora:
-    """Read a LoRA of the U-Net: one saved here, one that diffusers saved, or what it converts from kohya's scripts.
+    """Read a LoRA of the U-Net: one saved here, by diffusers, by peft, or in the names of kohya's scripts or LyCORIS.
 
-    path: a .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors`.  Adapters of
-    the text encoder are left out, with a warning.  Raises FileNotFoundError, and ValueError for a file
-    that is no such LoRA or was made for another model.
+    path: a .safetensors file, or a folder that holds `pytorch_lora_weights.safetensors` or one .safetensors file.
+    Adapters of the text encoder and text embeddings are left out, with a warning.  Raises FileNotFoundError, and
+    ValueError for a file that is no such LoRA, saying what it is if that is known, or was made for another model.
     """
-    path = _file(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no LoRA at {str(path)!r}; pass a .safetensors file or a folder with one.")
+    path = _existing(path)
     try:
         with safe_open(path, "pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a handle is no dict)
-        adapters = _adapters(tensors, _json(metadata.get(_CONFIG)), model)
+        config = _json(metadata.get(_CONFIG))
+        if any(key.startswith(PEFT_PREFIX) for key in tensors):
+            config = _peft_config(path) | config
+        tensors, left_out = unet_tensors(tensors)
+        adapters = _adapters(tensors, config, model)
+    except OtherKind as error:
+        raise ValueError(f"{str(path)!r} is no LoRA of a U-Net: {said(error)}; {error.instead}.") from error
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -86,21 +89,19 @@ def load(path: str | Path, model: Model) -> Lora:
         ) from error
     lora = Lora(adapters, losses=_losses(_json(metadata.get(_OWN)).get("losses")))
     lora.require_fit(model)
-    if spoken := [key for key in tensors if key.startswith(TEXT)]:
+    if left_out:
+        embeddings = all(EMBEDDING.fullmatch(key) for key in left_out)
+        what = "holds a text embedding" if embeddings else "changes the text encoder"
         warnings.warn(
-            f"{str(path)!r} also changes the text encoder, by {len(spoken)} tensors that are left out, for a LoRA is "
-            "worn on the U-Net alone here: it will do a little less than where it came from.",
+            f"{str(path)!r} also {what}, by {len(left_out)} tensors that are left out, as a LoRA is worn on the U-Net "
+            "alone here: it will do a little less than where it came from.",
             stacklevel=4,  # whoever called session.load_lora(), which is guarded
         )
     return lora
 
 
 def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Model) -> dict[str, Adapter]:
-    if tensors and all(key.startswith(TEXT) for key in tensors):
-        raise ValueError("it changes the text encoder alone")
-    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(TEXT)}
-    if strange := [key for key in tensors if "dora_scale" in key]:  # diffusers would drop it
-        raise ValueError(f"it is a DoRA, with {strange[0]}")
+    layers = len([key for key in tensors if re.search(r"lora_down\.|lora_A\.|lora\.down\.", key)])
     mixin = model.pipeline if hasattr(model.pipeline, "lora_state_dict") else StableDiffusionLoraLoaderMixin
     named, alphas = mixin.lora_state_dict(tensors, unet_config=model.pipeline.unet.config)[:2]
     named = convert_unet_state_dict_to_peft(named)
@@ -118,7 +119,24 @@ def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Mode
             root = config.get("unet.use_rslora") is True
             scale = alpha / (down.shape[0] ** (0.5 if root else 1))
             adapters[name] = checked_adapter(name, down.to(model.device), up.to(model.device), scale)
+    if len(adapters) != layers:  # diffusers drops names of one style where a file mixes two
+        raise ValueError(f"of its {layers} layers {layers - len(adapters)} have names that are not known")
     return adapters
+
+
+def _peft_config(path: Path) -> dict[str, Any]:
+    """What peft's adapter_config.json beside a file says, by the names that diffusers gives it."""
+    try:
+        told = _json((path.parent / "adapter_config.json").read_text())
+    except (OSError, UnicodeError):
+        told = {}
+    if "lora_alpha" not in told:
+        warnings.warn(
+            f"there is no adapter_config.json beside {str(path)!r} to say its lora_alpha, which is taken for its rank: "
+            "put the file there that peft wrote with it, or set session.lora_weight.",
+            stacklevel=5,
+        )
+    return {f"unet.{name}": value for name, value in told.items()}
 
 
 def _alpha(name: str, config: Mapping[str, Any], rank: int) -> float:
@@ -141,7 +159,28 @@ def checked_adapter(name: str, down: Tensor, up: Tensor, scale: float) -> Adapte
 
 def _file(path: str | Path) -> Path:
     path = as_path(path, what="a .safetensors file or a folder for one")
-    return path if path.suffix == ".safetensors" else path / FILE_NAME
+    return path if path.suffix.lower() == ".safetensors" else path / FILE_NAME
+
+
+def _existing(path: str | Path) -> Path:
+    """The file to read; raises FileNotFoundError, and ValueError for a pickle or a folder with several files."""
+    path = as_path(path, what="a .safetensors file or a folder with one")
+    folder = path.is_dir()
+    if folder and not (path / FILE_NAME).is_file():
+        found = sorted(file.name for file in path.iterdir() if _file(file) == file and file.is_file())
+        if len(found) > 1:
+            raise ValueError(f"{str(path)!r} holds {len(found)} .safetensors files ({shown(found)}); give one of them.")
+        path = path / (found[0] if found else FILE_NAME)
+    elif folder:
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no LoRA at {str(path)!r}; pass a .safetensors file or a folder with one.")
+    if path.suffix.lower() in PICKLES:
+        raise ValueError(
+            f"{str(path)!r} is a pickle, which can run any code when it is opened; get the LoRA as .safetensors, as "
+            "which nearly every one is shared too."
+        )
+    return path
 
 
 def _json(text: str | None) -> dict[str, Any]:
