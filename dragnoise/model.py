@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from dragnoise.geometry import Frame
 from dragnoise.given import LONGEST, as_integer, as_text, shown
 from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
+from dragnoise.noise_models import as_ddim
 from dragnoise.pictures import as_picture, picture_tensor
 from dragnoise.rescue import loading_advice, rescue
 from dragnoise.unet import CutUNet, Decoded, Encoded
@@ -80,7 +81,7 @@ class Model:
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 part.eval().requires_grad_(False)
-        self.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        self.scheduler = as_ddim(pipeline.scheduler, what=f"{self.name!r}")
         self.prediction: str = self.scheduler.config.prediction_type
         if default_config is not None and not isinstance(default_config, DragConfig):
             raise TypeError(f"default_config must be a DragConfig, not {shown(default_config)}.")

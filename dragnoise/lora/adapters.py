@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dragnoise.given import as_float, as_number, shown
 from dragnoise.loading import as_device
+from dragnoise.locks import PATCHING
 from dragnoise.model import Model
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -166,8 +167,8 @@ def fuse(model: Model, lora: Lora) -> Model:
     lora.require_fit(model)
     if lora.weight == 0:
         return model
-    unet = sharing_copy(bare_unet(model))
-    with torch.no_grad():
+    with PATCHING, torch.no_grad():
+        unet = sharing_copy(bare_unet(model))
         for name, adapter in lora.adapters.items():
             layer = unet.get_submodule(name)
             weight = layer.get_parameter("weight")
