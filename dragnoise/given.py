@@ -21,8 +21,11 @@ def shown(value: object) -> str:
 
 
 def said(error: BaseException) -> str:
-    """What somebody else's error says, on one line of at most 200 characters, to stand in brackets in a sentence."""
-    return " ".join(str(error).split())[:200].rstrip(".")
+    """What somebody else's error says, on one line of at most 200 characters, to stand in brackets in a sentence.
+
+    Its kind where it says nothing, as a MemoryError does.
+    """
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def as_float(value: object) -> float | None:

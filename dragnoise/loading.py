@@ -7,20 +7,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import diffusers
 import torch
-import transformers
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    DiffusionPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from dragnoise import single_file, weights
 from dragnoise.given import as_path, is_one_of, said, shown
@@ -30,6 +19,9 @@ from dragnoise.model_folder import UNUSED, VAES, require_known_parts, require_no
 from dragnoise.noise_models import PREDICTIONS, as_ddim
 from dragnoise.rescue import OutOfMemory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 DTYPES = {
     "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
@@ -61,11 +53,12 @@ def read_pipeline(
     else:
         raise ValueError(f"config={config!r} is for a single .safetensors file alone; {source!r} has its own configs.")
     weights.require_loaded(source, pipeline.components)
-    weights.require_finite(source, pipeline.components, dtype)
     return pipeline
 
 
 def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, prediction: str | None) -> Any:
+    from diffusers import DiffusionPipeline, UNet2DConditionModel
+
     checkpoint = single_file.open_checkpoint(source, prediction)
     family = checkpoint.family
     if family.doubtful and config is None and prediction is None:
@@ -98,20 +91,23 @@ def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, pr
 
 
 def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None, prediction: str | None) -> Any:
+    import diffusers
+
     with _explained(source):
-        index = DiffusionPipeline.load_config(source)
+        index = diffusers.DiffusionPipeline.load_config(source)
     require_known_parts(source, index)
     changes = {} if prediction is None else {"prediction_type": prediction}
     with _explained(source):
-        unet = UNet2DConditionModel.load_config(source, subfolder="unet")
+        unet = diffusers.UNet2DConditionModel.load_config(source, subfolder="unet")
         kind = getattr(diffusers, index["scheduler"][1])
         scheduler = kind.from_config(kind.load_config(source, subfolder="scheduler"))
     require_text_to_image(unet)
     scheduler = as_ddim(scheduler, what=repr(source), **changes) if changes else _checked(scheduler, source)
     given: dict[str, Any] = {name: None for name in UNUSED if name in index}
     given |= {"scheduler": scheduler} | ({} if vae is None else {"vae": read_vae(vae, dtype, configs=source)})
-    wanted = StableDiffusionXLPipeline if _has(index, "text_encoder_2") else StableDiffusionPipeline
-    if wanted is StableDiffusionPipeline:
+    wanted: Any = diffusers.StableDiffusionXLPipeline
+    if not _has(index, "text_encoder_2"):
+        wanted = diffusers.StableDiffusionPipeline
         given |= {"safety_checker": None, "requires_safety_checker": False}
 
     def read(found: str | None) -> Any:
@@ -148,11 +144,15 @@ def _fetched(source: str, variant: str | None) -> str:
     """The folder itself, or where the hub's package has put a copy of a repository, fetched if need be."""
     if Path(source).is_dir():
         return source
+    from diffusers import DiffusionPipeline
+
     return str(DiffusionPipeline.download(source, variant=variant, use_safetensors=True))
 
 
 def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     """A VAE given as such, or by a hub id, a folder or a single file; `configs` names the pipeline of a file's VAE."""
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
     if isinstance(vae, AutoencoderKL | AutoencoderTiny):
         return vae.to(dtype)
     if not isinstance(vae, str | Path):
@@ -171,7 +171,8 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
         kind = AutoencoderKL.load_config(source, subfolder=subfolder).get("_class_name", "AutoencoderKL")
         if kind in VAES:
             given = {"subfolder": subfolder, "torch_dtype": dtype, "use_safetensors": True}
-            return _in_some_variant(None, lambda found: VAES[kind].from_pretrained(source, variant=found, **given))
+            reader = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}[kind]
+            return _in_some_variant(None, lambda found: reader.from_pretrained(source, variant=found, **given))
     raise ValueError(f"{source!r} holds {kind}, which is no VAE of Stable Diffusion; give {' or '.join(VAES)}.")
 
 
@@ -296,7 +297,7 @@ def _explained(
     except Exception as error:
         if any(is_out_of_memory(each) for each in _causes(error)):
             raise MemoryError(said(error)) from error
-        raise OSError(_why(source, configs, variant, said(error) or type(error).__name__)) from error
+        raise OSError(_why(source, configs, variant, said(error))) from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -340,6 +341,10 @@ def _quiet() -> Iterator[None]:
 
     These switches are the process's own, so that the caller holds `PATCHING`.
     """
+    import diffusers
+    import transformers
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
     logs = (diffusers.utils.logging, transformers.utils.logging)
     downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
     with ExitStack() as undo:  # the last first, and all of them whatever happens
@@ -370,5 +375,6 @@ def _ignored(*kinds: type[Warning]) -> Iterator[None]:
     try:
         yield
     finally:
-        for entries in (filters, warnings.filters):  # another thread may have put a copy in its place
+        present: Any = warnings.filters
+        for entries in (filters, present):  # another thread may have put a copy in its place
             entries[:] = [entry for entry in entries if not any(entry is own for own in mine)]

@@ -6,11 +6,13 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 Memory = Literal["normal", "low"]
 
@@ -73,8 +75,10 @@ def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
         pipeline.unet.set_attention_slice("auto")
 
 
-def _tile(vae: torch.nn.Module) -> None:
+def _tile(vae: Any) -> None:
     """Let a VAE work in tiles of at most `TILE` pixels; a picture that is no larger goes as a whole."""
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
     for switch in ("enable_slicing", "enable_tiling"):
         getattr(vae, switch, lambda: None)()
     if not isinstance(vae, AutoencoderKL | AutoencoderTiny):
@@ -86,7 +90,7 @@ def _tile(vae: torch.nn.Module) -> None:
         _tile_large_pictures_alone(vae, factor)
 
 
-def _tile_large_pictures_alone(vae: AutoencoderTiny, factor: int) -> None:
+def _tile_large_pictures_alone(vae: Any, factor: int) -> None:
     """Of diffusers' tiny autoencoder, which takes 8 for any factor and tiles small pictures too."""
     vae.spatial_scale_factor = factor
     encode, decode = vae._tiled_encode, vae._tiled_decode

@@ -7,16 +7,12 @@ before a class is imported or a weight is read.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import diffusers
-import transformers
-from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dragnoise.given import said, shown
 from dragnoise.weights import Entry, entries, refuse_scaled
@@ -30,7 +26,8 @@ USED = (*PARTS, "text_encoder_2", "tokenizer_2")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of Stable Diffusion's pipelines that are not read."""
 
-VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+VAES = ("AutoencoderKL", "AutoencoderTiny")
+"""Classes of VAEs in diffusers that work here."""
 
 CODE = ("auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code")
 """Fields of a config that name code which comes with a model."""
@@ -103,20 +100,25 @@ def _require_known(source: str, part: str, named: list[Any] | tuple[Any, ...]) -
         if not (library in ("diffusers", "transformers") or _is_pipeline_module(library)):
             raise _foreign(source, part, library)
         return
-    base = {"unet": "diffusers", "vae": "diffusers", "scheduler": "diffusers"}.get(part, "transformers")
     if library not in ("diffusers", "transformers"):
         raise _foreign(source, part, library)
-    wanted: Any = {
-        "unet": diffusers.UNet2DConditionModel,
-        "vae": tuple(VAES.values()),
-        "scheduler": SchedulerMixin,
-    }.get(part, PreTrainedTokenizerBase if part.startswith("tokenizer") else PreTrainedModel)
-    found = getattr(diffusers if base == "diffusers" else transformers, name, None) if library == base else None
-    if not (isinstance(found, type) and issubclass(found, wanted)):
+    found = getattr(importlib.import_module(library), name, None)
+    if not (isinstance(found, type) and _is_of_part(found, part)):
         raise ValueError(
             f"the {part} of {source!r} is a {library}.{name}, which DragNoise cannot use or this version of {library} "
             f"lacks; {WORKS}."
         )
+
+
+def _is_of_part(found: type, part: str) -> bool:
+    """Is a class of diffusers or transformers one that may be this part?"""
+    import diffusers
+    import transformers
+
+    if part in ("unet", "vae"):
+        return found in [getattr(diffusers, name) for name in {"unet": ("UNet2DConditionModel",), "vae": VAES}[part]]
+    base: type = transformers.PreTrainedTokenizerBase if part.startswith("tokenizer") else transformers.PreTrainedModel
+    return issubclass(found, diffusers.SchedulerMixin if part == "scheduler" else base)
 
 
 def _foreign(source: str, part: str, library: str) -> ValueError:

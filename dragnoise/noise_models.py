@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DDIMScheduler
 
 from dragnoise.given import said, shown
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 """What a U-Net may predict."""
@@ -105,6 +107,8 @@ def as_ddim(scheduler: Any, *, what: str = "this model", **changes: Any) -> DDIM
     `prediction_type`.  Raises ValueError, naming it, for a scheduler of another noise model than
     DDPM's, one whose noise schedule DDIM does not give again, and an unknown prediction.
     """
+    from diffusers import DDIMScheduler
+
     config, name = scheduler.config, type(scheduler).__name__
     kind = changes.get("prediction_type", config.get("prediction_type", "epsilon"))
     predicted = str(config.get("prediction_type", ""))

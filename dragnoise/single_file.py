@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from dragnoise.noise_models import stated
 from dragnoise.unet import require_text_to_image
 from dragnoise.weights import Entry, entries, lacking, refuse_scaled, require_all, shapes
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from transformers import CLIPTextModel
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
@@ -70,6 +71,8 @@ class Checkpoint:
 
         A U-Net of another family, of which tensors are missing and others are there, is the loader's to refuse.
         """
+        from diffusers import UNet2DConditionModel
+
         with torch.device("meta"):
             wanted = shapes(UNet2DConditionModel.from_config(config))
         held = {name.removeprefix(UNET): entry for name, entry in self.held.items() if name.startswith(UNET)}
@@ -146,6 +149,8 @@ def _family(source: str, names: set[str], metadata: Mapping[str, str], predictio
 
 def read(checkpoint: Checkpoint, configs: str, dtype: torch.dtype, **parts: Any) -> DiffusionPipeline:
     """Convert a checkpoint with the configs of a hub id or folder; `parts` are used instead of the file's."""
+    import diffusers
+
     kind = getattr(diffusers, checkpoint.family.pipeline)
     if checkpoint.family.old_names:
         parts["text_encoder"] = _old_text_encoder(checkpoint.source, configs).to(dtype)
@@ -167,6 +172,8 @@ def _which_sd2(family: Family, metadata: Mapping[str, str]) -> Family:
 
 def _old_text_encoder(source: str, configs: str) -> CLIPTextModel:
     """A text encoder whose weights lack the "text_model." in their names, of which diffusers finds none."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(configs, subfolder="text_encoder"))
     with safe_open(source, framework="pt") as file:
         names = {name: CLIP + name.removeprefix("text_model.") for name in encoder.state_dict()}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from dragnoise.given import as_float, as_number, shown
@@ -185,6 +184,8 @@ def sharing_copy(module: nn.Module) -> nn.Module:
 
 def bare_unet(model: Model) -> nn.Module:
     """The model's own U-Net, without any LoRA; raises ValueError if someone else attached adapters to it."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     unet: nn.Module = model.pipeline.unet
     if any(isinstance(layer, BaseTunerLayer) for layer in unet.modules()):
         raise ValueError(
