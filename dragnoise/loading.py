@@ -57,7 +57,7 @@ def read_pipeline(
 
 
 def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, prediction: str | None) -> Any:
-    from diffusers import DiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 
     checkpoint = single_file.open_checkpoint(source, prediction)
     family = checkpoint.family
@@ -82,7 +82,8 @@ def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, pr
         require_no_code(configs, configs)
     with _explained(source, configs=configs):
         unet = UNet2DConditionModel.load_config(configs, subfolder="unet")
-    checkpoint.require_whole(unet)
+        its_vae = None if vae is not None else AutoencoderKL.load_config(configs, subfolder="vae")
+    checkpoint.require_whole(unet, its_vae)
     with _explained(source, configs=configs):
         pipeline = single_file.read(checkpoint, configs, dtype, **own)
     changes = checkpoint.family.scheduler_changes(prediction)
@@ -121,7 +122,7 @@ def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None,
             )
         for part, there in held.items():
             if there:
-                weights.require_all(source, part, weights.shapes(getattr(pipeline, part)), there)
+                weights.require_all(source, part, weights.shapes(getattr(pipeline, part)), there, names=there)
         return pipeline
 
     return _in_some_variant(variant, read)

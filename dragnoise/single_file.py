@@ -66,17 +66,16 @@ class Checkpoint:
     def has_vae(self) -> bool:
         return _any(set(self.held), VAE)
 
-    def require_whole(self, config: Mapping[str, Any]) -> None:
-        """Raise OSError when tensors of the U-Net of this config are missing, ValueError for some too many.
+    def require_whole(self, unet: Mapping[str, Any], vae: Mapping[str, Any] | None) -> None:
+        """Raise OSError when tensors of the U-Net or the VAE of these configs are missing, ValueError for too many.
 
-        A U-Net of another family, of which tensors are missing and others are there, is the loader's to refuse.
+        vae: None for one that is not taken from the file.  A U-Net of another family, of which tensors are
+        missing and others are there, is the loader's to refuse.
         """
-        from diffusers import UNet2DConditionModel
+        from diffusers import AutoencoderKL, UNet2DConditionModel
 
-        with torch.device("meta"):
-            wanted = shapes(UNet2DConditionModel.from_config(config))
-        held = {name.removeprefix(UNET): entry for name, entry in self.held.items() if name.startswith(UNET)}
-        held = {name: entry for name, entry in held.items() if 0 not in entry.shape and "." in name}
+        held = self._held(UNET)
+        wanted = _shapes(UNet2DConditionModel, unet)
         extra = lacking({name: entry.shape for name, entry in held.items()}, _entries(wanted))
         if extra and not lacking(wanted, held):
             raise ValueError(
@@ -84,7 +83,30 @@ class Checkpoint:
                 f"{UNET + extra[0]!r}, so it is another kind of model; use its family's text-to-image model."
             )
         if not extra:
-            require_all(self.source, "U-Net", wanted, held)
+            require_all(self.source, "U-Net", wanted, held, names=_diffusers_names(held, unet))
+        if vae is not None and vae.get("_class_name", "AutoencoderKL") == "AutoencoderKL":
+            require_all(self.source, "VAE", _shapes(AutoencoderKL, vae), self._held(VAE), names=None)
+
+    def _held(self, prefix: str) -> dict[str, Entry]:
+        """Tensors of a part, without its prefix and without markers."""
+        own = {name.removeprefix(prefix): entry for name, entry in self.held.items() if name.startswith(prefix)}
+        return {name: entry for name, entry in own.items() if 0 not in entry.shape and "." in name}
+
+
+def _shapes(kind: Any, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Of the parameters that a model of this config has; nothing is allocated."""
+    with torch.device("meta"):
+        return shapes(kind.from_config(config))
+
+
+def _diffusers_names(held: Mapping[str, Entry], config: Mapping[str, Any]) -> set[str] | None:
+    """What diffusers calls the U-Net's tensors in a file; None where its conversion stumbles over a missing one."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    try:
+        return set(convert_ldm_unet_checkpoint({UNET + name: name for name in held}, config=dict(config)))
+    except Exception:  # only an example's name depends on it
+        return None
 
 
 FAMILIES = {  # by the text encoder, the one part in which they are named apart
@@ -136,6 +158,10 @@ def open_checkpoint(source: str, prediction: str | None = None) -> Checkpoint:
 def _family(source: str, names: set[str], metadata: Mapping[str, str], prediction: str | None) -> Family:
     for prefix, (pipeline, configs) in FAMILIES.items():
         if _any(names, prefix):
+            if prefix == "conditioner.embedders.1.model." and not _any(names, "conditioner.embedders.0."):
+                raise ValueError(
+                    f"{source!r} is an SDXL model without its first text encoder; get the full checkpoint."
+                )
             old = _any(names, f"{CLIP}encoder.")
             says = stated(source, names, metadata, prefix=UNET, given=prediction)
             family = Family(pipeline, configs, says.prediction, says.zero_snr, old)

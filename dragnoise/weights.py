@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +68,24 @@ def _is_scale(name: str) -> bool:
 SCALES_SET = frozenset(SCALES)
 
 
-def require_all(source: str, part: str, wanted: Mapping[str, tuple[int, ...]], held: Mapping[str, Entry]) -> None:
-    """Raise OSError, naming one, when tensors of a part are not in the file, as `lacking` finds them."""
+def require_all(
+    source: str,
+    part: str,
+    wanted: Mapping[str, tuple[int, ...]],
+    held: Mapping[str, Entry],
+    *,
+    names: Collection[str] | None,
+) -> None:
+    """Raise OSError when tensors of a part are not in the file, as `lacking` finds them.
+
+    names: of those that it holds, as in `wanted`, so that the sentence can name one that it lacks; None if unknown.
+    """
     if missing := lacking(wanted, held):
+        unnamed = [name for name in wanted if name not in names] if names is not None else []
+        example = f", such as {unnamed[0]!r}" if unnamed else ""
         raise OSError(
-            f"{source!r} lacks {len(missing)} {'tensor' if len(missing) == 1 else 'tensors'} of its {part}, such as "
-            f"{missing[0]!r}; get it again."
+            f"{source!r} lacks {len(missing)} {'tensor' if len(missing) == 1 else 'tensors'} of its {part}{example}; "
+            "get it again."
         )
 
 
@@ -108,7 +120,7 @@ def require_loaded(source: str, parts: Mapping[str, Any]) -> None:
     for part, module in parts.items():
         if isinstance(module, nn.Module):
             empty = [name for name, parameter in module.named_parameters() if parameter.is_meta]
-            require_all(source, part, {name: (i + 2,) for i, name in enumerate(empty)}, {})
+            require_all(source, part, dict.fromkeys(empty, ()), {}, names=())
 
 
 @torch.no_grad()
