@@ -8,13 +8,15 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from dragnoise.given import shown
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 AtWork = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
 """Brings a module to its device for a while, and says which."""

@@ -25,6 +25,9 @@ SCHEDULE = (
 )  # fmt: skip
 """Fields of a scheduler that its timesteps and its alphas come from."""
 
+EMBEDDED = "toyland"
+"""The name of the model that comes with dragnoise."""
+
 OPTIONS = ("vae", "config", "variant", "prediction", "memory")
 """Arguments of `load_model` that change what a model is."""
 
@@ -55,6 +58,30 @@ class ModelInfo:
         options = (f"{key}={value!r}" for key, value in self.options.items())
         said = (self.fingerprint[:8], self.prediction, f"{self.dtype} on {self.device}", *options)
         return f"{self.name!r} ({', '.join(said)})" if self.fingerprint else repr(self.name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Hub ids, folders and files that `load_model` would read for it; none for the embedded model.
+
+        They are what a file says, so that a person is asked before one is loaded; nothing is looked for.
+        """
+        names = (
+            self.name if self.name != EMBEDDED else "",
+            self.options.get("vae", ""),
+            self.options.get("config", ""),
+        )
+        return tuple(name for name in names if name)
+
+    @property
+    def question(self) -> str:
+        """What to ask a person before the model that a file names is loaded; empty where nothing need be asked."""
+        if not self.sources:
+            return ""
+        named = " and ".join(map(repr, self.sources))
+        return (
+            f"This file names the model {named}, which would be read from disk or fetched from the hub; load it if you "
+            "trust where the file came from."
+        )
 
     def is_same(self, other: ModelInfo) -> bool:
         """May both be one model, perhaps in two dtypes?  A model without a fingerprint may be any."""

@@ -1,37 +1,32 @@
-"""Where a pipeline comes from: a hub id, a diffusers folder or a single file; and what is refused before it is read."""
+"""Read a pipeline from a hub id, a diffusers folder or a single file; check the arguments of `load_model`."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import diffusers
 import torch
-import transformers
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from dragnoise import single_file
+from dragnoise import single_file, weights
 from dragnoise.given import as_path, is_one_of, said, shown
+from dragnoise.locks import PATCHING
 from dragnoise.memory import Memory
+from dragnoise.model_folder import UNUSED, VAES, require_known_parts, require_no_code, tensors
+from dragnoise.noise_models import PREDICTIONS, as_ddim
 from dragnoise.rescue import OutOfMemory, is_out_of_memory
 from dragnoise.unet import require_text_to_image
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 DTYPES = {
     "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float64": torch.float64,
 }  # fmt: skip
-
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-"""What a pipeline must have."""
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-"""What a U-Net may predict."""
-
-VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 def read_pipeline(
@@ -47,50 +42,118 @@ def read_pipeline(
     single_file.refuse_pickle(source)
     if prediction is not None and not is_one_of(prediction, PREDICTIONS):
         raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")
-    pipeline = _read(source, dtype, vae, config, variant, sure=prediction is not None)
-    if prediction is not None:
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, prediction_type=prediction)
-    return pipeline
-
-
-def _read(
-    source: str, dtype: torch.dtype, vae: Any, config: str | Path | None, variant: str | None, *, sure: bool
-) -> DiffusionPipeline:
-    """`sure`: the caller knows what it predicts."""
     if config is not None:
         config = as_source(config, name="config", what="the configs of a diffusers pipeline, or its hub id")
     if variant is not None and not isinstance(variant, str):
         raise TypeError(f"variant={shown(variant)} must be text, such as 'fp16'.")
     if single_file.is_single_file(source):
-        family = single_file.family_of(source)
-        if family.doubtful and config is None and not sure:
-            warnings.warn(
-                f"{source!r} is taken for a Stable Diffusion 2.x of 768 pixels that predicts v, as it does not say: if "
-                f'it is one of 512 pixels pass config="{single_file.SMALLER_SD2}", and if it predicts the noise '
-                'prediction="epsilon".',
-                stacklevel=4,
-            )
-        configs = str(config) if config is not None else family.configs
-        own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=configs)}
-        with _explained(source, configs=configs):
-            return single_file.read(source, family, configs, dtype, **own)
-    if config is not None:
-        raise ValueError(
-            f"config={str(config)!r} is for a single .safetensors file alone; {source!r} has configs of its own."
+        pipeline = _read_file(source, dtype, vae, config, prediction)
+    elif config is None:
+        pipeline = _read_folder(source, dtype, vae, variant, prediction)
+    else:
+        raise ValueError(f"config={config!r} is for a single .safetensors file alone; {source!r} has its own configs.")
+    weights.require_loaded(source, pipeline.components)
+    return pipeline
+
+
+def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, prediction: str | None) -> Any:
+    from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+
+    checkpoint = single_file.open_checkpoint(source, prediction)
+    family = checkpoint.family
+    if family.doubtful and config is None and prediction is None:
+        warnings.warn(
+            f"{source!r} is taken for a Stable Diffusion 2.x of 768 pixels that predicts v, as it does not say: if "
+            f'it is one of 512 pixels pass config="{single_file.SMALLER_SD2}", and if it predicts the noise '
+            'prediction="epsilon".',
+            stacklevel=4,
         )
+    configs = config if config is not None else family.configs
+    if vae is None and not checkpoint.has_vae:
+        raise OSError(
+            f"{source!r} holds no VAE; pass vae=, such as the folder, file or hub id of one for its family, and "
+            "load_model(...) reads the rest from it."
+        )
+    own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=configs)}
+    with _explained(source, configs=configs):
+        index = DiffusionPipeline.load_config(configs)
+    require_known_parts(configs, index)
+    if Path(configs).is_dir():
+        require_no_code(configs, configs)
+    with _explained(source, configs=configs):
+        unet = UNet2DConditionModel.load_config(configs, subfolder="unet")
+        its_vae = None if vae is not None else AutoencoderKL.load_config(configs, subfolder="vae")
+    checkpoint.require_whole(unet, its_vae)
+    with _explained(source, configs=configs):
+        pipeline = single_file.read(checkpoint, configs, dtype, **own)
+    changes = checkpoint.family.scheduler_changes(prediction)
+    pipeline.scheduler = as_ddim(pipeline.scheduler, what=repr(configs), **changes)
+    return pipeline
+
+
+def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None, prediction: str | None) -> Any:
+    import diffusers
+
     with _explained(source):
-        index = DiffusionPipeline.load_config(source)
-    _refuse_others(source, index)
-    own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=source)}
-    given = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None, "requires_safety_checker": False}
-    with _explained(source, variant=variant):
-        return _in_some_variant(
-            variant, lambda found: DiffusionPipeline.from_pretrained(source, variant=found, **given, **own)
-        )
+        index = diffusers.DiffusionPipeline.load_config(source)
+    require_known_parts(source, index)
+    changes = {} if prediction is None else {"prediction_type": prediction}
+    with _explained(source):
+        unet = diffusers.UNet2DConditionModel.load_config(source, subfolder="unet")
+        kind = getattr(diffusers, index["scheduler"][1])
+        scheduler = kind.from_config(kind.load_config(source, subfolder="scheduler"))
+    require_text_to_image(unet)
+    scheduler = as_ddim(scheduler, what=repr(source), **changes) if changes else _checked(scheduler, source)
+    given: dict[str, Any] = {name: None for name in UNUSED if name in index}
+    given |= {"scheduler": scheduler} | ({} if vae is None else {"vae": read_vae(vae, dtype, configs=source)})
+    wanted: Any = diffusers.StableDiffusionXLPipeline
+    if not _has(index, "text_encoder_2"):
+        wanted = diffusers.StableDiffusionPipeline
+        given |= {"safety_checker": None, "requires_safety_checker": False}
+
+    def read(found: str | None) -> Any:
+        with _explained(source, variant=variant, fetching=True):
+            folder = _fetched(source, found)
+        require_no_code(source, folder)
+        held = {part: tensors(folder, part, found) for part in MODULES if part not in given}
+        with _explained(source, variant=variant):
+            pipeline = wanted.from_pretrained(
+                folder, variant=found, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **given
+            )
+        for part, there in held.items():
+            if there:
+                weights.require_all(source, part, weights.shapes(getattr(pipeline, part)), there, names=there)
+        return pipeline
+
+    return _in_some_variant(variant, read)
+
+
+MODULES = ("unet", "vae", "text_encoder", "text_encoder_2")
+"""Parts that have weights."""
+
+
+def _checked(scheduler: Any, source: str) -> Any:
+    as_ddim(scheduler, what=repr(source))
+    return scheduler
+
+
+def _has(index: Mapping[str, Any], part: str) -> bool:
+    return isinstance(index.get(part), list | tuple) and index[part][1] is not None
+
+
+def _fetched(source: str, variant: str | None) -> str:
+    """The folder itself, or where the hub's package has put a copy of a repository, fetched if need be."""
+    if Path(source).is_dir():
+        return source
+    from diffusers import DiffusionPipeline
+
+    return str(DiffusionPipeline.download(source, variant=variant, use_safetensors=True))
 
 
 def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     """A VAE given as such, or by a hub id, a folder or a single file; `configs` names the pipeline of a file's VAE."""
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
     if isinstance(vae, AutoencoderKL | AutoencoderTiny):
         return vae.to(dtype)
     if not isinstance(vae, str | Path):
@@ -103,11 +166,14 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
         with _explained(source, configs=configs):
             return AutoencoderKL.from_single_file(source, config=configs, subfolder="vae", torch_dtype=dtype)
     subfolder = "vae" if (Path(source) / "vae").is_dir() else None
+    if Path(source).is_dir():
+        require_no_code(source, source, (subfolder or ".",))
     with _explained(source):
         kind = AutoencoderKL.load_config(source, subfolder=subfolder).get("_class_name", "AutoencoderKL")
         if kind in VAES:
             given = {"subfolder": subfolder, "torch_dtype": dtype, "use_safetensors": True}
-            return _in_some_variant(None, lambda found: VAES[kind].from_pretrained(source, variant=found, **given))
+            reader = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}[kind]
+            return _in_some_variant(None, lambda found: reader.from_pretrained(source, variant=found, **given))
     raise ValueError(f"{source!r} holds {kind}, which is no VAE of Stable Diffusion; give {' or '.join(VAES)}.")
 
 
@@ -122,8 +188,25 @@ def _in_some_variant(variant: str | None, read: Callable[[str | None], Any]) -> 
         raise
 
 
+URL = re.compile(r"(?i)(?:https?|ftp|hf|s3|gs|file):/+(.*)")
+"""An address, also one that lost a slash on its way through a Path."""
+
+
+def _hub_id(rest: str) -> str:
+    """The hub id in an address without its scheme; an example where there is none."""
+    host, *parts = [part for part in rest.split("?")[0].split("/") if part]
+    if "." not in host:  # hf://org/name
+        parts = [host, *parts]
+    return "/".join(parts[:2]) if len(parts) >= 2 else "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
 def as_source(source: Any, *, name: str, what: str) -> str:
     """A path, "~" expanded, or a hub id; raises TypeError, ValueError or OSError for what cannot be either."""
+    if isinstance(source, str | Path) and (url := URL.match(str(source))):
+        raise ValueError(
+            f"{name}={shown(str(source))} is an address; give a hub id, such as {_hub_id(url[1])!r}, or the path of "
+            f"{what}."
+        )
     path = as_path(source, name=name, what=what)
     return str(path) if path.exists() else str(source)
 
@@ -175,24 +258,15 @@ def require_memory(memory: Any) -> None:
 # ---------------------------------------------------------------------------- what is refused
 
 
-def _refuse_others(source: str, index: Mapping[str, Any]) -> None:
-    """Look at the small files alone, so that gigabytes are not fetched to be refused."""
-    kind = index.get("_class_name", "?")
-    lacking = [part for part in PARTS if not isinstance(index.get(part), list | tuple) or index[part][1] is None]
-    if lacking:
-        raise ValueError(
-            f"{source!r} is a {kind} without {_listed(lacking)}, so DragNoise cannot use it; Stable Diffusion 1.x, 2.x "
-            "and SDXL text-to-image models work."
-        )
-    if index["unet"][1] == "UNet2DConditionModel":
-        with _explained(source):
-            unet = UNet2DConditionModel.load_config(source, subfolder="unet")
-        require_text_to_image(unet)
-
-
 def require_same_latents(vae: Mapping[str, Any], unet: Mapping[str, Any]) -> None:
     """Raise ValueError when a VAE makes other latents than a U-Net takes; their configs are given."""
     makes, takes = vae.get("latent_channels", 4), unet["in_channels"]
+    sides = [vae.get(side, 3) for side in ("in_channels", "out_channels")]
+    if sides != [3, 3]:
+        raise ValueError(
+            f"this VAE takes {sides[0]} channels and gives {sides[1]}, and pictures have 3; use a Stable Diffusion "
+            "1.x, 2.x or SDXL model's."
+        )
     if makes != takes:
         raise ValueError(
             f"this VAE makes latents of {makes} channels and the U-Net takes {takes}; use a VAE of the model's family."
@@ -204,23 +278,34 @@ def require_same_latents(vae: Mapping[str, Any], unet: Mapping[str, Any]) -> Non
         )
 
 
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 # --------------------------------------------------------------------------------- saying why
 
 
 @contextmanager
-def _explained(source: str, *, configs: str | None = None, variant: str | None = None) -> Iterator[None]:
-    """Read quietly; whatever goes wrong becomes one OSError that says what to do."""
+def _explained(
+    source: str, *, configs: str | None = None, variant: str | None = None, fetching: bool = False
+) -> Iterator[None]:
+    """Read quietly, one thread at a time; whatever goes wrong becomes one OSError that says what to do.
+
+    fetching: a download, which may take long and builds nothing, is neither quiet nor alone.
+    """
     try:
-        with _quiet():
+        with ExitStack() as alone:
+            if not fetching:
+                alone.enter_context(PATCHING)
+                alone.enter_context(_quiet())
             yield
     except Exception as error:
-        if is_out_of_memory(error):
-            raise
+        if any(is_out_of_memory(each) for each in _causes(error)):
+            raise MemoryError(said(error)) from error
         raise OSError(_why(source, configs, variant, said(error))) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised for: loaders turn a MemoryError into a file that cannot be read."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _why(source: str, configs: str | None, variant: str | None, reason: str) -> str:
@@ -253,24 +338,44 @@ def _why(source: str, configs: str | None, variant: str | None, reason: str) -> 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway."""
+    """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway.
+
+    These switches are the process's own, so that the caller holds `PATCHING`.
+    """
+    import diffusers
+    import transformers
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
     logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
-    try:
+    with ExitStack() as undo:  # the last first, and all of them whatever happens
+        undo.callback(enable_progress_bars if downloads else disable_progress_bars)
+        for log in logs:
+            undo.callback(log.set_verbosity, log.get_verbosity())
+            if log.is_progress_bar_enabled():
+                undo.callback(log.enable_progress_bar)
+        undo.enter_context(_ignored(FutureWarning, UserWarning))
         for log in logs:
             log.set_verbosity(log.CRITICAL)
             log.disable_progress_bar()
         if downloads:
             enable_progress_bars()
-        with warnings.catch_warnings():
-            for kind in (FutureWarning, UserWarning):
-                warnings.simplefilter("ignore", kind)
-            yield
+        yield
+
+
+@contextmanager
+def _ignored(*kinds: type[Warning]) -> Iterator[None]:
+    """Warnings ignored for a moment.
+
+    `warnings.catch_warnings` puts a whole list back, another thread's too: entered and left at the wrong
+    moment it leaves the filters changed for good.  This takes out its own entries, wherever they are.
+    """
+    filters: Any = warnings.filters
+    mine: list[Any] = [("ignore", None, kind, None, 0) for kind in kinds]
+    filters[:0] = mine
+    try:
+        yield
     finally:
-        for log, (verbosity, bars) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
-        if not downloads:
-            disable_progress_bars()
+        present: Any = warnings.filters
+        for entries in (filters, present):  # another thread may have put a copy in its place
+            entries[:] = [entry for entry in entries if not any(entry is own for own in mine)]

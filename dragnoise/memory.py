@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 Memory = Literal["normal", "low"]
 
@@ -16,16 +20,43 @@ TILE = 512
 """Side of the VAE's tiles in picture pixels, in low memory."""
 
 
+_MOVING = threading.Lock()
+_VISITS: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+"""How many are using a part at present, sessions in several threads among them."""
+
+
 @contextmanager
 def visit(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]:
-    """A part of a pipeline that lives on the CPU and comes to the device for as long as it works."""
-    part.to(device)
+    """A part of a pipeline that lives on the CPU and is on the device while anybody uses it.
+
+    The first to come brings it, the last to go takes it back.
+    """
+    with _MOVING:
+        others = _VISITS.get(part, 0)
+        if not others:
+            _bring(part, device)
+        _VISITS[part] = others + 1
     try:
         yield device
     finally:
-        part.to("cpu")
-        if device.type != "cpu":
-            release()
+        with _MOVING:
+            _VISITS[part] -= 1
+            if not _VISITS[part]:
+                _park(part, device)
+
+
+def _bring(part: torch.nn.Module, device: torch.device) -> None:
+    try:
+        part.to(device)
+    except BaseException:
+        _park(part, device)  # some of it may be there already
+        raise
+
+
+def _park(part: torch.nn.Module, device: torch.device) -> None:
+    part.to("cpu")
+    if device.type != "cpu":
+        release()
 
 
 def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
@@ -38,15 +69,39 @@ def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module) and part is not pipeline.unet:
             part.to("cpu")
-    vae = pipeline.vae
-    for switch in ("enable_slicing", "enable_tiling"):
-        getattr(vae, switch, lambda: None)()
-    if isinstance(vae, AutoencoderKL) and vae.tile_sample_min_size > TILE:
-        vae.tile_sample_min_size = TILE
-        vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
+    _tile(pipeline.vae)
     pipeline.unet.enable_gradient_checkpointing()
     if device.type == "mps":
         pipeline.unet.set_attention_slice("auto")
+
+
+def _tile(vae: Any) -> None:
+    """Let a VAE work in tiles of at most `TILE` pixels; a picture that is no larger goes as a whole."""
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    for switch in ("enable_slicing", "enable_tiling"):
+        getattr(vae, switch, lambda: None)()
+    if not isinstance(vae, AutoencoderKL | AutoencoderTiny):
+        return
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.tile_sample_min_size = min(vae.tile_sample_min_size, TILE)
+    vae.tile_latent_min_size = vae.tile_sample_min_size // factor
+    if isinstance(vae, AutoencoderTiny) and not hasattr(vae, "_whole"):
+        _tile_large_pictures_alone(vae, factor)
+
+
+def _tile_large_pictures_alone(vae: Any, factor: int) -> None:
+    """Of diffusers' tiny autoencoder, which takes 8 for any factor and tiles small pictures too."""
+    vae.spatial_scale_factor = factor
+    encode, decode = vae._tiled_encode, vae._tiled_decode
+
+    def tiled_encode(x: torch.Tensor) -> torch.Tensor:
+        return encode(x) if max(x.shape[-2:]) > vae.tile_sample_min_size else vae.encoder(x)
+
+    def tiled_decode(z: torch.Tensor) -> torch.Tensor:
+        return decode(z) if max(z.shape[-2:]) > vae.tile_latent_min_size else vae.decoder(z)
+
+    vae._tiled_encode, vae._tiled_decode, vae._whole = tiled_encode, tiled_decode, True
 
 
 def release() -> None:

@@ -7,23 +7,26 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import conditioning, identity, loading
+from dragnoise import conditioning, identity, loading, weights
 from dragnoise.conditioning import Conditioning, Text
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
-from dragnoise.given import LONGEST, as_integer, as_text, shown
+from dragnoise.given import LONGEST, as_integer, as_text, said, shown
 from dragnoise.identity import ModelInfo
 from dragnoise.memory import Memory, economise, visit
+from dragnoise.noise_models import as_ddim
 from dragnoise.pictures import as_picture, picture_tensor
 from dragnoise.rescue import loading_advice, rescue
 from dragnoise.unet import CutUNet, Decoded, Encoded
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 TOYLAND = Path(__file__).parent / "toyland" / "weights"
 CONFIG_FILE = "drag_config.json"
@@ -79,8 +82,13 @@ class Model:
         loading.require_same_latents(self.vae.config, pipeline.unet.config)
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
+                if any(parameter.is_inference() for parameter in part.parameters()):
+                    raise ValueError(
+                        "this pipeline was made inside torch.inference_mode(), so that no gradient can pass it; make "
+                        "it outside, or under torch.no_grad()."
+                    )
                 part.eval().requires_grad_(False)
-        self.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        self.scheduler = as_ddim(pipeline.scheduler, what=f"{self.name!r}")
         self.prediction: str = self.scheduler.config.prediction_type
         if default_config is not None and not isinstance(default_config, DragConfig):
             raise TypeError(f"default_config must be a DragConfig, not {shown(default_config)}.")
@@ -89,6 +97,7 @@ class Model:
         side = pipeline.unet.config.sample_size
         self.native = self.factor * (side if isinstance(side, int) else max(side))
         self._place(self.device if device is None else loading.as_device(device))
+        weights.require_finite(self.name, pipeline.components, self.dtype)
 
     def __repr__(self) -> str:
         low = ', memory="low"' if self.memory == "low" else ""
@@ -260,16 +269,28 @@ def load_model(
     on = loading.as_device("cpu" if embedded and device is None else device)
     half = on.type == "cuda" and not embedded
     kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
-    with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
-        pipeline = loading.read_pipeline(
-            str(source) if embedded else found, kind, vae=vae, config=config, variant=variant, prediction=prediction
-        )
-    config_file = source / CONFIG_FILE
-    default = DragConfig(**json.loads(config_file.read_text())) if config_file.is_file() else None
-    model = Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
+    default = _recommended(source / CONFIG_FILE)
+    with torch.inference_mode(False):  # weights made inside it let no gradient pass
+        with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
+            pipeline = loading.read_pipeline(
+                str(source) if embedded else found, kind, vae=vae, config=config, variant=variant, prediction=prediction
+            )
+        model = Model(pipeline, name=str(name), default_config=default, device=on, memory=memory)
     asked = {"vae": vae, "config": config, "variant": variant, "prediction": prediction}
     model.options = {key: value for key, value in asked.items() if value is not None}
     return model
+
+
+def _recommended(path: Path) -> DragConfig | None:
+    """The config that a model's folder recommends, if it does; raises ValueError for one that cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        return DragConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no DragConfig in JSON ({said(error)}); mend it, or delete it for the usual numbers."
+        ) from None
 
 
 def require_model(model: object) -> None:

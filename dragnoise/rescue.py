@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
@@ -90,11 +92,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Does this error mean that memory is used up?  Devices say so in several ways."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
     said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS)
+    kinds = (RuntimeError, OSError, SafetensorError)  # a file is mapped into memory, too
+    return isinstance(error, kinds) and any(sign in said for sign in SIGNS)
 
 
-SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+SIGNS = (
+    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed",
+    "bad_alloc", "bad allocation", "paging file is too small", "insufficient memory",
+)  # fmt: skip
+"""Parts of what devices and libraries say when memory is used up, in lower case."""
 
 
 def halved(device: object, dtype: torch.dtype) -> list[str]:
@@ -114,17 +123,18 @@ def loading_advice(name: str, device: object, dtype: torch.dtype, memory: str) -
 
 
 def advice(model: Any, frame: Frame, config: DragConfig) -> str:
-    """One sentence: what is used up, and what to try, in the order of effect."""
+    """One sentence: what is used up, and what to try, in the order of effect; model may be None."""
     width, height = frame.working
     given = min(frame.working) if config.resize == "shorter" else max(frame.working)
     smaller = f"side={max(given * 3 // 4 // 64 * 64, 64)}"
     if config.resize == "never":
         smaller = f'resize="longer", {smaller}'
     tries = [f"a smaller picture with session.config = session.config.replace({smaller})"]
-    if model.memory != "low":
+    if model is not None and model.memory != "low":
         tries.append('load_model(..., memory="low")')
-    tries += halved(model.device, model.dtype)
+    tries += [] if model is None else halved(model.device, model.dtype)
+    device = "cpu" if model is None else str(model.device)
     return (
-        f"the memory of {str(model.device)!r} is used up at {width}x{height} pixels, and the session stands where it "
+        f"the memory of {device!r} is used up at {width}x{height} pixels, and the session stands where it "
         f"stood before: try {', then '.join(tries)}."
     )

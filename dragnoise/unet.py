@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from dragnoise.conditioning import Conditioning, Text
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,12 @@ class CutUNet:
         return added, text.text.expand(batch, -1, -1)
 
 
+CONDITIONS = (
+    "class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds", "time_cond_proj_dim",
+)  # fmt: skip
+"""Fields of a U-Net's config that ask for another condition; the last for the guidance of latent consistency models."""
+
+
 def require_text_to_image(config: Mapping[str, Any]) -> None:
     """Raise ValueError, naming what is wrong, for the config of a U-Net that takes more than a latent and a text."""
     takes, gives = config.get("in_channels", 4), config.get("out_channels", 4)
@@ -143,7 +151,13 @@ def require_text_to_image(config: Mapping[str, Any]) -> None:
             f"this U-Net takes {takes} channels and gives {gives}, so it is {kind}; use the text-to-image model of "
             "its family, which takes and gives the same latents."
         )
-    for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
+    for name in (
+        "class_embed_type",
+        "addition_embed_type",
+        "encoder_hid_dim_type",
+        "num_class_embeds",
+        "time_cond_proj_dim",
+    ):
         if config.get(name) is not None and (name, config[name]) != ("addition_embed_type", "text_time"):
             raise ValueError(
                 f"this U-Net asks for another condition ({name}={config[name]!r}); Stable Diffusion 1.x and 2.x, "

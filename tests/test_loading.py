@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from huggingface_hub import utils as hub
 from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
-from dragnoise import DragConfig, DragSession, Model, load_model, single_file
+from dragnoise import DragConfig, DragSession, Model, load_model, loading, single_file
 from dragnoise.conditioning import Conditioning
 
 FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
@@ -449,7 +450,7 @@ def test_a_tiny_vae_for_a_file_without_one(tmp_path: Path, three_block: Any) -> 
     assert same_weights(model.vae, three_block.vae) and model.factor == 4
     with pytest.raises(OSError) as caught:
         load_model(tmp_path / "it.safetensors", config=tmp_path / "configs", device="cpu")
-    assert_one_sentence(caught.value, str(tmp_path / "it.safetensors"))
+    assert_one_sentence(caught.value, str(tmp_path / "it.safetensors"), "no VAE", "vae=")
 
 
 @pytest.mark.parametrize(
@@ -551,3 +552,152 @@ def test_unet_names_are_the_originals(sd15: DiffusionPipeline) -> None:
     ):  # fmt: skip
         assert f"model.diffusion_model.{known}" in names
     assert isinstance(sd15.unet, UNet2DConditionModel)
+
+
+# ------------------------------------------------------------------------------- what is not whole
+
+
+@pytest.mark.parametrize(
+    ("cut", "named"),
+    [
+        ("middle_block.1", "26 tensors of its U-Net, such as 'mid_block.attentions.0"),
+        ("first_stage_model.decoder.conv_in", "2 tensors of its VAE"),
+        ("layers.0.mlp.fc1.bias", "1 tensor of its text_encoder, such as"),
+    ],
+)
+def test_a_file_that_lacks_some_weights(tmp_path: Path, sd15: DiffusionPipeline, cut: str, named: str) -> None:
+    sd15.save_pretrained(tmp_path / "configs")
+    weights = {name: x for name, x in checkpoint(sd15, "sd1").items() if cut not in name}
+    save_file(weights, file := tmp_path / "it.safetensors")
+    with pytest.raises(OSError) as caught:
+        load_model(file, config=tmp_path / "configs", device="cpu")
+    assert_one_sentence(caught.value, repr(str(file)), "lacks", named, "get it again")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(sd15: DiffusionPipeline, number: float, tmp_path: Path) -> None:
+    pipeline = build_sd15()
+    with torch.no_grad():
+        pipeline.unet.mid_block.resnets[0].conv1.weight[0, 0] = number
+    pipeline.save_pretrained(tmp_path)
+    for make in (lambda: Model(pipeline, name="it"), lambda: load_model(tmp_path, device="cpu")):
+        with pytest.raises(ValueError) as caught:
+            make()
+        assert_one_sentence(caught.value, "not finite", "unet.mid_block.resnets.0.conv1.weight", "get it again")
+        assert "dtype" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
+        load_model(tmp_path, device="cpu", dtype="fp16")
+
+
+@pytest.mark.parametrize(
+    ("address", "hub_id"),
+    [
+        ("https://huggingface.co/some/model", "some/model"),
+        (Path("https://huggingface.co/some/model"), "some/model"),
+        ("https:/huggingface.co/some/model/tree/main?x=1", "some/model"),
+        ("hf://some/model", "some/model"),
+        ("http://localhost/", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+    ],
+)
+def test_an_address_is_no_path(address: Any, hub_id: str) -> None:
+    for given in ({"name": address}, {"vae": address}):
+        with pytest.raises(ValueError) as caught:
+            load_model(**given, device="cpu")
+        assert_one_sentence(caught.value, "is an address", repr(hub_id))
+
+
+def test_a_recommended_config_that_is_none(tmp_path: Path, three_block: DiffusionPipeline) -> None:
+    three_block.save_pretrained(tmp_path)
+    for text in ("{", '{"lr": -1}', '{"nonsense": 1}'):
+        (tmp_path / "drag_config.json").write_text(text)
+        with pytest.raises(ValueError) as caught:
+            load_model(tmp_path, device="cpu")
+        assert_one_sentence(caught.value, "drag_config.json", "mend it")
+
+
+# ------------------------------------------------------------------------------- several threads
+
+
+TWO_LOADS = """
+import logging, threading, warnings
+import torch
+import diffusers, transformers
+from dragnoise import DragSession, load_model
+from dragnoise.lora import adapters, training
+from dragnoise.lora.settings import LoraSettings
+
+def empty(model):
+    return any(p.is_meta for part in (model.pipeline.unet, model.vae, model.pipeline.text_encoder)
+               for p in part.parameters())
+
+def state():
+    logs = [(log.get_verbosity(), log.is_progress_bar_enabled())
+            for log in (diffusers.utils.logging, transformers.utils.logging)]
+    return logs, list(warnings.filters), torch.get_default_dtype(), torch.nn.Module.register_parameter
+
+first = load_model()
+before, barrier, problems = state(), threading.Barrier(4), []
+
+def load(dtype):
+    barrier.wait()
+    for _ in range(3):
+        if empty(load_model(dtype=dtype)):
+            problems.append("a load left weights without values")
+
+def attach():
+    barrier.wait()
+    for _ in range(6):
+        unet = adapters.sharing_copy(first.pipeline.unet)
+        layers = training.attach(unet, LoraSettings(rank=2))
+        if any(p.is_meta for pair in layers.values() for p in pair):
+            problems.append("an adapter has no values")
+        lora = adapters.Lora({n: adapters.Adapter(d.detach(), u.detach() + 1) for n, (d, u) in layers.items()})
+        if any(p.is_meta for p in adapters.fuse(first, lora).unet.unet.parameters()):
+            problems.append("a fused weight has no values")
+
+def guard(call, *args):
+    try:
+        call(*args)
+    except Exception as error:
+        problems.append(f"{type(error).__name__}: {error}")
+
+threads = [threading.Thread(target=guard, args=args)
+           for args in ((load, "float32"), (load, "float32"), (load, "bfloat16"), (attach,))]
+[t.start() for t in threads]
+[t.join(200) for t in threads]
+print(problems)
+print(empty(load_model()), torch.nn.Linear(1, 1).weight.device, state() == before)
+"""
+
+
+def test_loads_in_several_threads_leave_the_process_as_it_was() -> None:
+    done = subprocess.run([sys.executable, "-c", TWO_LOADS], capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout.splitlines()[-2:] == ["[]", "False cpu True"], done.stdout + done.stderr
+
+
+def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
+    """`catch_warnings` of another thread, entered during a load and left after it, brings nothing of it back."""
+    before = list(warnings.filters)
+    loading_it, other = loading._quiet(), warnings.catch_warnings()
+    with loading.PATCHING:
+        loading_it.__enter__()
+        assert warnings.filters[0][0] == "ignore"
+        other.__enter__()
+        loading_it.__exit__(None, None, None)
+        assert list(warnings.filters) == before
+        other.__exit__(None, None, None)
+    assert list(warnings.filters) == before
+    with loading.PATCHING, pytest.raises(KeyboardInterrupt), loading._quiet():
+        raise KeyboardInterrupt
+    assert list(warnings.filters) == before
+
+
+def test_a_load_waits_for_the_lock() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (load_model(), done.set()))
+    with loading.PATCHING:
+        load_model()  # re-entrant
+        thread.start()
+        assert not done.wait(0.3)
+    thread.join(60)
+    assert done.is_set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib.util
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_sd15, build_sdxl
+from conftest import build_sd15, build_sdxl, build_three_block
+from diffusers import DiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
 
 from dragnoise import DragConfig, DragSession, Model, load_model, loading
-from dragnoise.memory import economise
-from dragnoise.rescue import OutOfMemory, is_out_of_memory
+from dragnoise.memory import economise, visit
+from dragnoise.rescue import OutOfMemory, advice, is_out_of_memory
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
 
@@ -92,6 +95,26 @@ def test_large_pictures_pass_the_vae_in_tiles() -> None:
     assert calls == [(64, 64)]  # Stable Diffusion 1.5's native size goes as a whole, without seams
 
 
+@pytest.mark.parametrize("size", [(64, 64), (52, 76), (512, 512), (560, 600)])
+def test_a_tiny_autoencoder_in_low_memory(size: tuple[int, int]) -> None:
+    """Up to a tile the same numbers to the bit; beyond it tiles, which differ along their seams alone."""
+    normal, lean = Model(build_three_block()), Model(build_three_block(), memory="low")
+    calls: list[int] = []
+    lean.vae.encoder.register_forward_pre_hook(lambda module, inputs: calls.append(max(inputs[0].shape[-2:])))
+    picture = smooth_picture(*size)
+    z, lean_z = normal.encode_picture(picture, size), lean.encode_picture(picture, size)
+    assert z.shape == lean_z.shape == (1, 4, size[1] // 4, size[0] // 4)
+    decoded, lean_decoded = normal.decode_latents(z), lean.decode_latents(z)
+    assert decoded.shape == lean_decoded.shape
+    if max(size) <= 512:
+        assert torch.equal(z, lean_z) and torch.equal(decoded, lean_decoded) and calls == [max(size)]
+    else:
+        assert len(calls) > 1 and max(calls) <= 512
+        assert float((z - lean_z).abs().mean()) < 0.05 * float(z.std())
+    economise(lean.pipeline, torch.device("cpu"))  # once more changes nothing
+    assert torch.equal(lean.decode_latents(z), lean_decoded)
+
+
 class Elsewhere(torch.nn.Module):
     """A part that tells where it was sent and when it was used."""
 
@@ -122,6 +145,66 @@ def test_parts_visit_the_device_for_their_work_alone(monkeypatch: pytest.MonkeyP
     with normal.at_work(vae):
         pass
     assert len(moves) == 6
+
+
+def test_a_part_stays_while_anybody_uses_it() -> None:
+    """Two sessions of one model in two threads, of which the first is done while the second works."""
+    moves: list[str] = []
+    part, device = Elsewhere(moves, "vae"), torch.device("meta")
+    both, first_is_done = threading.Barrier(2, timeout=20), threading.Event()
+    seen: list[int] = []
+
+    def first() -> None:
+        with visit(part, device):
+            both.wait()
+        first_is_done.set()
+
+    def second() -> None:
+        with visit(part, device):
+            both.wait()
+            assert first_is_done.wait(20)
+            seen.append(len(moves))
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert seen == [1] and moves == ["vae to meta", "vae to cpu"]
+
+
+def test_a_part_that_the_device_cannot_hold_goes_back() -> None:
+    class Full(Elsewhere):
+        def to(self, *args: Any, **kwargs: Any) -> Elsewhere:  # type: ignore[override]
+            super().to(*args)
+            if torch.device(args[0]).type != "cpu":
+                raise ERRORS[0]
+            return self
+
+    moves: list[str] = []
+    part = Full(moves, "vae")
+    for _ in range(2):
+        with pytest.raises(torch.cuda.OutOfMemoryError), visit(part, torch.device("meta")):
+            pytest.fail("it is not there")
+    assert moves == ["vae to meta", "vae to cpu"] * 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"memory": "low"}, {"memory": "low", "dtype": "bfloat16"}, {"dtype": "bf16"}, {"dtype": torch.float64},
+        {"device": "cpu"}, {"prediction": "v_prediction"}, {"vae": "object"}, {"vae": "object", "memory": "low"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_option_edits_a_picture(given: dict[str, Any]) -> None:
+    if "vae" in given:
+        given = given | {"vae": build_three_block().vae}
+    session = DragSession(
+        load_model(**given), smooth_picture(60, 44), "", QUICK.replace(steps=2, edit_from=1, refine_from=0)
+    )
+    session.drags = [((10, 10), (40, 30))]
+    assert session.step().grad_norm > 0 and session.render().size == (60, 44)
 
 
 def test_everything_but_the_unet_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +361,7 @@ def test_loading_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading.DiffusionPipeline, "from_pretrained", full)
+        patch.setattr(DiffusionPipeline, "from_pretrained", full)
         with pytest.raises(OutOfMemory) as reading:
             load_model(dtype="bf16")
     assert_one_sentence(reading.value, "'cpu'", "'toyland'", 'memory="low"')
@@ -287,6 +370,63 @@ def test_loading_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutOfMemory) as already:
         load_model()
     assert_one_sentence(already.value, "'cpu'", "before anything was loaded")
+
+
+def wrapped(error: Exception) -> Exception:
+    """As diffusers does with whatever goes wrong while it reads weights."""
+    try:
+        try:
+            raise error
+        except Exception as cause:
+            raise OSError("Unable to load weights from checkpoint file") from cause
+    except OSError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), OSError("Cannot allocate memory (os error 12)"),
+        RuntimeError("unable to mmap 4000 bytes from file <x>: Cannot allocate memory (12)"),
+        RuntimeError("std::bad_alloc"), wrapped(MemoryError()), wrapped(RuntimeError("out of memory")),
+        OSError("The paging file is too small for this operation to complete. (os error 1455)"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_memory_that_runs_out_while_reading_is_no_unreadable_folder(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", full)
+    with pytest.raises(OutOfMemory) as caught:
+        load_model()
+    assert_one_sentence(caught.value, "'cpu'", "'toyland'", "used up by loading")
+
+
+def test_a_session_without_a_model_has_advice_too(sd15: Any) -> None:
+    session = session_of(Model(sd15))
+    sentence = advice(None, session.frame if hasattr(session, "frame") else session._frame, session.config)
+    assert_one_sentence(Exception(sentence), "'cpu'", "104x128", "side=64")
+    assert "load_model" not in sentence
+
+
+def test_a_session_inside_inference_mode_says_so(sd15: Any) -> None:
+    session = session_of(Model(sd15))
+    with torch.inference_mode():
+        lean = load_model()
+        for call in (session.step, lambda: list(session.invert()), session.render):
+            with pytest.raises(RuntimeError) as caught:
+                call()
+            assert_one_sentence(caught.value, "torch.inference_mode()", "torch.no_grad()")
+        with pytest.raises(ValueError) as made_inside:
+            Model(build_three_block())
+    assert_one_sentence(made_inside.value, "inference_mode()", "make it outside")
+    assert not session.inverted
+    with torch.no_grad():
+        assert session.step().grad_norm > 0
+    assert session_of(lean, QUICK.replace(steps=2, edit_from=1, refine_from=0)).step().grad_norm > 0
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from dragnoise.given import as_float, as_number, shown
 from dragnoise.loading import as_device
+from dragnoise.locks import PATCHING
 from dragnoise.model import Model
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -179,8 +179,8 @@ def fuse(model: Model, lora: Lora) -> Model:
     lora.require_fit(model)
     if lora.weight == 0:
         return model
-    unet = sharing_copy(bare_unet(model))
-    with torch.no_grad():
+    with PATCHING, torch.no_grad():
+        unet = sharing_copy(bare_unet(model))
         for name, adapter in lora.adapters.items():
             layer = unet.get_submodule(name)
             weight = layer.get_parameter("weight")
@@ -197,6 +197,8 @@ def sharing_copy(module: nn.Module) -> nn.Module:
 
 def bare_unet(model: Model) -> nn.Module:
     """The model's own U-Net, without any LoRA; raises ValueError if someone else attached adapters to it."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     unet: nn.Module = model.pipeline.unet
     if any(isinstance(layer, BaseTunerLayer) for layer in unet.modules()):
         raise ValueError(

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
+from dragnoise.locks import PATCHING
 from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.model import Model
@@ -153,8 +152,11 @@ def noised(latents: Tensor, noise: Tensor, alphas: Tensor, kind: str) -> tuple[T
 
 def attach(unet: nn.Module, settings: LoraSettings) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """Put float32 adapters on every attention: layer -> (down, up), down normal with variance 1/rank², up zero."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
     config = LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=list(TARGETS))
-    with torch.random.fork_rng(devices=[]):  # peft draws weights of its own first
+    with PATCHING, torch.random.fork_rng(devices=[]):  # peft draws weights of its own first
         inject_adapter_in_model(config, unet)
     rng = _generator(settings.seed, 0)
     layers = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -520,6 +521,11 @@ class DragSession:
     @contextlib.contextmanager
     def _unit(self) -> Iterator[None]:
         """One unit of work: the session's only one at the time, and undone when memory runs out."""
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "a session needs gradients, and torch.inference_mode() is on, which allows none of what is made inside "
+                "it; leave that block, or use torch.no_grad() in its place."
+            )
         with self._working, rescue(self._let_go):
             yield
 

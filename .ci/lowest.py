@@ -1,0 +1,37 @@
+"""Print the oldest version of each direct dependency that pyproject.toml allows, as pip requirements.
+
+`make test-lowest` installs them and runs a short list of tests.  torch is left out: its oldest version does not run on
+every Python, so that the newest one stays, and so is what only develops the project.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest there
+
+NOT_PINNED = ("torch",)
+GROUPS = ("widgets",)
+"""Extras that a user installs."""
+
+
+def floors(pyproject: Path) -> list[str]:
+    """`name==version` of every dependency with a lower bound; without the names in `NOT_PINNED`."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for group in GROUPS for line in project["optional-dependencies"][group])]
+    found = []
+    for requirement in map(Requirement, lines):
+        (low,) = (bound.version for bound in requirement.specifier if bound.operator == ">=")
+        if requirement.name not in NOT_PINNED:
+            found.append(f"{requirement.name}=={low}")
+    return found
+
+
+if __name__ == "__main__":
+    print(*floors(Path(__file__).parent.parent / "pyproject.toml"), sep="\n")
