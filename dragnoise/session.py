@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dragnoise import ddim, generation, geometry, iteration, pictures
 from dragnoise.archive import Saves
+from dragnoise.archive.autosave import has_ended
 from dragnoise.branching import Branches, checked_name
 from dragnoise.config import DragConfig
 from dragnoise.editors import DragNoise, Task
@@ -273,7 +274,7 @@ class DragSession(Settings, WearsLora, Branches, Saves):
         status = self._status_after(snapshot)
         done = dataclasses.replace(snapshot, status=status, seconds=time.perf_counter() - started)
         self._history = before.then(done).within(self._history_limit)
-        self._save_if_due(done.iteration, last=status != "running")
+        self._save_if_due(done.iteration, last=has_ended(self._history))
         return done
 
     def _status_after(self, snapshot: Snapshot) -> Status:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dragnoise.archive import container
-from dragnoise.given import as_integer, as_path, shown
+from dragnoise.archive.autosave import Autosave
+from dragnoise.given import as_integer, shown
 from dragnoise.history import History
 from dragnoise.identity import ModelInfo
 from dragnoise.model import Model, require_model
-from dragnoise.rescue import is_out_of_memory
 from dragnoise.state import State
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Saves:
     _history: History
     _model: Model | None
     _made_with: ModelInfo
-    _autosave: tuple[Path, int] | None = None
+    _autosave: Autosave | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the model to one file, such as "edit.drag"; returns its path.
@@ -37,10 +36,9 @@ class Saves:
 
         Raises OSError when it cannot be written, TypeError or ValueError for a path that is none.
         """
-        state = self._state()
-        if state.anchors is None and state.history and self._model is not None:
-            state = dataclasses.replace(state, anchors=self._anchors_if_possible())
-        return container.write(state, path)
+        if self._autosave is not None:
+            self._autosave.flush()  # it may be writing the same file
+        return container.write(self._state_with_anchors(), path)
 
     @classmethod
     def open(cls, path: str | Path, model: Model | None = None, *, afresh: bool = False) -> Self:
@@ -80,19 +78,20 @@ class Saves:
         not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
         """
         every = as_integer("every", every, 1)
-        self._autosave = None if path is None else (as_path(path), every)
+        old, self._autosave = self._autosave, None if path is None else Autosave(path, every)
+        if old is not None:
+            old.close()
 
     def _save_if_due(self, done: int, *, last: bool) -> None:
         """Save after so many iterations or steps; `last` ones are always saved."""
-        if self._autosave is None:
-            return
-        path, every = self._autosave
-        if last or done % every == 0:
-            try:
-                self.save(path)
-            except (OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's memory is a RuntimeError
-                reason = "the memory is used up." if is_out_of_memory(error) else error
-                warnings.warn(f"autosave did not work, and the edit goes on: {reason}", RuntimeWarning, stacklevel=3)
+        if self._autosave is not None and (last or done % self._autosave.every == 0):
+            self._autosave.save(self._state_with_anchors())
+
+    def _state_with_anchors(self) -> State:
+        state = self._state()
+        if state.anchors is None and state.history and self._model is not None:
+            state = dataclasses.replace(state, anchors=self._anchors_if_possible())
+        return state
 
     def _anchors_if_possible(self) -> np.ndarray | None:
         """Where the anchors are now; nothing that goes wrong with a forward shall keep anyone from saving."""
