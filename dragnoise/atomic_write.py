@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO
 
 from PIL import Image
 
-from dragnoise.given import shown
+from dragnoise.given import said, shown
 
 fcntl: Any
 try:
@@ -115,8 +115,10 @@ def one_sentence(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OSError(error.errno, f"{str(path)!r} cannot be written ({reason}); give another place.") from error
+        reason = error.strerror or said(error) or type(error).__name__
+        told = OSError(f"{str(path)!r} cannot be written ({reason}); give another place.")
+        told.errno = error.errno
+        raise told from error
 
 
 def sweep(path: Path) -> None:

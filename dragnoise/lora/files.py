@@ -50,18 +50,26 @@ def save(lora: Lora, path: str | Path) -> Path:
         with atomic_write(path) as file:
             file.write(data)
     except OSError as error:
-        raise OSError(f"the LoRA cannot be written to {str(path)!r} ({said(error)}); give another place.") from error
+        raise OSError(
+            f"the LoRA cannot be written to {str(path)!r} ({error.strerror or said(error)}); give another place."
+        ) from error
     return path
 
 
 def to_bytes(lora: Lora) -> bytes:
-    """The content of the file that `save` writes."""
+    """The content of the file that `save` writes; the same for the same LoRA."""
     tensors = {}
     for name, adapter in lora.adapters.items():
         tensors[f"unet.{name}.lora_A.weight"] = adapter.down
         tensors[f"unet.{name}.lora_B.weight"] = adapter.scale * adapter.up  # other programs take the scale for 1
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    return safetensors_bytes(tensors, metadata={"format": "pt", _OWN: json.dumps({"losses": lora.losses})})
+    data = safetensors_bytes(tensors, metadata={"format": "pt", _OWN: json.dumps({"losses": lora.losses})})
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # whose order safetensors leaves to chance
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load(path: str | Path, model: Model) -> Lora:
