@@ -29,6 +29,12 @@ def has_ended(history: History) -> bool:
     return len(history) > 1 and history[-1].status != "running" and history[-2].status == "running"
 
 
+def failure(error: Exception) -> str:
+    """What is said of a failed save, in one sentence."""
+    reason = "the memory is used up." if is_out_of_memory(error) else error
+    return f"autosave did not work, and the edit goes on: {reason}"
+
+
 class Autosave:
     """Saves immutable states to one file, each in the background, and the newest one when several wait.
 
@@ -93,8 +99,7 @@ class Autosave:
             done = self._changed.wait_for(lambda: self._thread is None, timeout)
             error, self._untold = self._untold, None
         if error is not None:
-            reason = "the memory is used up." if is_out_of_memory(error) else error
-            warnings.warn(f"autosave did not work, and the edit goes on: {reason}", RuntimeWarning, stacklevel=4)
+            warnings.warn(failure(error), RuntimeWarning, stacklevel=4)
         return done
 
     def close(self) -> None:

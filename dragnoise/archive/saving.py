@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,15 +71,19 @@ class Saves:
         """The session's model, or the one that it needs when it was opened without: its name, and how to load it."""
         return self._made_with if self._model is None else self._model.info
 
-    def autosave(self, path: str | Path | None, *, every: int = 10) -> None:
+    def autosave(
+        self, path: str | Path | None, *, every: int = 10, on_error: Callable[[Exception | None], Any] | None = None
+    ) -> None:
         """Save to a file from now on: after each `every`-th iteration or step of a LoRA's fit, the last one of either,
         and the inversion.
 
-        None ends it.  When it cannot be written, a warning says so and the edit goes on.  Branches do
-        not inherit it.  Raises TypeError or ValueError for a path that is none and for `every` below 1.
+        None ends it and waits for what is being written.  When it cannot be written, a warning says so and the edit
+        goes on; `on_error` is called with the exception then, and with None when it has worked again, in another
+        thread.  Branches do not inherit it.  Raises TypeError or ValueError for a path that is none and for `every`
+        below 1.
         """
         every = as_integer("every", every, 1)
-        old, self._autosave = self._autosave, None if path is None else Autosave(path, every)
+        old, self._autosave = self._autosave, None if path is None else Autosave(path, every, on_error=on_error)
         if old is not None:
             old.close()
 
