@@ -26,7 +26,7 @@ from PIL import Image
 from torch.multiprocessing.spawn import spawn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dragnoise.atomic_write import atomic_write, write_bytes, write_picture, write_text
+from dragnoise.atomic_write import atomic_write, require_writable, write_bytes, write_picture, write_text
 from dragnoise.model import CONFIG_FILE, TOYLAND
 from dragnoise.toyland import networks
 from dragnoise.toyland.autoencoder import encode_all, train_autoencoder
@@ -68,6 +68,8 @@ def main() -> None:
     for stage in stages:
         if stage not in STAGES:
             parser.error(f"there is no stage {stage!r}; choose of {', '.join(STAGES)}")
+    for path in (args.run / "samples.png", *([args.weights / CONFIG_FILE] if "export" in stages else [])):
+        require_writable(path)  # before hours of training
     steps = STEPS | ({stages[0]: args.steps} if args.steps and len(stages) == 1 else {})
     for stage in stages:
         run_stage(stage, args.run, args.pictures, steps, args.weights, args.processes)
