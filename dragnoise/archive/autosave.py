@@ -130,8 +130,8 @@ class Autosave:
             error: Exception | None = None
             try:
                 self._file.write(state)
-            except Exception as caught:  # whatever it is, the edit goes on
-                error = caught
+            except BaseException as caught:  # whatever it is, the edit goes on and nobody waits for a dead thread
+                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             del state
             self._report(error)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.archive.documents import iteration_part
-from dragnoise.archive.records import tensors_of
+from dragnoise.archive.records import grid_anchors_of, losses_of, tensors_of
 from dragnoise.archive.typed_json import Broken
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
@@ -81,13 +81,14 @@ def _require_snapshot(snapshot: Snapshot, k: int, drags: int) -> None:
         raise Broken(f"status of {what} is {snapshot.status!r:.40}")
     if snapshot.config is None:
         raise Broken(f"{what} has no config")
-    for name in ("loss", "alignment_loss", "mask_loss", "grad_norm", "seconds"):
-        number = getattr(snapshot, name)
+    losses = {f"{name} loss": loss for name, loss in losses_of(snapshot).items()}
+    others = {"loss": snapshot.loss, "grad_norm": snapshot.grad_norm, "seconds": snapshot.seconds}
+    for name, number in (losses | others).items():
         if not math.isfinite(number) and not (k == 0 and math.isnan(number)):
             raise Broken(f"{name} of {what} is {number}")
     _require_array(snapshot.anchors, (drags, 2), f"anchors of {what}")
     _require_array(snapshot.distances, (drags,), f"distances of {what}")
-    _require_array(snapshot.grid_anchors.numpy(), (drags, 2), f"grid anchors of {what}")
+    _require_array(grid_anchors_of(snapshot).numpy(), (drags, 2), f"grid anchors of {what}")
 
 
 def _require_array(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:

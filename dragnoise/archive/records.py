@@ -26,6 +26,16 @@ def tensors_of(snapshot: Snapshot) -> dict[str, Tensor]:
     return {"bottleneck": snapshot.bottleneck, **named}
 
 
+def losses_of(snapshot: Snapshot) -> dict[str, float]:
+    """The losses of a snapshot by name; NaN at iteration 0."""
+    return {"alignment": snapshot.alignment_loss, "mask": snapshot.mask_loss}
+
+
+def grid_anchors_of(snapshot: Snapshot) -> Tensor:
+    """(m, 2) grid pixels: the anchors that the next iteration goes on from."""
+    return snapshot.grid_anchors
+
+
 def document_of(snapshot: Snapshot, *, config: int, mask: int | None) -> IterationDocument:
     """A snapshot's numbers; `config` and `mask` are indices."""
     moments = snapshot.moments if snapshot.is_whole else None
@@ -35,14 +45,14 @@ def document_of(snapshot: Snapshot, *, config: int, mask: int | None) -> Iterati
         status=snapshot.status,
         seconds=snapshot.seconds,
         loss=_or_null(snapshot.loss),
-        losses={"alignment": _or_null(snapshot.alignment_loss), "mask": _or_null(snapshot.mask_loss)},
+        losses={name: _or_null(loss) for name, loss in losses_of(snapshot).items()},
         grad_norm=_or_null(snapshot.grad_norm),
         anchors=points(snapshot.anchors),
         distances=tuple(snapshot.distances.tolist()),
         config=config,
         mask=mask,
         state=EditDocument(
-            anchors=points(snapshot.grid_anchors),
+            anchors=points(grid_anchors_of(snapshot)),
             step=snapshot.config.edit_from,
             count=snapshot.iteration if moments is None else moments.updates,
             tensors=tuple(sorted(tensors_of(snapshot))) if snapshot.is_whole else None,
