@@ -25,6 +25,7 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from dragnoise import Drag, DragSession, Model, ddim, load_model
+from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.lora import LoraSettings, Subject, fuse
 from dragnoise.toyland import Scene, caption, landmarks, render, sample_scene
 
@@ -130,14 +131,14 @@ def compare(model: Model, case: Case, steps: int, folder: Path) -> dict[str, Any
     seconds = sum(step.seconds for step in session.fit_lora(steps))
     dressed, *after = measure(session, case)
     sheet = [case.picture, *(np.asarray(x) for pair in zip(before, after, strict=True) for x in pair)]
-    Image.fromarray(np.concatenate(sheet, axis=1)).save(folder / f"{case.name}.png")
+    write_picture(folder / f"{case.name}.png", Image.fromarray(np.concatenate(sheet, axis=1)))
     return {"kind": case.kind, "name": case.name, "bare": bare, "lora": dressed, "fit_seconds": seconds}
 
 
 def compare_all(model: Model, count: int, steps: int, folder: Path) -> list[dict[str, Any]]:
     """Case by case; what was measured before with the same weights and numbers is read, not measured again."""
     results = []
-    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder / "results.json")  # before minutes of work
     for index in tqdm(range(count), "scenes"):
         case = make_case(index)
         subject = Subject(model, Image.fromarray(case.picture), case.picture.shape[1::-1], case.prompt)
@@ -145,7 +146,8 @@ def compare_all(model: Model, count: int, steps: int, folder: Path) -> list[dict
         kept = folder / f"{case.name}.json"
         if not kept.exists() or json.loads(kept.read_text())["key"] != key:
             result = {"key": key} | compare(model, case, steps, folder)
-            kept.write_text(json.dumps(result, indent=1))
+            tqdm.write(json.dumps(result))  # so that a disk that is full by now loses no numbers
+            write_text(kept, json.dumps(result, indent=1))
         results.append(json.loads(kept.read_text()))
     return results
 

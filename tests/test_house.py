@@ -85,7 +85,9 @@ def test_the_engine_never_imports_widgets() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(n.split(".")[0] in {"ipywidgets", "ipycanvas", "anywidget", "dragnoise_widgets"} for n in names)
+            assert not any(
+                n.split(".")[0] in {"ipywidgets", "ipycanvas", "anywidget", "dragnoise_widgets"} for n in names
+            )
 
 
 @pytest.mark.parametrize("root", [ENGINE, WIDGETS], ids=["engine", "widgets"])

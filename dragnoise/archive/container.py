@@ -1,17 +1,20 @@
-"""The zip around a session's parts."""
+"""The zip file around a session's parts: written atomically, checked before it replaces anything, read safely."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from dragnoise.archive.aside import aside
 from dragnoise.archive.decoding import decode
-from dragnoise.archive.encoding import encode
-from dragnoise.archive.fields import Broken
+from dragnoise.archive.encoding import Part, encode
+from dragnoise.archive.typed_json import Broken
+from dragnoise.atomic_write import atomic_write
 from dragnoise.given import as_path, said, shown
 from dragnoise.rescue import is_out_of_memory, rescue
 from dragnoise.session.state import SessionState
@@ -24,31 +27,60 @@ class ArchiveError(ValueError):
 def write(state: SessionState, path: str | Path) -> Path:
     """Write a session to one file; returns its path.
 
-    It is written aside and renamed: a kill or a full disk at any moment leaves what was there before.
-    The same state gives the same bytes.  Raises OSError when it cannot be written, TypeError or
-    ValueError for a path that is none, and ValueError for what is too large (`layout.LARGEST`).
+    It is written atomically: a kill or a full disk at any moment leaves what was there before, and so does a state
+    that `read` would refuse.  The same state gives the same bytes.  Raises OSError when it cannot be written,
+    TypeError or ValueError for what is no path, and ValueError for such a state and for what is too large.
     """
     path = as_path(path)
+    with saving(path):
+        write_parts(encode(state), path)
+    return path
+
+
+def write_parts(parts: Sequence[Part], path: Path) -> None:
+    """Write a new file of these parts and look whether a reader finds them, before it replaces the old one."""
+    with atomic_write(path) as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for part in parts:
+                add(archive, part)
+        require_parts(file, parts)
+
+
+def add(archive: zipfile.ZipFile, part: Part) -> None:
+    """Write one part, uncompressed since tensors hardly compress, and without the time, so that bytes repeat."""
+    archive.writestr(zipfile.ZipInfo(part.name), part.encode())
+
+
+def require_parts(file: IO[bytes], parts: Sequence[Part]) -> None:
+    """Raise Broken unless a reader of the file finds exactly these parts."""
+    if sorted(Parts(file)) != sorted(part.name for part in parts):
+        raise Broken("the file that was written does not hold what it should")
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a session is written again as one sentence: OSError or ValueError."""
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file in it, such as 'edit.drag'.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside(path) as file, zipfile.ZipFile(file, "w") as archive:
-            for name, data in encode(state):
-                archive.writestr(zipfile.ZipInfo(name), data)  # stored as it is: tensors do not compress
+        yield
     except OSError as error:
         raise OSError(
             f"the session cannot be saved to {str(path)!r} ({error.strerror or said(error)}); what was there before is "
             "still there, so make room or give another place."
         ) from error
-    return path
+    except Broken as error:
+        raise ValueError(
+            f"the session cannot be saved to {str(path)!r}, as it could not be opened again: {error}; what was there "
+            "before is still there."
+        ) from error
 
 
 def read(path: str | Path) -> SessionState:
     """Read what `write` wrote, every tensor on the CPU; nothing in a file can make it run code.
 
     Raises ArchiveError, a ValueError, for a file that is no session or a broken one, FileNotFoundError
-    and other OSErrors when it cannot be read, TypeError or ValueError for a path that is none, and `OutOfMemory`.
+    and other OSErrors when it cannot be read, TypeError or ValueError for what is no path, and `OutOfMemory`.
     """
     path = as_path(path)
     if not path.exists():
@@ -69,11 +101,20 @@ def read(path: str | Path) -> SessionState:
 
 
 class Parts(Mapping[str, bytes]):
-    """The entries of a zip.  They are stored plainly, so that none can be larger than the file is."""
+    """The entries of a zip file.  They are stored uncompressed, so that none can be larger than the file is.
+
+    A file whose last append was interrupted is read as it was before that append.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
-        self._archive = zipfile.ZipFile(file)
+        try:
+            self._archive = zipfile.ZipFile(file)
+        except zipfile.BadZipFile:
+            if (end := last_end(file)) is None:
+                raise
+            file.seek(0)
+            self._archive, size = zipfile.ZipFile(io.BytesIO(file.read(end))), end
         entries = self._archive.infolist()
         self._entries = {entry.filename: entry for entry in entries}
         for entry in entries:
@@ -84,6 +125,11 @@ class Parts(Mapping[str, bytes]):
         if sum(entry.file_size for entry in entries) > size:
             raise Broken(f"its parts claim to be larger than the file, which has {size} bytes")
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each entry."""
+        return {name: entry.file_size for name, entry in self._entries.items()}
+
     def __getitem__(self, name: str) -> bytes:
         return self._archive.read(self._entries[name])
 
@@ -92,6 +138,73 @@ class Parts(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+# ------------------------------------------------------------------------------------- appending
+
+_END, _DIRECTORY, _END_SIZE = b"PK\5\6", b"PK\1\2", 22
+"""How a zip file's end record and an entry of its directory begin, and the size of the former."""
+
+APPENDABLE = 2**31
+"""Size in bytes up to which a file is appended to; beyond it a zip's end record is another one."""
+
+
+def append_parts(parts: Sequence[Part], changed: Sequence[Part], path: Path, *, signature: tuple[int, ...]) -> bool:
+    """Append the `changed` ones of all `parts` to the file that has this `signature`; False if it is another one.
+
+    Nothing that is in the file is overwritten: the new entries and a new directory, which leaves out what is no
+    longer a part, come after the old end record.  If that is interrupted, `Parts` finds the old end record.
+    """
+    with path.open("rb+") as file:
+        if signature_of(file) != signature or (size := file.seek(0, os.SEEK_END)) > APPENDABLE:
+            return False
+        try:
+            with zipfile.ZipFile(file, "a") as archive:
+                kept = {part.name for part in parts} - {part.name for part in changed}
+                archive.filelist = [entry for entry in archive.filelist if entry.filename in kept]
+                archive.NameToInfo = {entry.filename: entry for entry in archive.filelist}
+                archive.start_dir = size  # where the next entry goes
+                for part in changed:
+                    add(archive, part)
+                file.flush()
+                os.fsync(file.fileno())  # before the directory that points to the entries
+            file.flush()
+            os.fsync(file.fileno())
+            require_parts(file, parts)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
+    return True
+
+
+def signature_of(file: IO[bytes]) -> tuple[int, ...]:
+    """Of an open file: changes when anybody writes it or puts another one in its place."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink
+
+
+def last_end(file: IO[bytes]) -> int | None:
+    """Where the last complete zip file in a file ends that has something else behind it; None if there is none.
+
+    Only end records are looked at that follow their directory at once, as `zipfile` writes them, without a comment.
+    """
+    chunk, overlap = 2**20, _END_SIZE - 1
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(end - chunk, 0)
+        file.seek(start)
+        data = file.read(end - start + overlap)
+        where = len(data)
+        while (where := data.rfind(_END, 0, where)) >= 0:
+            record = data[where : where + _END_SIZE]
+            size, offset = (int.from_bytes(record[i : i + 4], "little") for i in (12, 16))
+            if len(record) == _END_SIZE and record[20:] == b"\0\0" and offset + size == start + where and size:
+                file.seek(offset)
+                if file.read(4) == _DIRECTORY:
+                    return start + where + _END_SIZE
+        end = start
+    return None
 
 
 def _advice(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils import convert_unet_state_dict_to_peft
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from dragnoise.atomic_write import atomic_write
 from dragnoise.given import as_float, as_path, said, shown
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.lora.formats import EMBEDDING, PEFT_PREFIX, OtherKind, unet_tensors
@@ -39,26 +39,36 @@ def save(lora: Lora, path: str | Path) -> Path:
     """Write a LoRA for diffusers' `load_lora_weights`; returns the file's path.
 
     path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
-    holds the LoRA at weight 1, float32.  It is written aside and renamed, so that nothing is ever
-    half a file.  Raises OSError when it cannot be written, and TypeError for what is no `Lora`.
+    holds the LoRA at weight 1, float32, and is written atomically.  Raises OSError when it cannot be
+    written, and TypeError for what is no `Lora`.
     """
     if not isinstance(lora, Lora):
         raise TypeError(f"what is saved must be a Lora, not {shown(lora)}; session.fit_lora() makes one.")
-    path = _file(path)
+    path, data = _file(path), to_bytes(lora)
+    try:
+        with atomic_write(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise OSError(
+            f"the LoRA cannot be written to {str(path)!r} ({error.strerror or said(error)}); give another place."
+        ) from error
+    return path
+
+
+def to_bytes(lora: Lora) -> bytes:
+    """The content of the file that `save` writes; the same for the same LoRA."""
     tensors = {}
     for name, adapter in lora.adapters.items():
         tensors[f"unet.{name}.lora_A.weight"] = adapter.down
         tensors[f"unet.{name}.lora_B.weight"] = adapter.scale * adapter.up  # other programs take the scale for 1
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    metadata = {"format": "pt", _OWN: json.dumps({"losses": lora.losses})}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
-            save_file(tensors, Path(aside) / path.name, metadata=metadata)
-            (Path(aside) / path.name).replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"the LoRA cannot be written to {str(path)!r} ({said(error)}); give another place.") from error
-    return path
+    data = safetensors_bytes(tensors, metadata={"format": "pt", _OWN: json.dumps({"losses": lora.losses})})
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # whose order safetensors leaves to chance
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load(path: str | Path, model: Model) -> Lora:

@@ -21,10 +21,11 @@ from typing_extensions import Self
 
 from dragnoise import ddim, generation, geometry, masks, pictures
 from dragnoise.archive import container
+from dragnoise.archive.autosave import Autosave, has_ended
 from dragnoise.config import DragConfig
 from dragnoise.editors import Status
 from dragnoise.geometry import Drag, Frame
-from dragnoise.given import as_integer, as_path, as_text, shown
+from dragnoise.given import as_integer, as_text, shown
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, Subject, checkpoints, fit, load, save
 from dragnoise.model import Model, require_model
 from dragnoise.numerics import require_finite
@@ -77,7 +78,7 @@ class DragSession:
         self._writing = threading.RLock()  # held for the moment of a write
         self._working = threading.RLock()  # held for one unit of work
         self._watchers: tuple[Callable[[Any], Any], ...] = ()
-        self._autosave: tuple[Path, int] | None = None
+        self._autosave: Autosave | None = None
         self._parent: weakref.ref[DragSession] | None = None
         self._children: tuple[weakref.ref[DragSession], ...] = ()
 
@@ -164,7 +165,7 @@ class DragSession:
         else:
             state.require_made_with(model)
         state.require_fit(model)
-        frame = model.frame(self.image.size, self.config)
+        frame = state.frame if self.engine.given is None else model.frame(self.image.size, self.config)
         with rescue(lambda: advice(model, frame, self.config)):
             state = dataclasses.replace(state, frame=frame).on(model.device)
         with self._writing:
@@ -442,6 +443,11 @@ class DragSession:
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the model to one file, such as "edit.drag"; returns its path."""
+        if self._autosave is not None:
+            self._autosave.flush()
+        return container.write(self._to_save(), path)
+
+    def _to_save(self) -> SessionState:
         state = dataclasses.replace(self._state, made_with=self.made_with)
         if not state.inverted:
             state = dataclasses.replace(state, trajectory=())
@@ -450,7 +456,7 @@ class DragSession:
                 RuntimeError, FloatingPointError
             ):  # a forward that fails shall not keep from saving
                 state = dataclasses.replace(state, anchors=self.anchors)
-        return container.write(state, path)
+        return state
 
     @classmethod
     def open(cls, path: str | Path, model: Model | None = None, *, afresh: bool = False) -> Self:
@@ -470,10 +476,17 @@ class DragSession:
             session.model = model
         return session
 
-    def autosave(self, path: str | Path | None, *, every: int = 10) -> None:
-        """Save to a file from now on after every so many iterations, and at the end; None ends it."""
+    def autosave(
+        self, path: str | Path | None, *, every: int = 10, on_error: Callable[[Exception | None], Any] | None = None
+    ) -> None:
+        """Save to a file from now on after every so many iterations, and at the end; None ends it.
+
+        Written in a thread of its own.  on_error: called there with what went wrong, and with None when it works again.
+        """
         every = as_integer("every", every, 1)
-        self._autosave = None if path is None else (as_path(path), every)
+        old, self._autosave = self._autosave, None if path is None else Autosave(path, every, on_error=on_error)
+        if old is not None:
+            old.close()
 
     def fit_lora(
         self,
@@ -563,7 +576,7 @@ class DragSession:
         anchors = None if status == "max_iterations" else state.frame.to_image(editor.locate(snapshot.state)).numpy()
         history = state.history.then(snapshot).within(state.history_limit)
         self._write(seen=state, what=f"iteration {snapshot.iteration}", history=history, anchors=anchors)
-        self._save_if_due(snapshot.iteration, last=status != "running")
+        self._save_if_due(snapshot.iteration, last=has_ended(self.history))
         return snapshot
 
     def _up_to(self, k: int) -> History:
@@ -600,8 +613,8 @@ class DragSession:
             yield step
 
     def _save_if_due(self, done: int, *, last: bool) -> None:
-        if self._autosave is not None and (last or done % self._autosave[1] == 0):
-            self.save(self._autosave[0])
+        if self._autosave is not None and (last or done % self._autosave.every == 0):
+            self._autosave.save(self._to_save())
 
     # ---- private: what is needed
 

@@ -135,7 +135,9 @@ class SessionState:
 
     def _require_shapes(self, model: Model) -> None:
         mine = model.frame(self.image.size, self.config)
-        if mine != self.frame:
+        if (
+            dataclasses.replace(mine, padded=self.frame.padded, grid=self.frame.grid) != self.frame
+        ):  # old files pad nothing
             raise self._mismatch(model, "pictures are {}x{} pixels".format(*self.frame.working), mine.working)
         latents = tuple(self.trajectory[0].shape)
         width, height = mine.working

@@ -1,4 +1,4 @@
-"""Training state that survives a kill: written to a temporary file, then renamed."""
+"""Training state that survives a kill: written atomically."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from dragnoise.atomic_write import atomic_write
 
 
 class Checkpoint:
@@ -29,9 +31,8 @@ class Checkpoint:
 
     def save(self, **numbers: Any) -> None:
         state = {"numbers": numbers, "parts": {name: part.state_dict() for name, part in self.parts.items()}}
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.path)
+        with atomic_write(self.path) as file:
+            torch.save(state, file)
 
     def log(self, **numbers: float) -> None:
         with self.log_path.open("a") as file:

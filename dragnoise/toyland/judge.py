@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dragnoise.atomic_write import write_bytes
 from dragnoise.pictures import as_picture
 from dragnoise.toyland.autoencoder import to_unit
 from dragnoise.toyland.checkpoint import Average, Checkpoint
@@ -160,5 +161,4 @@ def judge_errors(net: LandmarkNet, pictures: np.ndarray, seeds: range) -> dict[s
 
 def save_judge(net: LandmarkNet, path: Path = WEIGHTS) -> None:
     """Write fp16 safetensors."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, path)
+    write_bytes(path, save({k: v.half().contiguous() for k, v in net.state_dict().items()}))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dragnoise.atomic_write import write_text
 from dragnoise.toyland.scenes import LANDMARKS, RANGES, SIZE, Scene, landmarks, render, sample_scene, with_factors
 
 TRAIN_SEED, TUNE_SEED, TEST_SEED = 0, 20_000_000, 30_000_000
@@ -86,7 +87,7 @@ def pictures(folder: Path, count: int, *, changed: bool = False, workers: int = 
         for start, block in zip(starts, tqdm(blocks, "rendering", len(starts), disable=not starts), strict=True):
             array[start : start + len(block)] = block
             array.flush()
-            done_path.write_text(str(start + len(block)))
+            write_text(done_path, str(start + len(block)))
     return array[:count]
 
 

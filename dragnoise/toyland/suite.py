@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from dragnoise import ddim
+from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.config import DragConfig
 from dragnoise.model import Model, load_model
 from dragnoise.session import DragSession
@@ -225,16 +226,18 @@ def main() -> None:
             changes[name] = json.loads(value)
         except ValueError:
             changes[name] = value
+    results_path, sheet_path = args.out / "results.json", args.out / "sheet.png"
+    for path in (results_path, sheet_path):
+        require_writable(path)  # before minutes of work
+    config = load_model(args.model or "toyland").default_config.replace(**changes)
     cases, results = run(
         split=args.split, each=args.each, kinds=args.kinds, workers=args.workers, model=args.model, **changes
     )
     rows = summary(results)
-    args.out.mkdir(parents=True, exist_ok=True)
-    config = load_model(args.model or "toyland").default_config.replace(**changes)
+    print(table(rows), flush=True)  # before anything is written, so that a full disk loses no numbers
     report = {"config": dataclasses.asdict(config), "summary": rows, "cases": [r.numbers() for r in results]}
-    (args.out / "results.json").write_text(json.dumps(report, indent=1))
-    sheet(results, cases).save(args.out / "sheet.png")
-    print(table(rows))
+    write_text(results_path, json.dumps(report, indent=1))
+    write_picture(sheet_path, sheet(results, cases))
 
 
 if __name__ == "__main__":

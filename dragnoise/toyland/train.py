@@ -26,6 +26,7 @@ from PIL import Image
 from torch.multiprocessing.spawn import spawn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dragnoise.atomic_write import atomic_write, require_writable, write_bytes, write_picture, write_text
 from dragnoise.model import CONFIG_FILE, TOYLAND
 from dragnoise.toyland import networks
 from dragnoise.toyland.autoencoder import encode_all, train_autoencoder
@@ -67,6 +68,8 @@ def main() -> None:
     for stage in stages:
         if stage not in STAGES:
             parser.error(f"there is no stage {stage!r}; choose of {', '.join(STAGES)}")
+    for path in (args.run / "samples.png", *([args.weights / CONFIG_FILE] if "export" in stages else [])):
+        require_writable(path)  # before hours of training
     steps = STEPS | ({stages[0]: args.steps} if args.steps and len(stages) == 1 else {})
     for stage in stages:
         run_stage(stage, args.run, args.pictures, steps, args.weights, args.processes)
@@ -83,8 +86,8 @@ def run_stage(stage: str, run: Path, count: int, steps: dict[str, int], weights:
         if stage == "autoencoder":
             train_autoencoder(scenes, run, steps=steps[stage]).save_pretrained(str(run / "vae"))
         elif stage == "latents":
-            np.save(run / "latents.npy", encode_all(_vae(run), scenes))
-            np.save(run / "changed_latents.npy", encode_all(_vae(run), pictures(run, count, changed=True)))
+            _save_array(run / "latents.npy", encode_all(_vae(run), scenes))
+            _save_array(run / "changed_latents.npy", encode_all(_vae(run), pictures(run, count, changed=True)))
         elif stage == "judge":
             save_judge(train_judge(scenes, run, steps=steps[stage]), run / "judge.safetensors")
 
@@ -111,11 +114,16 @@ def export(run: Path, weights: Path) -> None:
     unet, text_encoder, tokenizer = load_denoiser(run)
     vae = _vae(run)
     networks.save_pipeline(weights, vae, tokenizer, text_encoder, unet)
-    (weights / CONFIG_FILE).write_text(json.dumps(DEFAULT_CONFIG, indent=1) + "\n")
+    write_text(weights / CONFIG_FILE, json.dumps(DEFAULT_CONFIG, indent=1) + "\n")
     judge = run / "judge.safetensors"
     if judge.exists():
-        (weights / judge.name).write_bytes(judge.read_bytes())
-    sample_sheet(vae, unet, text_encoder, tokenizer).save(run / "samples.png")
+        write_bytes(weights / judge.name, judge.read_bytes())
+    write_picture(run / "samples.png", sample_sheet(vae, unet, text_encoder, tokenizer))
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with atomic_write(path) as file:
+        np.save(file, array)
 
 
 def sample_sheet(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets.autosaves import Autosaves
+from dragnoise_widgets.autosaves import KEPT, Autosaves
 from dragnoise_widgets.studio import DragStudio
 
 
@@ -95,6 +95,33 @@ def test_a_file_that_is_there_is_renamed_after_its_time(session: DragSession, tm
         found = sorted(path.name for path in tmp_path.iterdir())
         assert len(found) == n + 1 and all(name.startswith("a [b] of 2023-11-1") for name in found)
         assert autosaves.newest() in tmp_path.iterdir()
+
+
+def test_only_the_newest_earlier_files_stay(session: DragSession, tmp_path: Path) -> None:
+    others = [tmp_path / name for name in ("auto of mine.drag", "auto of 2023-11-01 00.00.00 x.drag", "auto 2.drag")]
+    for other in others:
+        other.write_bytes(b"of somebody")
+    for day in range(1, 15):
+        path = session.save(tmp_path / "auto.drag")
+        os.utime(path, (1_700_000_000 + 86_400 * day,) * 2)
+        Autosaves(path, 1).begin(session)
+    earlier = sorted(path.name for path in tmp_path.glob("auto of 2023*.drag") if path not in others)
+    assert len(earlier) == KEPT and earlier[0].startswith("auto of 2023-11-19")
+    assert all(other.exists() for other in others)
+
+
+def test_a_failing_autosave_is_told_in_the_studio(session: DragSession, tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    studio = DragStudio(session, inline=True)
+    studio.library.set_autosave(path)
+    with pytest.warns(RuntimeWarning, match="autosave did not work"):
+        studio.step(5)
+        session.autosave(None)
+    assert "autosave did not work, and the edit goes on" in studio.transport.line.value
+    assert any("autosave did not work" in entry for entry in studio.journal.text) and len(session.history) == 6
+    studio.journal.text.clear()
+    studio.close()
 
 
 def test_no_path_is_refused(session: DragSession, other: DragSession) -> None:

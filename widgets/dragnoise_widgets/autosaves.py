@@ -1,24 +1,35 @@
-"""The files that sessions save themselves to, so that no edit is written over by another one."""
+"""Names of the autosave files of several sessions, so that no edit overwrites another one."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from dragnoise import DragSession
 from dragnoise.given import as_integer, as_path
+
+KEPT = 10
+"""Files of earlier edits that stay; older ones are deleted when one more is put aside."""
 
 
 class Autosaves:
     """A file for each session, named after one path: the first gets "edit.drag", the next "edit 2.drag".
 
     path: None as long as nothing is saved by itself.  A file that is there already is of an edit before the
-    kernel was restarted: it is renamed after its time, to "edit of 2024-06-13 12.00.00.drag".
+    kernel was restarted: it is renamed after its time, to "edit of 2024-06-13 12.00.00.drag", and of such files the
+    `KEPT` newest stay.
+    on_error: as for `DragSession.autosave`.
     """
 
-    def __init__(self, path: str | Path | None, every: int) -> None:
+    def __init__(
+        self, path: str | Path | None, every: int, *, on_error: Callable[[Exception | None], Any] | None = None
+    ) -> None:
+        self._on_error = on_error
         self.path = None if path is None else as_path(path)
         self._every = as_integer("every", every, 1)
         self._files: dict[DragSession, Path] = {}
@@ -32,7 +43,8 @@ class Autosaves:
         path = next(path for path in self._names(self.path) if path not in taken)
         if path not in self._ours and path.is_file():
             path.rename(_earlier(path))
-        session.autosave(path, every=self._every)
+            _tidy(path)
+        session.autosave(path, every=self._every, on_error=self._on_error)
         self._files[session] = path
         self._ours.add(path)
 
@@ -73,6 +85,16 @@ def _earlier(path: Path) -> Path:
     named = path.with_stem(f"{path.stem} of {written}")
     others = (named.with_stem(f"{named.stem} ({n})") for n in itertools.count(2))
     return next(free for free in itertools.chain([named], others) if not free.exists())
+
+
+def _tidy(path: Path) -> None:
+    """Delete all but the newest files that `_earlier` has named."""
+    date = r"\d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d( \(\d+\))?"
+    name = re.compile(f"{re.escape(path.stem)} of {date}{re.escape(path.suffix)}")
+    earlier = [each for each in path.parent.iterdir() if name.fullmatch(each.name) and each.is_file()]
+    for old in sorted(earlier, key=lambda each: each.stat().st_mtime)[:-KEPT]:
+        with contextlib.suppress(OSError):
+            old.unlink()
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,8 +14,10 @@ import torch
 from PIL import Image
 
 from dragnoise import DragConfig, DragSession
+from dragnoise.atomic_write import one_sentence, write_bytes
+from dragnoise.lora import Lora
+from dragnoise.lora.files import to_bytes
 from dragnoise.model import Model
-from dragnoise_widgets.downloads import writing
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.masks import alike
 
@@ -58,7 +59,7 @@ def as_code(session: DragSession, folder: str | Path, *, picture: str | None = N
         f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})",
     ]
     if session.lora is not None:
-        lines += _wear(session, folder)
+        lines += _wear(session.lora, folder)
     lines.append(f"session.drags = [{', '.join(map(repr, session.drags))}]")
     config, mask = session.model.default_config, None
     for setting, n in [*_runs(made), (now, 0)]:
@@ -92,12 +93,10 @@ def _load(model: Model) -> str:
     return f"dragnoise.load_model({', '.join([repr(model.name), *(f'{k}={v}' for k, v in asked.items())])})"
 
 
-def _wear(session: DragSession, folder: Path) -> list[str]:
-    with tempfile.TemporaryDirectory() as aside:
-        data = session.save_lora(Path(aside) / "lora.safetensors").read_bytes()
-    path = _kept(folder, "lora.safetensors", data)
+def _wear(lora: Lora, folder: Path) -> list[str]:
+    path = _kept(folder, "lora.safetensors", to_bytes(lora))
     lines = [f"session.load_lora({str(path)!r})"]
-    return lines if session.lora_weight == 1 else [*lines, f"session.lora_weight = {session.lora_weight!r}"]
+    return lines if lora.weight == 1 else [*lines, f"session.lora_weight = {lora.weight!r}"]
 
 
 def _changes(old: DragConfig, new: DragConfig) -> str:
@@ -120,13 +119,13 @@ def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
 def _kept(folder: Path, name: str, data: bytes) -> Path:
     """A file in the folder that holds this: never another one's, which earlier code may need."""
     path, n = folder / name, 1
-    with writing(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        while path.exists() and path.read_bytes() != data:
+    with one_sentence(path):
+        while path.exists():
+            if path.read_bytes() == data:
+                return path
             n += 1
             path = folder / f"{Path(name).stem} {n}{Path(name).suffix}"
-        path.write_bytes(data)
-    return path
+    return write_bytes(path, data)
 
 
 def _runs(settings: Sequence[Setting]) -> list[tuple[Setting, int]]:

@@ -7,8 +7,6 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,16 +32,6 @@ def link(data: bytes, name: str, label: str, tooltip: str = "") -> str:
         f'<a class="{classes}" style="width: auto; padding: 0 10px; text-decoration: none" download="{name}" '
         f'title="{tooltip or f"Save as {name}"}" href="{source}"><i class="fa fa-download"></i> {label}</a>'
     )
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in it is said in one sentence: OSError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OSError(f"{str(path)!r} cannot be written ({reason}); give another place.") from error
 
 
 def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:

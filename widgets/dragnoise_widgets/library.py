@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from dragnoise import DragSession, Model, ModelInfo, load_model, loading
+from dragnoise.archive.autosave import failure
 from dragnoise.session.history import History
 from dragnoise_widgets import source
 from dragnoise_widgets.album import Album
@@ -31,7 +32,7 @@ class Library:
 
     def __init__(self, studio: DragStudio, *, autosave: str | Path | None, every: int) -> None:
         self._studio = studio
-        self._autosaves = Autosaves(autosave, every)
+        self._autosaves = Autosaves(autosave, every, on_error=self._autosaved)
         self._sessions: list[DragSession] = []
         self._albums: list[Album] = []
         self._compared: DragSession | None = None
@@ -212,6 +213,12 @@ class Library:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
         shown = self._studio.session
         self._autosaves.change(path, [shown, *(session for session in self._sessions if session is not shown)])
+
+    def _autosaved(self, error: Exception | None) -> None:
+        if error is None:
+            self._studio.messages.tell("autosave works again")
+        else:
+            self._studio.messages.refused(failure(error))
 
     def look_for_autosave(self) -> None:
         """Offer the file that was saved by itself before the kernel was restarted."""

@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession
+from dragnoise import DragConfig, DragSession, atomic_write
 from dragnoise.given import as_path, shown
 from dragnoise.session.history import History, Snapshot
 from dragnoise_widgets import breakpoints, cells, downloads
@@ -247,25 +247,19 @@ class DragStudio(widgets.VBox):
         if self.image is None:
             raise RuntimeError("there is no picture yet; run some iterations first.")
         found = as_path(path, what="a picture, such as 'edited.png'")
-        try:
-            with downloads.writing(found):
-                self.image.save(found)
-        except ValueError:
-            raise ValueError(f"path={shown(str(path))} names no kind of picture; let it end in .png.") from None
+        atomic_write.write_picture(found, self.image)
 
     def save_drags(self, path: str | Path) -> None:
         """Save the drags as JSON."""
         text = downloads.drags_json(self.session.drags, self.session.image.size)
         found = as_path(path, what="a file, such as 'drags.json'")
-        with downloads.writing(found):
-            found.write_text(text, encoding="utf-8")
+        atomic_write.write_text(found, text)
 
     def save_gif(self, path: str | Path, iterations: Any = None) -> None:
         """Render the trajectory as a GIF and save it, when that is done; default at most 24 of the iterations."""
         found = as_path(path, what="a file, such as 'drag.gif'")
-        data = self.render_gif(iterations).result()
-        with downloads.writing(found):
-            found.write_bytes(data)
+        atomic_write.require_writable(found)  # before minutes of rendering
+        atomic_write.write_bytes(found, self.render_gif(iterations).result())
 
     def render_gif(self, iterations: Any = None) -> Future[bytes]:
         """The bytes of that GIF, rendered between two iterations.  Raises IndexError for one that is not there."""
