@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import nbformat
 from jupyter_client import BlockingKernelClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -83,6 +84,14 @@ class Lab:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+    def write_notebook(self, name: str, *cells: str) -> None:
+        """A notebook of code cells beside the copied ones."""
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
+        )
+        nbformat.write(notebook, self.notebooks / name)
 
     def kernel(self) -> Kernel:
         """The kernel that was started last."""

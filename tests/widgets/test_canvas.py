@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import threading
+from functools import partial
 from itertools import pairwise
 
+import ipywidgets
 import numpy as np
 import pytest
 from helpers import assert_one_sentence, smooth_picture
@@ -50,8 +52,12 @@ def click(canvas: DragCanvas, point) -> None:
     drag(canvas, point)
 
 
-def key(canvas: DragCanvas, name: str, *, shift: bool = False, ctrl: bool = False, meta: bool = False) -> None:
-    send(canvas, "key_down", key=name, shift_key=shift, ctrl_key=ctrl, meta_key=meta)
+def key(
+    canvas: DragCanvas, name: str, *, shift: bool = False, ctrl: bool = False, meta: bool = False, repeat: bool = False
+) -> None:
+    """A key, as the part of the canvas that runs in the browser sends it."""
+    content = {"event": "key", "key": name, "shift": shift, "ctrl": ctrl, "meta": meta, "repeat": repeat}
+    canvas.page_events._handle_custom_msg(content, [])
 
 
 class Recorder:
@@ -233,9 +239,62 @@ def test_keys(canvas):
     thin = canvas.brush_size
     key(canvas, "]", ctrl=True)  # AltGr, which such keyboards need for it
     assert canvas.brush_size > thin
-    for name in ("Tab", "Enter", "a", "F5", "Shift"):
+    for name in ("Tab", "Enter", "a", "F5", "Shift", "x"):
         key(canvas, name)
     assert canvas.drags == ()
+
+
+def test_keys_choose_the_tool_and_the_drag(canvas):
+    for name, tool in (("b", "paint"), ("e", "erase"), ("d", "drag"), ("B", "paint"), ("d", "drag")):
+        key(canvas, name)
+        assert canvas.tool == tool
+    drag(canvas, A, B)
+    drag(canvas, (100, 80), (110, 80))
+    for name, index in (("0", 0), ("1", 1), ("7", 1)):
+        key(canvas, name)
+        assert canvas.selected == index
+    key(canvas, "z")
+    assert len(canvas.drags) == 1
+    key(canvas, "Z", shift=True)
+    assert len(canvas.drags) == 2
+    key(canvas, "b", ctrl=True)
+    assert canvas.tool == "drag", "Ctrl+B is the page's"
+
+
+def test_keys_of_others_are_passed_on_and_a_held_key_does_it_once(canvas, errors):
+    done = []
+    key(canvas, " ")  # nothing to run without a session
+    canvas.actions |= {name: partial(done.append, name) for name in ("run_or_pause", "step_forward", "step_back")}
+    canvas.view_only = True
+    for name in (" ", ".", ","):
+        key(canvas, name)
+        key(canvas, name, repeat=True)
+    assert done == ["run_or_pause", "step_forward", "step_forward", "step_back", "step_back"] and not errors
+
+
+def test_a_question_mark_shows_every_key_and_hides_them_again(canvas):
+    assert canvas.help.layout.display == "none"
+    key(canvas, "?", shift=True)
+    assert canvas.help.layout.display == ""
+    told = canvas.help.value
+    for name in ("D, B, E", "Space", "0 to 9", "Tab", "Shift+Z"):
+        assert name in told
+    key(canvas, "?", shift=True)
+    assert canvas.help.layout.display == "none"
+
+
+def test_no_script_is_smuggled_in_as_html(canvas):
+    assert "export default" in canvas.page_events._esm
+    frame = canvas.column.children[1]
+    assert canvas.page_events in frame.children
+    assert not any(isinstance(child, ipywidgets.HTML) for child in frame.children)
+
+
+@pytest.mark.parametrize("content", [{}, {"event": "key"}, {"event": "key", "key": 3}, {"event": "other", "key": "z"}, 5])
+def test_what_is_no_key_does_nothing(canvas, content, errors):
+    drag(canvas, A, B)
+    canvas.page_events._handle_custom_msg(content, [])
+    assert len(canvas.drags) == 1 and not errors
 
 
 def test_escape_keeps_the_lone_anchor_and_gives_up_the_arrow(canvas):

@@ -18,6 +18,7 @@ from dragnoise_widgets.batch import LOCK
 from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.link import link
 from dragnoise_widgets.masks import Mask, read_mask
+from dragnoise_widgets.page_events import FRAME, PageEvents
 from dragnoise_widgets.pointer import Pointer
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.sketch import LONE, PENDING, Edit, Sketch, Spot
@@ -48,6 +49,9 @@ class DragCanvas(widgets.Box):
     `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
     A lone anchor is not among the drags yet: `pending` is its place, or None.
 
+    A focused canvas takes every printable key; `keys.KEYMAP` says what they do.  `actions`: functions without
+    arguments for the keys that are not the canvas's own, by name: "run_or_pause", "step_forward", "step_back".
+
     A wrong value raises TypeError or ValueError and changes nothing; what goes wrong in
     the use by hand is shown under the canvas and given to those registered by `on_error`.
     """
@@ -76,6 +80,7 @@ class DragCanvas(widgets.Box):
         self._mask: Mask | None = None  # what the trait `mask` shows
         self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
         self._error_callbacks: list[Callable[[str], Any]] = []
+        self.actions: dict[str, Callable[[], Any]] = {}
 
         self.canvas = self._surface.canvas
         self.pointer = Pointer(self)
@@ -89,9 +94,10 @@ class DragCanvas(widgets.Box):
         }
         self.table = PointTable({name: partial(self.guarded, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
-        manners = widgets.HTML(keys.MANNERS, layout={"display": "none"})
-        frame = widgets.Box([self.canvas, manners], layout={"overflow": "hidden"}).add_class(keys.CLASS)
-        left = [self.toolbar, frame, self.toolbar.mask_row, self.status]
+        self.page_events = PageEvents(partial(self.guarded, self.pointer.key))
+        frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
+        self.help = widgets.HTML(keys.help_html(), layout={"margin": "0 2px", "display": "none"})
+        left = [self.toolbar, frame, self.toolbar.mask_row, self.status, self.help]
         self.column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
         super().__init__([self.column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
 
@@ -143,6 +149,15 @@ class DragCanvas(widgets.Box):
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
         wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
         self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
+
+    def choose(self, index: int) -> None:
+        """Select the drag of this number, if there is one."""
+        if index < len(self.drags):
+            self.selected = index
+
+    def toggle_help(self) -> None:
+        """Show or hide the list of keys."""
+        self.help.layout.display = "" if self.help.layout.display == "none" else "none"
 
     def invert_mask(self) -> None:
         """What may change may not, and the other way round; ValueError where then nothing might."""

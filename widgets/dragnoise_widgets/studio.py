@@ -66,6 +66,7 @@ class DragStudio(widgets.VBox):
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
+        self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._set_preview), "value")
@@ -170,6 +171,21 @@ class DragStudio(widgets.VBox):
     def pause(self) -> None:
         """Hold after the iteration under way; `run()` goes on."""
         self.runner.pause()
+
+    def run_or_pause(self) -> None:
+        """Pause what runs, else run."""
+        (self.pause if self.runner.state == "running" else self.run)()
+
+    def step_forward(self) -> None:
+        """Show the next iteration; at the newest one, do another."""
+        if self.iteration < len(self.session.history) - 1:
+            self.show(self.iteration + 1)
+        else:
+            self.step()
+
+    def step_back(self) -> None:
+        """Show the iteration before, if there is one."""
+        self.show(max(self.iteration - 1, 0))
 
     def stop(self) -> None:
         """End after the iteration under way; what is done stays."""
