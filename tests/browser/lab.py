@@ -109,7 +109,14 @@ class Kernel:
         self.client = BlockingKernelClient(connection_file=str(connection))
         self.client.load_connection_file()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.client.wait_for_ready(timeout=PATIENCE)
+                return
+            except RuntimeError:  # no heartbeat for a second, as on a busy machine
+                if time.monotonic() > end:
+                    raise
 
     def ask(self, expression: str) -> Any:
         """The value of an expression of plain things (numbers, texts, lists, None) in the kernel."""

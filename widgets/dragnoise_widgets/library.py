@@ -34,6 +34,7 @@ class Library:
         self._autosaves = Autosaves(autosave, every)
         self._sessions: list[DragSession] = []
         self._albums: list[Album] = []
+        self._put_aside: list[DragSession] = []  # those of the sessions that nobody asked for
         self._compared: DragSession | None = None
         self._loaded: dict[str, Model] = {}  # by how it was asked for
 
@@ -86,6 +87,7 @@ class Library:
             self._compared = None
         index = self._index(gone)
         del self._sessions[index], self._albums[index]
+        self._put_aside = [session for session in self._put_aside if session is not gone]
         self._autosaves.end(gone)
         self._studio.showing.refresh()
 
@@ -112,6 +114,27 @@ class Library:
         album = self._albums[self._index(self._studio.session)]
         self._sessions.append(session)
         self._albums.append(album.copy())
+
+    def put_aside(self, session: DragSession, before: DragSession | None) -> str:
+        """Keep iterations that a change of drags or mask has taken from a session, and drop those that came back.
+
+        before: a branch made before the change, None if there were no iterations.  Returns what to tell, may be empty.
+        """
+        told, history = "", session.history
+        for kept in [one for one in self._put_aside if holds(history, one.history)]:
+            self._put_aside.remove(kept)
+            if kept is not self._studio.session and kept is not self._compared:
+                index = self._index(kept)
+                del self._sessions[index], self._albums[index]
+            told = f"iteration {len(history) - 1} of these drags is back"
+        if before is not None and not holds(history, before.history):
+            n = len(before.history) - 1
+            known = next((one for one in self._sessions if one is not session and holds(one.history, before.history)), None)
+            if known is None:
+                self.keep(before)
+                self._put_aside.append(before)
+            told = f"other drags begin anew; the {n} iterations so far are kept as the branch {(known or before).name!r}"
+        return told
 
     def branch(self, k: int) -> Future[DragSession]:
         """Branch the session shown at iteration k, and show the branch when it is there."""
@@ -281,6 +304,11 @@ class Library:
 
     def _index(self, session: DragSession) -> int:
         return next(i for i, known in enumerate(self._sessions) if known is session)
+
+
+def holds(history: History, part: History) -> bool:
+    """Does a history begin with all iterations of another one?"""
+    return len(part) == 0 or (len(history) >= len(part) and history[len(part) - 1].anchors is part[-1].anchors)
 
 
 def _asked(*, dtype: str | None, memory: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dragnoise import DragSession
 from dragnoise_widgets.masks import alike
+from dragnoise_widgets.undo_states import UndoStates
 
 if TYPE_CHECKING:
     from dragnoise_widgets.canvas import DragCanvas
@@ -27,6 +28,7 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
 
     ahead: set[str] = set()  # what was changed on the canvas, and the session has not heard of yet
     pushing: set[str] = set()  # what the session is just being told
+    states = UndoStates()
 
     def drawn(change: Any) -> None:
         ahead.add(change.name)
@@ -34,19 +36,21 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
 
     def push(session: DragSession) -> None:
         """The canvas as it is by now: what was drawn in between need not be."""
-        for name in TRAITS:
-            if name in ahead:
-                pushing.add(name)
-                ahead.discard(name)  # first, for it may be changed again while it is being told
-                try:
-                    canvas.guarded(_make_alike, session, canvas, name)
-                finally:
-                    pushing.discard(name)
+        names = set(ahead)
+        pushing.update(names)
+        ahead.difference_update(names)  # first, for it may be changed again while it is being told
+        try:
+            if names and _show_the_same(canvas, session):
+                canvas.guarded(states.apply, session, canvas.sketch, names)
+        finally:
+            pushing.difference_update(names)
 
     def pull(session: DragSession) -> None:
         for name in TRAITS:
             if name not in ahead and name not in pushing:
                 canvas.guarded(_make_alike, canvas, session, name)
+        if not ahead and not pushing:
+            states.follow(canvas.sketch)
 
     if canvas.image is None or canvas.image.size != session.image.size:
         canvas.image = session.image
@@ -69,9 +73,13 @@ def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], N
 
 
 def _make_alike(target: Any, source: Any, name: str) -> None:
-    """What is drawn on a picture of another size is none of the session's business."""
-    value, known, pictures = getattr(source, name), getattr(target, name), (target.image, source.image)
-    if None in pictures or pictures[0].size != pictures[1].size:
+    value, known = getattr(source, name), getattr(target, name)
+    if not _show_the_same(target, source):
         return
     if not (alike(value, known) if name == "mask" else value == known):
         setattr(target, name, value)
+
+
+def _show_the_same(one: Any, other: Any) -> bool:
+    """Have both a picture of one size?  What is drawn on another one is none of the session's business."""
+    return None not in (one.image, other.image) and one.image.size == other.image.size

@@ -352,10 +352,9 @@ class DragStudio(widgets.VBox):
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
             function(session)
-            if before is not None and not session.history:
-                self.library.keep(before)
-                n, name = before.history[-1].iteration, before.name
-                self.messages.tell(f"other drags begin anew; the {n} iterations so far are kept as the branch {name!r}")
+            told = self.library.put_aside(session, before)
+            if told:
+                self.messages.tell(told)
 
         return self.runner.call(tell)
 
