@@ -17,6 +17,7 @@ from PIL import Image
 
 from dragnoise import Drag, DragSession, Model
 from dragnoise_widgets import DragCanvas
+from dragnoise_widgets.masks import mask_png
 from dragnoise_widgets.toolbar import uploaded
 
 WIDTH, HEIGHT = 128, 96  # shown 480 wide, with two canvas pixels per CSS pixel
@@ -611,6 +612,28 @@ def test_view_only_takes_the_hands_off_and_code_may_go_on(canvas):
     assert canvas.drags == (Drag(B, A),)
     canvas.view_only = False
     assert not any(widget.disabled for widget in widgets)
+
+
+@pytest.mark.parametrize("over", [
+    lambda canvas: drag(canvas, (100, 80), (110, 80)),
+    lambda canvas: send(canvas, "mouse_down", **at((100, 80))),
+    lambda canvas: setattr(canvas, "selected", 0),
+    lambda canvas: setattr(canvas, "tool", "paint"),
+    lambda canvas: setattr(canvas, "opacity", 0.3),
+    lambda canvas: setattr(canvas, "image", smooth_picture(WIDTH, HEIGHT, seed=5)),
+    lambda canvas: canvas.toolbar.redo.click(),
+    lambda canvas: key(canvas, "Escape"),
+    lambda canvas: canvas.by_hand(canvas.load_mask, mask_png(canvas.mask)),
+])  # fmt: skip
+def test_an_error_goes_with_the_next_thing_that_is_done_even_if_it_changes_nothing(canvas, over):
+    canvas.drags = [(A, B)]
+    canvas.mask = np.ones((HEIGHT, WIDTH), bool)
+    canvas.toolbar.invert.click()
+    assert "covers everything" in canvas.status.value
+    send(canvas, "mouse_move", **at((60, 60)))
+    assert "covers everything" in canvas.status.value, "the pointer did nothing yet"
+    over(canvas)
+    assert "covers everything" not in canvas.status.value
 
 
 def test_handlers_never_raise(canvas, errors):

@@ -85,16 +85,16 @@ class DragCanvas(widgets.Box):
         self.canvas = self._surface.canvas
         self.pointer = Pointer(self)
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
-        self.toolbar = Toolbar({name: partial(self.guarded, getattr(self, name)) for name in actions})
+        self.toolbar = Toolbar({name: partial(self.by_hand, getattr(self, name)) for name in actions})
         table: dict[str, Callable[..., Any]] = {
             "put": self._typed,
             "select": self._toggle,
             "delete": self.delete,
             "add": self.add,
         }
-        self.table = PointTable({name: partial(self.guarded, action) for name, action in table.items()})
+        self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
-        self.page_events = PageEvents(partial(self.guarded, self.pointer.key))
+        self.page_events = PageEvents(partial(self.by_hand, self.pointer.key))
         frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
         self.help = widgets.HTML(keys.help_html(), layout={"margin": "0 2px", "display": "none"})
         left = [self.toolbar, frame, self.toolbar.mask_row, self.status, self.help]
@@ -215,7 +215,7 @@ class DragCanvas(widgets.Box):
         try:
             with LOCK:
                 sketch = step(self.sketch)
-                if sketch.edit != self.sketch.edit:
+                if sketch != self.sketch:
                     self._message = ""
                 self.sketch = sketch
                 if before is not None:
@@ -231,8 +231,16 @@ class DragCanvas(widgets.Box):
         except Exception as error:
             return self.report(sentence(error))
 
+    def by_hand(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`guarded`, for a button, a field or a key: an error reported before is over, whatever this does."""
+        self._message = ""
+        result = self.guarded(function, *arguments)
+        with LOCK:
+            self._show()
+        return result
+
     def report(self, message: str) -> None:
-        """Show an error under the canvas until the next change, and tell those registered."""
+        """Show an error under the canvas until something else is done, and tell those registered."""
         with LOCK:
             self._message = message
             self._show()
@@ -333,8 +341,9 @@ class DragCanvas(widgets.Box):
     def _image_changed(self, change: Any) -> None:
         size = NO_PICTURE if change.new is None else change.new.size
         with LOCK:
+            self._message = ""
             if another := size != self.sketch.size or change.new is None:
-                self.sketch, self._message = Sketch(size), ""
+                self.sketch = Sketch(size)
             self._surface.show_picture(change.new, self.view)
         self.change(edits.cancel)
         if another:
@@ -349,6 +358,7 @@ class DragCanvas(widgets.Box):
 
     @traitlets.observe("tool", "brush_size", "opacity", "view_only")
     def _tools_changed(self, change: Any) -> None:
+        self._message = ""
         self.change(edits.cancel if change.name in ("tool", "view_only") else lambda sketch: sketch)
 
     # ---- the widgets round the canvas --------------------------------------------------------

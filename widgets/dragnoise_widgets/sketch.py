@@ -58,11 +58,16 @@ class Move:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A brush on its way.  size: the diameter in image pixels."""
+    """A brush on its way.
+
+    points: its way since the mask was last painted.  size: the diameter in image pixels.
+    begun: is a part of the stroke painted already, as an undo step that the rest belongs to?
+    """
 
     points: tuple[Point, ...]
     size: float
     erase: bool
+    begun: bool = False
 
 
 @dataclass(frozen=True)
