@@ -68,13 +68,16 @@ def note(of: Page) -> str:
 def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often a latent's numbers were copied from the device or into bytes."""
     counted: list[int] = []
-    for name in ("cpu", "numpy", "clone"):
 
-        def copy(tensor: Any, *arguments: Any, _method: Any = getattr(torch.Tensor, name), **more: Any) -> Any:
+    def counting(method: Any) -> Any:
+        def copy(tensor: Any, *arguments: Any, **more: Any) -> Any:
             counted.extend([tensor.numel()] if tensor.numel() > 100 else [])  # anchors are no latents
-            return _method(tensor, *arguments, **more)
+            return method(tensor, *arguments, **more)
 
-        monkeypatch.setattr(torch.Tensor, name, copy)
+        return copy
+
+    for name in ("cpu", "numpy", "clone"):
+        monkeypatch.setattr(torch.Tensor, name, counting(getattr(torch.Tensor, name)))
     return counted
 
 

@@ -6,12 +6,11 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import traitlets
 
-from dragnoise import DragSession
 from dragnoise.given import as_integer, as_number, shown
 from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
@@ -26,6 +25,9 @@ from dragnoise_widgets.surface import Surface
 from dragnoise_widgets.table import PointTable
 from dragnoise_widgets.toolbar import Toolbar
 from dragnoise_widgets.view import Point, View
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 NO_PICTURE = (512, 512)
 

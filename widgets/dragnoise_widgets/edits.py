@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dragnoise import Drag
+from dragnoise.geometry import Drag
 from dragnoise_widgets.masks import Mask, brushed
 from dragnoise_widgets.sketch import ENDS, LONE, PENDING, Edit, Move, Pull, Sketch, Spot, Stroke, Tool
 from dragnoise_widgets.view import Point

@@ -74,6 +74,4 @@ def _pressed(key: str, shift: bool, with_ctrl: bool) -> Command:
 def help_html() -> str:
     """The keys and what they do, as an HTML table."""
     rows = "".join(f"<tr><td><kbd>{html.escape(key)}</kbd></td><td>{html.escape(what)}</td></tr>" for key, what in HELP)
-    return (
-        '<table aria-label="Keys" style="line-height: 20px; opacity: 0.85; border-spacing: 12px 0">' f"{rows}</table>"
-    )
+    return f'<table aria-label="Keys" style="line-height: 20px; opacity: 0.85; border-spacing: 12px 0">{rows}</table>'

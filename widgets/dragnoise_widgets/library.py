@@ -129,11 +129,15 @@ class Library:
             told = f"iteration {len(history) - 1} of these drags is back"
         if before is not None and not holds(history, before.history):
             n = len(before.history) - 1
-            known = next((one for one in self._sessions if one is not session and holds(one.history, before.history)), None)
+            known = next(
+                (one for one in self._sessions if one is not session and holds(one.history, before.history)), None
+            )
             if known is None:
                 self.keep(before)
                 self._put_aside.append(before)
-            told = f"other drags begin anew; the {n} iterations so far are kept as the branch {(known or before).name!r}"
+            told = (
+                f"other drags begin anew; the {n} iterations so far are kept as the branch {(known or before).name!r}"
+            )
         return told
 
     def branch(self, k: int) -> Future[DragSession]:

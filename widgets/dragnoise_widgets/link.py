@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dragnoise import DragSession
 from dragnoise_widgets.masks import alike
 from dragnoise_widgets.undo_states import UndoStates
 
 if TYPE_CHECKING:
+    from dragnoise import DragSession
     from dragnoise_widgets.canvas import DragCanvas
 
-Call = Callable[[Callable[[DragSession], Any]], Any]
+Call = Callable[[Callable[["DragSession"], Any]], Any]
 
 TRAITS = ["drags", "mask"]
 """What a canvas and a session have in common."""

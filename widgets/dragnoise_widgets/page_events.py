@@ -22,7 +22,9 @@ class PageEvents(anywidget.AnyWidget):
         those of `keys.NAMED`, and undo and redo.  No notebook shortcut sees them.
     """
 
-    _esm = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")  # given as a path, anywidget keeps every widget
+    _esm = (
+        Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    )  # anywidget would not let go of one with a path
     _css = f".{FRAME} canvas {{ cursor: crosshair; outline-offset: -2px; touch-action: none }}"
 
     named = traitlets.List(traitlets.Unicode(), default_value=list(keys.NAMED)).tag(sync=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dragnoise import Drag
+from dragnoise.geometry import Drag
 from dragnoise_widgets.masks import Mask
 from dragnoise_widgets.view import Point
 

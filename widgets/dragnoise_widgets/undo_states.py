@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dragnoise import Drag, DragConfig, DragSession
 from dragnoise_widgets.masks import alike
 from dragnoise_widgets.sketch import Edit, Sketch
+
+if TYPE_CHECKING:
+    from dragnoise import Drag, DragConfig, DragSession
 
 LIMIT = 2**29
 """Bytes of bottlenecks and moments that the states may hold besides the session's own; the oldest go first."""
