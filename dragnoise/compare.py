@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from dragnoise.given import shown
 from dragnoise.history import Snapshot
-from dragnoise.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.plots import plot_pictures
+from dragnoise.plots.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.session import DragSession
 
 

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import Drag, DragSession, panels, plots
+from dragnoise import Drag, DragSession, plots
 from dragnoise.feature_maps import FeatureMaps, measure
 from dragnoise.history import History
+from dragnoise.plots import panels
 from dragnoise_widgets.figures import FigureImage
 from dragnoise_widgets.log import Log
 from dragnoise_widgets.sentences import sentence
