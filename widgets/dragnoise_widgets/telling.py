@@ -42,8 +42,9 @@ class Teller:
         """A task begins.  aside: what the last command left stays said, unless that was an error."""
         self._pace = Pace()
         status = self.update.status
-        stays = aside and status.state != "error"
-        told: dict[str, Any] = {"message": status.message, "ended": status.ended} if stays else {"message": "", "ended": ""}
+        told: dict[str, Any] = {"message": "", "ended": ""}
+        if aside and status.state != "error":
+            told = {"message": status.message, "ended": status.ended}
         self.tell(state=state, task="", done=0, total=0, seconds_left=None, pausing=False, **told)
 
     def note(self, progress: Progress, history: History) -> None:
@@ -117,7 +118,8 @@ def duration(seconds: float) -> str:
 class Publisher:
     """Delivers updates on a thread of its own, so that slow watchers do not hold up the work.
 
-    deliver: an error that it raises is logged, and the next update is delivered all the same.  changed: guards this object; notified when everything has been delivered.
+    deliver: an error that it raises is logged, and the next update is delivered all the same.
+    changed: guards this object; notified when everything has been delivered.
 
     Of updates that come too fast only the latest is kept; one put with `keep=True` is never dropped.
     """
