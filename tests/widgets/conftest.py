@@ -19,6 +19,13 @@ QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=9, lr=0.2
 DRAGS = (Drag((30.0, 40.0), (44.0, 36.0)), Drag((10.0, 12.0), (10.0, 28.0)))
 
 
+@pytest.fixture(autouse=True)
+def beside_no_notebook(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a studio saves by itself goes to a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("beside") / ".dragnoise"
+    monkeypatch.setattr("dragnoise_widgets.autosave_folder.default_path", lambda: folder / "edit.drag")
+
+
 @pytest.fixture
 def session(small: Model) -> DragSession:
     from dragnoise import DragSession
