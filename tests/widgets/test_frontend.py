@@ -71,4 +71,6 @@ def test_all_widgets_take_all_that_they_are_given() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # anywidget adds traits to a widget, which ipywidgets 7 does in a way that traitlets calls old
+        warnings.filterwarnings("ignore", "Deprecated in traitlets 4.1", DeprecationWarning)
         DragStudio(inline=True).close()
