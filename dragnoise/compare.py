@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise.given import shown
-from dragnoise.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.plots import plot_pictures
+from dragnoise.plots.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
 from dragnoise.session import DragSession
 from dragnoise.session.history import Snapshot
 

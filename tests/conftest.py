@@ -6,25 +6,16 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    EulerDiscreteScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
 from hypothesis import settings
-from transformers import CLIPTextConfig, CLIPTextModel
-from transformers import CLIPTextModelWithProjection as CLIPTextProjection
 
-from dragnoise import Model
-from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer, skip_readers
+if TYPE_CHECKING:  # imported where a pipeline is built, so that tests without one start at once
+    from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    from dragnoise import Model
 
 settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("same-every-time")
@@ -48,6 +39,11 @@ def build_pipeline(
     vae: AutoencoderKL | AutoencoderTiny, unet: dict[str, Any], scheduler: Any, seed: int
 ) -> StableDiffusionPipeline:
     """A random pipeline around a VAE and the U-Net of these arguments."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from dragnoise.toyland.networks import TOKENS, build_tokenizer, skip_readers
+
     tokenizer = build_tokenizer()
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -72,6 +68,8 @@ def build_pipeline(
 
 def build_kl() -> AutoencoderKL:
     """Stable Diffusion's kind of autoencoder, f = 8."""
+    from diffusers import AutoencoderKL
+
     return AutoencoderKL(
         block_out_channels=(8, 16, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, norm_num_groups=4, sample_size=128,
@@ -88,6 +86,8 @@ FOUR_LEVELS: dict[str, Any] = {
 
 def build_sd15(**unet: Any) -> StableDiffusionPipeline:
     """Stable Diffusion 1.5's shape and scheduler: four levels, 8 heads everywhere, epsilon."""
+    from diffusers import PNDMScheduler
+
     scheduler = PNDMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1,
@@ -97,12 +97,18 @@ def build_sd15(**unet: Any) -> StableDiffusionPipeline:
 
 def build_sd21() -> StableDiffusionPipeline:
     """Stable Diffusion 2.1's shape: linear projections, heads per level, v-prediction."""
+    from dragnoise.toyland.networks import build_scheduler
+
     heads = {"attention_head_dim": [2, 4, 4, 8], "use_linear_projection": True}
     return build_pipeline(build_kl(), FOUR_LEVELS | heads, build_scheduler(), seed=21)
 
 
 def build_three_block() -> StableDiffusionPipeline:
     """Three levels and a tiny autoencoder, f = 4, as the embedded miniature has; epsilon."""
+    from diffusers import AutoencoderTiny
+
+    from dragnoise.toyland.networks import build_scheduler
+
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8), num_encoder_blocks=(1, 1, 1),
         num_decoder_blocks=(1, 1, 1), upsampling_scaling_factor=2, scaling_factor=0.5,
@@ -120,6 +126,10 @@ def build_three_block() -> StableDiffusionPipeline:
 
 def build_text_encoder(kind: Any, width: int, *, layers: int = 2) -> Any:
     """A CLIP text model of the toy tokenizer."""
+    from transformers import CLIPTextConfig
+
+    from dragnoise.toyland.networks import TOKENS, build_tokenizer
+
     tokenizer = build_tokenizer()
     return kind(
         CLIPTextConfig(
@@ -133,6 +143,12 @@ def build_text_encoder(kind: Any, width: int, *, layers: int = 2) -> Any:
 
 def build_sdxl(**unet: Any) -> StableDiffusionXLPipeline:
     """SDXL's shape: three levels, the first without attention, two text encoders, a pooled text and sizes."""
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+    from transformers import CLIPTextModelWithProjection as CLIPTextProjection
+
+    from dragnoise.toyland.networks import build_tokenizer
+
     text_encoder, text_encoder_2 = build_text_encoder(CLIPTextModel, 24), build_text_encoder(CLIPTextProjection, 32)
     net = UNet2DConditionModel(**({
         "sample_size": 16, "cross_attention_dim": 24 + 32, "norm_num_groups": 8, "block_out_channels": (32, 64, 64),
@@ -183,10 +199,14 @@ def pipeline(request: pytest.FixtureRequest) -> StableDiffusionPipeline:
 @pytest.fixture
 def model(pipeline: StableDiffusionPipeline) -> Model:
     """A model of each of the three in turn."""
+    from dragnoise import Model
+
     return Model(pipeline)
 
 
 @pytest.fixture(scope="session")
 def small(three_block: StableDiffusionPipeline) -> Model:
     """The quickest model, for tests that want just any."""
+    from dragnoise import Model
+
     return Model(three_block)

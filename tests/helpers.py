@@ -125,5 +125,5 @@ def fingerprint(session: DragSession) -> str:
 
 def complaints(studio: Any) -> list[str]:
     """What the log tells, but for news of what was done."""
-    news = ("are kept as the branch", "are in the folder", "was ended; choose it")
+    news = ("are kept as the branch", "of these drags is back", "are in the folder", "was ended; choose it")
     return [entry for entry in studio.journal.text if not any(told in entry for told in news)]

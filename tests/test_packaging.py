@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).parent.parent
 CONDA_TO_PYPI = {"pytorch": "torch"}
 NOT_FROM_CONDA = {"playwright"}  # the extras in environment.yml's pip section bring it
-NOT_IN_THE_ENGINE = {"ipywidgets", "ipycanvas", "torchvision"}
+NOT_IN_THE_ENGINE = {"ipywidgets", "ipycanvas", "anywidget", "torchvision"}
 
 
 def read_pyproject() -> dict:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import nbformat
 from jupyter_client import BlockingKernelClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -84,6 +85,14 @@ class Lab:
             self.process.wait()
         self.log.close()
 
+    def write_notebook(self, name: str, *cells: str) -> None:
+        """A notebook of code cells beside the copied ones."""
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
+        )
+        nbformat.write(notebook, self.notebooks / name)
+
     def kernel(self) -> Kernel:
         """The kernel that was started last."""
         end = time.monotonic() + PATIENCE
@@ -100,7 +109,14 @@ class Kernel:
         self.client = BlockingKernelClient(connection_file=str(connection))
         self.client.load_connection_file()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.client.wait_for_ready(timeout=PATIENCE)
+                return
+            except RuntimeError:  # no heartbeat for a second, as on a busy machine
+                if time.monotonic() > end:
+                    raise
 
     def ask(self, expression: str) -> Any:
         """The value of an expression of plain things (numbers, texts, lists, None) in the kernel."""

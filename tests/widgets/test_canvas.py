@@ -5,17 +5,25 @@ from __future__ import annotations
 import io
 import json
 import threading
+from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
+import ipywidgets
 import numpy as np
 import pytest
 from helpers import assert_one_sentence, smooth_picture
 from ipycanvas import MultiCanvas
 from PIL import Image
 
-from dragnoise import Drag, DragSession, Model
+from dragnoise.geometry import Drag
 from dragnoise_widgets import DragCanvas
+from dragnoise_widgets.masks import mask_png
 from dragnoise_widgets.toolbar import uploaded
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model
 
 WIDTH, HEIGHT = 128, 96  # shown 480 wide, with two canvas pixels per CSS pixel
 A, B = (20.0, 30.0), (70.0, 50.0)
@@ -50,8 +58,12 @@ def click(canvas: DragCanvas, point) -> None:
     drag(canvas, point)
 
 
-def key(canvas: DragCanvas, name: str, *, shift: bool = False, ctrl: bool = False, meta: bool = False) -> None:
-    send(canvas, "key_down", key=name, shift_key=shift, ctrl_key=ctrl, meta_key=meta)
+def key(
+    canvas: DragCanvas, name: str, *, shift: bool = False, ctrl: bool = False, meta: bool = False, repeat: bool = False
+) -> None:
+    """A key, as the part of the canvas that runs in the browser sends it."""
+    content = {"event": "key", "key": name, "shift": shift, "ctrl": ctrl, "meta": meta, "repeat": repeat}
+    canvas.page_events._handle_custom_msg(content, [])
 
 
 class Recorder:
@@ -233,9 +245,62 @@ def test_keys(canvas):
     thin = canvas.brush_size
     key(canvas, "]", ctrl=True)  # AltGr, which such keyboards need for it
     assert canvas.brush_size > thin
-    for name in ("Tab", "Enter", "a", "F5", "Shift"):
+    for name in ("Tab", "Enter", "a", "F5", "Shift", "x"):
         key(canvas, name)
     assert canvas.drags == ()
+
+
+def test_keys_choose_the_tool_and_the_drag(canvas):
+    for name, tool in (("b", "paint"), ("e", "erase"), ("d", "drag"), ("B", "paint"), ("d", "drag")):
+        key(canvas, name)
+        assert canvas.tool == tool
+    drag(canvas, A, B)
+    drag(canvas, (100, 80), (110, 80))
+    for name, index in (("0", 0), ("1", 1), ("7", 1)):
+        key(canvas, name)
+        assert canvas.selected == index
+    key(canvas, "z")
+    assert len(canvas.drags) == 1
+    key(canvas, "Z", shift=True)
+    assert len(canvas.drags) == 2
+    key(canvas, "b", ctrl=True)
+    assert canvas.tool == "drag", "Ctrl+B is the page's"
+
+
+def test_keys_of_others_are_passed_on_and_a_held_key_does_it_once(canvas, errors):
+    done = []
+    key(canvas, " ")  # nothing to run without a session
+    canvas.actions |= {name: partial(done.append, name) for name in ("run_or_pause", "step_forward", "step_back")}
+    canvas.view_only = True
+    for name in (" ", ".", ","):
+        key(canvas, name)
+        key(canvas, name, repeat=True)
+    assert done == ["run_or_pause", "step_forward", "step_forward", "step_back", "step_back"] and not errors
+
+
+def test_a_question_mark_shows_every_key_and_hides_them_again(canvas):
+    assert canvas.help.layout.display == "none"
+    key(canvas, "?", shift=True)
+    assert canvas.help.layout.display == ""
+    told = canvas.help.value
+    for name in ("D, B, E", "Space", "0 to 9", "Tab", "Shift+Z"):
+        assert name in told
+    key(canvas, "?", shift=True)
+    assert canvas.help.layout.display == "none"
+
+
+def test_no_script_is_smuggled_in_as_html(canvas):
+    assert "export default" in canvas.page_events._esm
+    frame = canvas.column.children[1]
+    assert canvas.page_events in frame.children
+    assert not any(isinstance(child, ipywidgets.HTML) for child in frame.children)
+
+
+@pytest.mark.parametrize("content", [{}, {"event": "key"}, {"event": "key", "key": 3}, {"event": "a", "key": "z"}, 5])
+def test_what_is_no_key_does_nothing(canvas, content, errors):
+    drag(canvas, A, B)
+    canvas.page_events._handle_custom_msg(content, [])
+    assert len(canvas.drags) == 1 and not errors
 
 
 def test_escape_keeps_the_lone_anchor_and_gives_up_the_arrow(canvas):
@@ -554,6 +619,28 @@ def test_view_only_takes_the_hands_off_and_code_may_go_on(canvas):
     assert not any(widget.disabled for widget in widgets)
 
 
+@pytest.mark.parametrize("over", [
+    lambda canvas: drag(canvas, (100, 80), (110, 80)),
+    lambda canvas: send(canvas, "mouse_down", **at((100, 80))),
+    lambda canvas: setattr(canvas, "selected", 0),
+    lambda canvas: setattr(canvas, "tool", "paint"),
+    lambda canvas: setattr(canvas, "opacity", 0.3),
+    lambda canvas: setattr(canvas, "image", smooth_picture(WIDTH, HEIGHT, seed=5)),
+    lambda canvas: canvas.toolbar.redo.click(),
+    lambda canvas: key(canvas, "Escape"),
+    lambda canvas: canvas.by_hand(canvas.load_mask, mask_png(canvas.mask)),
+])  # fmt: skip
+def test_an_error_goes_with_the_next_thing_that_is_done_even_if_it_changes_nothing(canvas, over):
+    canvas.drags = [(A, B)]
+    canvas.mask = np.ones((HEIGHT, WIDTH), bool)
+    canvas.toolbar.invert.click()
+    assert "covers everything" in canvas.status.value
+    send(canvas, "mouse_move", **at((60, 60)))
+    assert "covers everything" in canvas.status.value, "the pointer did nothing yet"
+    over(canvas)
+    assert "covers everything" not in canvas.status.value
+
+
 def test_handlers_never_raise(canvas, errors):
     def refuse(change):
         raise RuntimeError("the observer is unwell.")
@@ -608,6 +695,11 @@ class FakeSession:
     def __init__(self, drags=(), mask=None):
         self.image, self.drags, self.mask = smooth_picture(WIDTH, HEIGHT, seed=4), tuple(drags), mask
         self.callbacks = []
+        self.history = ()
+
+    @property
+    def state(self):
+        return SimpleNamespace(drags=self.drags, mask=self.mask, history=(), trajectory=(), lora=None)
 
     def watch(self, callback):
         self.callbacks.append(callback)
@@ -649,6 +741,8 @@ def test_a_linked_session_is_changed_when_it_may_be_and_gets_the_latest(canvas):
 
 @pytest.fixture
 def session(small: Model) -> DragSession:
+    from dragnoise import DragSession
+
     return DragSession(small, smooth_picture(WIDTH, HEIGHT))
 
 

@@ -239,6 +239,41 @@ def test_undo_and_redo_have_no_bottom_and_no_top(pair):
     assert len(many.future) == 500
 
 
+def test_undo_is_bounded_in_steps_and_in_bytes(monkeypatch):
+    monkeypatch.setattr(edits, "UNDO_STEPS", 20)
+    monkeypatch.setattr(edits, "UNDO_BYTES", 3000)
+    many = Sketch(SIZE)
+    for i in range(50):
+        many = edits.with_drags(many, [Drag((0, 0), (1 + i % 39, 1))])
+    assert len(many.past) == 20 and many.past[-1].drags[0].objective == (10, 1)
+    noise = np.random.default_rng(0)
+    for _ in range(50):
+        many = edits.with_mask(many, noise.random(SIZE[::-1]) > 0.5)
+    sizes = [len(edit.mask.packed) for edit in many.past]
+    assert sum(sizes) <= 3000 < sum(sizes) + sizes[0]
+    for i in range(30):
+        many = edits.with_drags(many, [Drag((0, 0), (1 + i % 39, 1))])
+    assert len(many.past) == 20, "one mask that many steps have in common counts once"
+    monkeypatch.setattr(edits, "UNDO_BYTES", 1)
+    assert edits.undo(edits.with_mask(many, None)).edit == many.edit, "the last step can always be taken back"
+
+
+@pytest.mark.parametrize("tool", ["paint", "erase"])
+def test_a_long_stroke_holds_few_points_and_is_one_undo_step(tool):
+    start = edits.with_mask(Sketch(SIZE), np.ones(SIZE[::-1], np.bool_)) if tool == "erase" else Sketch(SIZE)
+    way = [(20 + 15 * math.cos(i / 50), 15 + 10 * math.sin(i / 70)) for i in range(1000)]
+    long = edits.press(start, way[0], tool=tool, brush=4)
+    for point in way[1:]:
+        long = edits.move(long, point)
+        assert len(long.gesture.points) < 300
+    done = edits.release(long)
+    before = np.zeros(SIZE[::-1], np.bool_) if start.edit.mask is None else start.edit.mask.array
+    assert np.array_equal(done.edit.mask.array, brushed(before, way, 4, tool == "paint"))
+    assert len(done.past) == len(start.past) + 1
+    assert edits.undo(done).edit == start.edit
+    assert edits.undo(long).edit == start.edit and edits.undo(long).gesture is None
+
+
 def test_a_change_forgets_what_was_undone(pair):
     other = drawn((30, 20), (35, 25), sketch=edits.undo(pair))
     assert edits.redo(other) == other

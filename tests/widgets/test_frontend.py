@@ -56,7 +56,7 @@ def colab(google: Path) -> Any:
 @pytest.mark.parametrize("make", [DragCanvas, lambda: DragStudio(inline=True)])
 def test_a_canvas_or_a_studio_switches_it_on_by_itself(colab: Any, make: Any) -> None:
     make().close()
-    assert colab.calls == 1
+    assert colab.calls >= 1  # anywidget does it too
 
 
 def test_in_colab_it_is_switched_on_each_time(colab: Any) -> None:
@@ -71,4 +71,6 @@ def test_all_widgets_take_all_that_they_are_given() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # anywidget adds traits to a widget, which ipywidgets 7 does in a way that traitlets calls old
+        warnings.filterwarnings("ignore", "Deprecated in traitlets 4.1", DeprecationWarning)
         DragStudio(inline=True).close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dragnoise import DragSession, feature_maps
@@ -61,6 +62,57 @@ def picture(of: Page) -> np.ndarray:
 def note(of: Page) -> str:
     assert of.plot.picture.layout.display == "none"
     return of.plot.note.value
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often a latent's numbers were copied from the device or into bytes."""
+    counted: list[int] = []
+
+    def counting(method: Any) -> Any:
+        def copy(tensor: Any, *arguments: Any, **more: Any) -> Any:
+            counted.extend([tensor.numel()] if tensor.numel() > 100 else [])  # anchors are no latents
+            return method(tensor, *arguments, **more)
+
+        return copy
+
+    for name in ("cpu", "numpy", "clone"):
+        monkeypatch.setattr(torch.Tensor, name, counting(getattr(torch.Tensor, name)))
+    return counted
+
+
+def test_an_unchanged_tab_copies_nothing_however_often_it_is_updated(
+    inspector: Inspector, session: DragSession, copies: list[int]
+) -> None:
+    session.step()
+    inspector.show(sight(session))
+    for title in ("Latents", "Bottleneck", "Loss"):
+        of = page(inspector, title)
+        inspector.show(now := sight(session))
+        shown = of.plot.picture.value
+        copies.clear()
+        for _ in range(10):
+            inspector.show(replace(now))
+        assert copies == [], title
+        assert of.plot.picture.value is shown
+
+
+def test_the_latents_of_one_step_are_copied_when_it_is_chosen_and_none_for_other_tabs(
+    inspector: Inspector, session: DragSession, copies: list[int]
+) -> None:
+    session.step()
+    inspector.show(sight(session))
+    page(inspector, "Loss")
+    copies.clear()
+    for _ in range(3):
+        session.step()
+    copies.clear()
+    inspector.show(sight(session))
+    assert copies == []
+    latents = page(inspector, "Latents")
+    copies.clear()
+    latents.step.value = 1
+    assert 0 < len(copies) < 4
 
 
 # ---- every tab --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from PIL import Image
 
 from dragnoise import Drag, DragSession, Model, Snapshot
 from dragnoise.session.history import History
+from dragnoise_widgets import edits
+from dragnoise_widgets.sketch import Spot
 from dragnoise_widgets.studio import DragStudio
 
 WAIT = 60.0
@@ -440,16 +443,106 @@ def test_undo_does_not_reach_another_session(studio: DragStudio, session: DragSe
     assert branch.drags == (Drag((8.0, 9.0), (30.0, 31.0)),)
 
 
+def move_anchor(studio: DragStudio) -> None:
+    """The first drag's anchor a pixel to the right, as with the mouse."""
+    spot = Spot(0, "anchor")
+    studio.canvas.change(partial(edits.select, spot=spot))
+    studio.canvas.nudge(1, 0)
+
+
+OTHER_DRAG = ((8.0, 9.0), (30.0, 31.0))
+
+
+@pytest.mark.parametrize("change", [
+    move_anchor,
+    lambda studio: setattr(studio.canvas, "drags", [*studio.canvas.drags, OTHER_DRAG]),
+    lambda studio: studio.canvas.delete(1),
+    lambda studio: (studio.canvas.clear_mask(), move_anchor(studio)),
+])  # fmt: skip
+def test_undo_brings_the_iterations_back_and_redo_those_that_came_after(
+    studio: DragStudio, session: DragSession, change: Any
+) -> None:
+    mask = np.zeros((56, 72), np.bool_)
+    mask[10:50, 10:60] = True
+    session.mask = mask
+    studio.step(3)
+    first, drags, picture = session.history, session.drags, pixels(studio.image)
+    steps = len(studio.canvas.sketch.past)
+    change(studio)
+    steps = len(studio.canvas.sketch.past) - steps
+    studio.step(2)
+    second, others = session.history, session.drags
+    assert len(second) == 3
+    for _ in range(3):
+        for _ in range(steps):
+            studio.canvas.undo()
+        assert session.drags == drags == studio.canvas.drags and (session.mask == mask).all()
+        assert [a is b for a, b in zip(session.history, first, strict=True)] == [True] * 4
+        assert studio.iteration == 3
+        np.testing.assert_array_equal(pixels(studio.image), picture)
+        for _ in range(steps):
+            studio.canvas.redo()
+        assert session.drags == others and len(session.history) == 3 and session.history[-1] is second[-1]
+    assert len(studio.library.sessions) == 2, "branches do not pile up"
+    for _ in range(steps):
+        studio.canvas.undo()
+    again = DragSession(session.model, session.image, session.prompt, session.config)
+    again.drags, again.mask = drags, mask
+    for _ in range(5):
+        again.step()
+    studio.step(2)
+    assert (session.bottleneck == again.bottleneck).all(), "it goes on as if nothing had been"
+
+
+def test_the_same_drags_drawn_again_get_their_iterations_back(studio: DragStudio, session: DragSession) -> None:
+    studio.step(3)
+    history = session.history
+    studio.canvas.drags = [*studio.canvas.drags, OTHER_DRAG]
+    assert len(session.history) == 0 and len(studio.library.sessions) == 2
+    studio.canvas.delete(2)
+    assert session.history[-1] is history[-1] and studio.library.sessions == (session,)
+    assert "is back" in studio.transport.line.value and "kept" not in studio.transport.line.value
+    studio.canvas.drags = studio.canvas.drags
+    assert session.history[-1] is history[-1] and studio.library.sessions == (session,)
+
+
+def test_iterations_outlast_a_lone_anchor_that_is_put_down_and_undone(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    canvas, history = studio.canvas, session.history
+    for point in ((50.0, 20.0), (60.0, 30.0)):  # two clicks make a drag
+        canvas.change(lambda sketch, point=point: edits.release(edits.press(sketch, point)))
+    assert len(session.drags) == 3 and len(session.history) == 0
+    canvas.undo()
+    assert len(session.drags) == 2 and session.history[-1] is history[-1]
+    canvas.undo()
+    assert session.history[-1] is history[-1] and canvas.pending is None
+
+
+def test_undo_keeps_today_s_numbers_and_brings_back_no_iterations_of_another_inversion(
+    studio: DragStudio, session: DragSession
+) -> None:
+    studio.step(2)
+    move_anchor(studio)
+    studio.configure(lr=0.1)
+    studio.canvas.undo()
+    assert len(session.history) == 3 and session.config.lr == 0.1
+    studio.canvas.redo()
+    studio.configure(steps=5)
+    studio.canvas.undo()
+    assert len(session.history) == 0 and session.config.steps == 5
+    studio.step(1)
+    assert len(session.history) == 2
+
+
 def test_iterations_that_other_drags_put_an_end_to_are_kept(studio: DragStudio, session: DragSession) -> None:
     studio.step(3)
     bottleneck = session.bottleneck
-    studio.canvas.selected = 0
-    studio.canvas.nudge(1, 0)
+    move_anchor(studio)
     assert len(session.history) == 0 and studio.session is session
     assert "the 3 iterations so far are kept as the branch" in studio.transport.line.value
     _, kept = studio.library.sessions
     assert len(kept.history) == 4 and (kept.bottleneck == bottleneck).all() and kept.drags != session.drags
-    studio.canvas.nudge(1, 0)
+    move_anchor(studio)
     assert len(studio.library.sessions) == 2, "there was nothing to keep"
     studio.library.choose(1)
     assert studio.canvas.drags == kept.drags and studio.iteration == 3

@@ -1,7 +1,25 @@
-"""The notebook layer of dragnoise: canvas, studio, inspector and runner."""
+"""The notebook layer of dragnoise: canvas, studio, inspector and runner, each imported when it is first used."""
 
-from dragnoise_widgets.canvas import DragCanvas
-from dragnoise_widgets.runner import Runner
-from dragnoise_widgets.studio import DragStudio
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dragnoise_widgets.canvas import DragCanvas
+    from dragnoise_widgets.runner import Runner
+    from dragnoise_widgets.studio import DragStudio
 
 __all__ = ["DragCanvas", "DragStudio", "Runner"]
+
+_MODULES = {"DragCanvas": "canvas", "DragStudio": "studio", "Runner": "runner"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

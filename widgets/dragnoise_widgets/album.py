@@ -1,6 +1,10 @@
-"""Pictures of iterations, kept so that the scrubber need not render one twice."""
+"""Pictures of iterations, kept up to a number of bytes so that the scrubber need not render one twice."""
 
 from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,41 +12,91 @@ from PIL import Image
 from dragnoise.config import DragConfig
 from dragnoise.session.history import History
 
-KEPT = 200
-"""Pictures at most; the ones made first go."""
+LIMIT = 2**28
+"""Bytes of pixels that the pictures of all sessions may take together, 256 MiB; those not asked for longest go."""
+
+
+class PictureCache:
+    """Pictures by iteration and by the numbers they were rendered with; for all threads.
+
+    An iteration is told by its array of anchors, which branches of a session have in common: what was rendered
+    on one is found on the other.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self.nbytes = 0
+        self._pictures: OrderedDict[tuple[Any, ...], tuple[np.ndarray, Image.Image]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def put(self, anchors: np.ndarray, config: DragConfig, picture: Image.Image) -> None:
+        """Keep a picture, and let go of others to make room; one that is larger than the limit is kept alone."""
+        key = _key(anchors, config)
+        with self._lock:
+            self._drop(key)
+            self._pictures[key] = anchors, picture  # the anchors are held so that their id stays theirs
+            self.nbytes += size_of(picture)
+            while self.nbytes > self.limit and len(self._pictures) > 1:
+                self._drop(next(iter(self._pictures)))
+
+    def get(self, anchors: np.ndarray, config: DragConfig) -> Image.Image | None:
+        """The picture of an iteration, if there is one."""
+        key = _key(anchors, config)
+        with self._lock:
+            if key not in self._pictures:
+                return None
+            self._pictures.move_to_end(key)
+            return self._pictures[key][1]
+
+    def has(self, anchors: np.ndarray, config: DragConfig) -> bool:
+        """Is there a picture?  Does not count as asking for it."""
+        return _key(anchors, config) in self._pictures
+
+    def _drop(self, key: tuple[Any, ...]) -> None:
+        if key in self._pictures:
+            _, picture = self._pictures.pop(key)
+            self.nbytes -= size_of(picture)
+
+
+PICTURES = PictureCache()
+"""The one that all studios of the process share."""
 
 
 class Album:
-    """Pictures by iteration; one that is of another run, or rendered with other numbers, is no longer found."""
+    """The pictures of a session by its history; one of another run, or rendered with other numbers, is not found."""
 
-    def __init__(self) -> None:
-        self._pictures: dict[int, tuple[np.ndarray, DragConfig, Image.Image]] = {}
+    def __init__(self, pictures: PictureCache = PICTURES) -> None:
+        self._pictures = pictures
 
     def put(self, history: History, k: int, config: DragConfig, picture: Image.Image) -> None:
         """Keep the picture of iteration k."""
         if 0 <= k < len(history):
-            self._pictures.pop(k, None)
-            self._pictures[k] = history[k].anchors, config, picture
-            if len(self._pictures) > KEPT:
-                del self._pictures[next(iter(self._pictures))]
+            self._pictures.put(history[k].anchors, config, picture)
 
     def copy(self) -> Album:
-        """The same pictures in an album of their own."""
-        other = Album()
-        other._pictures.update(self._pictures)
-        return other
+        """An album with the same pictures."""
+        return Album(self._pictures)
 
     def get(self, history: History, k: int, config: DragConfig) -> Image.Image | None:
         """The picture of iteration k, if there is one."""
-        if k not in self._pictures or k >= len(history):
-            return None
-        anchors, made_with, picture = self._pictures[k]
-        rendered_alike = (made_with.refine_from, made_with.propagation) == (config.refine_from, config.propagation)
-        return picture if anchors is history[k].anchors and rendered_alike else None
+        return self._pictures.get(history[k].anchors, config) if 0 <= k < len(history) else None
 
     def nearest(self, history: History, k: int, config: DragConfig) -> tuple[int, Image.Image] | None:
         """The picture of the iteration nearest to k, and which that is; of two the earlier."""
-        for i in sorted(self._pictures, key=lambda i: (abs(i - k), i)):
-            if (picture := self.get(history, i, config)) is not None:
-                return i, picture
+        for i in sorted(range(len(history)), key=lambda i: (abs(i - k), i)):
+            if self._pictures.has(history[i].anchors, config):
+                picture = self.get(history, i, config)
+                return None if picture is None else (i, picture)
         return None
+
+
+def size_of(picture: Image.Image) -> int:
+    """Bytes that a picture's pixels take; pillow pads RGB to four bytes."""
+    return picture.width * picture.height * (1 if picture.mode in ("L", "1", "P") else 4)
+
+
+def _key(anchors: np.ndarray, config: DragConfig) -> tuple[Any, ...]:
+    return id(anchors), config.refine_from, config.propagation

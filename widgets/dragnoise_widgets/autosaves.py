@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from dragnoise.given import as_integer, as_path
 
 KEPT = 10
 """Files of earlier edits that stay; older ones are deleted when one more is put aside."""
+_open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
+"""Those of this process; no two save to one file."""
 
 
 class Autosaves:
@@ -29,17 +32,18 @@ class Autosaves:
     def __init__(
         self, path: str | Path | None, every: int, *, on_error: Callable[[Exception | None], Any] | None = None
     ) -> None:
-        self._on_error = on_error
         self.path = None if path is None else as_path(path)
         self._every = as_integer("every", every, 1)
+        self._on_error = on_error
         self._files: dict[DragSession, Path] = {}
         self._ours: set[Path] = set()  # files that an edit of here was saved to
+        _open.add(self)
 
     def begin(self, session: DragSession) -> None:
         """Have a session save itself, if any does; one that does so already goes on."""
         if self.path is None or session in self._files:
             return
-        taken = self._files.values()
+        taken = {path for autosaves in list(_open) for path in autosaves.in_use}
         path = next(path for path in self._names(self.path) if path not in taken)
         if path not in self._ours and path.is_file():
             path.rename(_earlier(path))
@@ -62,6 +66,15 @@ class Autosaves:
         if self._files.pop(session, None) is not None:
             session.autosave(None)
 
+    @property
+    def in_use(self) -> tuple[Path, ...]:
+        """The files that sessions of here save themselves to."""
+        return tuple(self._files.values())
+
+    def close(self) -> None:
+        """The files are free for others; sessions that somebody still holds go on saving themselves."""
+        self._files.clear()
+
     def saved(self, path: str | Path) -> None:
         """An edit of here was saved to a file by hand, which autosaving may go on with."""
         self._ours.add(as_path(path))
@@ -71,7 +84,8 @@ class Autosaves:
         if self.path is None:
             return None
         beside = self.path.parent.glob(f"{_plain(self.path.stem)}*{_plain(self.path.suffix)}")
-        found = [path for path in beside if path.is_file() and path not in self._ours]
+        taken = self._ours.union(*(autosaves.in_use for autosaves in list(_open)))
+        found = [path for path in beside if path.is_file() and path not in taken]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
     @staticmethod

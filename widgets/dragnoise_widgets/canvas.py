@@ -6,18 +6,18 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import traitlets
 
-from dragnoise import DragSession
 from dragnoise.given import as_integer, as_number, shown
 from dragnoise_widgets import checks, edits, keys, status, store
 from dragnoise_widgets.batch import LOCK
 from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.link import link
 from dragnoise_widgets.masks import Mask, read_mask
+from dragnoise_widgets.page_events import FRAME, PageEvents
 from dragnoise_widgets.pointer import Pointer
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.sketch import LONE, PENDING, Edit, Sketch, Spot
@@ -25,6 +25,9 @@ from dragnoise_widgets.surface import Surface
 from dragnoise_widgets.table import PointTable
 from dragnoise_widgets.toolbar import Toolbar
 from dragnoise_widgets.view import Point, View
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 NO_PICTURE = (512, 512)
 
@@ -47,6 +50,9 @@ class DragCanvas(widgets.Box):
     ("drag", "paint", "erase"), `brush_size` (a diameter, 1 to half the picture), `opacity` (of the mask, 0..1),
     `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
     A lone anchor is not among the drags yet: `pending` is its place, or None.
+
+    A focused canvas takes every printable key; `keys.KEYMAP` says what they do.  `actions`: functions without
+    arguments for the keys that are not the canvas's own, by name: "run_or_pause", "step_forward", "step_back".
 
     A wrong value raises TypeError or ValueError and changes nothing; what goes wrong in
     the use by hand is shown under the canvas and given to those registered by `on_error`.
@@ -76,22 +82,24 @@ class DragCanvas(widgets.Box):
         self._mask: Mask | None = None  # what the trait `mask` shows
         self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
         self._error_callbacks: list[Callable[[str], Any]] = []
+        self.actions: dict[str, Callable[[], Any]] = {}
 
         self.canvas = self._surface.canvas
         self.pointer = Pointer(self)
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
-        self.toolbar = Toolbar({name: partial(self.guarded, getattr(self, name)) for name in actions})
+        self.toolbar = Toolbar({name: partial(self.by_hand, getattr(self, name)) for name in actions})
         table: dict[str, Callable[..., Any]] = {
             "put": self._typed,
             "select": self._toggle,
             "delete": self.delete,
             "add": self.add,
         }
-        self.table = PointTable({name: partial(self.guarded, action) for name, action in table.items()})
+        self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
-        manners = widgets.HTML(keys.MANNERS, layout={"display": "none"})
-        frame = widgets.Box([self.canvas, manners], layout={"overflow": "hidden"}).add_class(keys.CLASS)
-        left = [self.toolbar, frame, self.toolbar.mask_row, self.status]
+        self.page_events = PageEvents(partial(self.by_hand, self.pointer.key))
+        frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
+        self.help = widgets.HTML(keys.help_html(), layout={"margin": "0 2px", "display": "none"})
+        left = [self.toolbar, frame, self.toolbar.mask_row, self.status, self.help]
         self.column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
         super().__init__([self.column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
 
@@ -143,6 +151,15 @@ class DragCanvas(widgets.Box):
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
         wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
         self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
+
+    def choose(self, index: int) -> None:
+        """Select the drag of this number, if there is one."""
+        if index < len(self.drags):
+            self.selected = index
+
+    def toggle_help(self) -> None:
+        """Show or hide the list of keys."""
+        self.help.layout.display = "" if self.help.layout.display == "none" else "none"
 
     def invert_mask(self) -> None:
         """What may change may not, and the other way round; ValueError where then nothing might."""
@@ -200,7 +217,7 @@ class DragCanvas(widgets.Box):
         try:
             with LOCK:
                 sketch = step(self.sketch)
-                if sketch.edit != self.sketch.edit:
+                if sketch != self.sketch:
                     self._message = ""
                 self.sketch = sketch
                 if before is not None:
@@ -216,8 +233,16 @@ class DragCanvas(widgets.Box):
         except Exception as error:
             return self.report(sentence(error))
 
+    def by_hand(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`guarded`, for a button, a field or a key: an error reported before is over, whatever this does."""
+        self._message = ""
+        result = self.guarded(function, *arguments)
+        with LOCK:
+            self._show()
+        return result
+
     def report(self, message: str) -> None:
-        """Show an error under the canvas until the next change, and tell those registered."""
+        """Show an error under the canvas until something else is done, and tell those registered."""
         with LOCK:
             self._message = message
             self._show()
@@ -318,8 +343,9 @@ class DragCanvas(widgets.Box):
     def _image_changed(self, change: Any) -> None:
         size = NO_PICTURE if change.new is None else change.new.size
         with LOCK:
+            self._message = ""
             if another := size != self.sketch.size or change.new is None:
-                self.sketch, self._message = Sketch(size), ""
+                self.sketch = Sketch(size)
             self._surface.show_picture(change.new, self.view)
         self.change(edits.cancel)
         if another:
@@ -334,6 +360,7 @@ class DragCanvas(widgets.Box):
 
     @traitlets.observe("tool", "brush_size", "opacity", "view_only")
     def _tools_changed(self, change: Any) -> None:
+        self._message = ""
         self.change(edits.cancel if change.name in ("tool", "view_only") else lambda sketch: sketch)
 
     # ---- the widgets round the canvas --------------------------------------------------------

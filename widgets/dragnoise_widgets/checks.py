@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dragnoise import Drag, geometry, pictures
+from dragnoise import geometry, pictures
+from dragnoise.geometry import Drag
 from dragnoise.given import as_float, as_integer, as_number, is_one_of, shown
 from dragnoise_widgets.masks import Mask
 from dragnoise_widgets.sketch import PENDING, TOOLS, Sketch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -36,50 +37,77 @@ class Setting:
         return self.config == other.config and alike(self.mask, other.mask)
 
 
+@dataclass(frozen=True)
+class Code:
+    """text: the Python.  files: what it needs, in the folder that was given."""
+
+    text: str
+    files: tuple[Path, ...] = ()
+
+    @property
+    def needs(self) -> str:
+        """Which files were written, in words."""
+        if not self.files:
+            return "it needs no files"
+        names = ", ".join(str(path) for path in self.files)
+        return f"it needs the file{'s' if len(self.files) > 1 else ''} {names}, written beside the notebook"
+
+
 def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> str:
-    """The Python that makes the picture of an iteration, bit for bit on a CPU.
+    """The Python that makes the picture of an iteration, bit for bit on a CPU; see `code_of`."""
+    return code_of(session, folder, picture=picture, k=k).text
+
+
+def code_of(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> Code:
+    """The Python that makes the picture of an iteration, bit for bit on a CPU, and the files that it needs.
 
     k: the iteration, default where the session stands.
     folder: made if need be; what does not fit into code is saved there: the picture, unless `picture`
         says what file it is, a large mask, a LoRA.
 
-    Raises RuntimeError for a session without a model, OSError when a file cannot be written.
+    Raises RuntimeError for a session without a model and for a model that no `load_model(...)` gives again, OSError
+    when a file cannot be written.
     """
     if session.model is None:
         raise RuntimeError("this session was opened without a model; set session.model, for the code must name it.")
-    folder, now = Path(folder), Setting(session.config, session.mask)
+    model = _load(session.model)
+    folder, now, files = Path(folder), Setting(session.config, session.mask), list[Path]()
     history = session.history[1:] if k is None else session.history[1 : k + 1]
     made = [now if s.config is None else Setting(s.config, s.mask) for s in history]
     if picture is None:
-        picture = str(_kept(folder, "picture.png", png(session.image, level=1)))
+        files.append(_kept(folder, "picture.png", png(session.image, level=1)))
+        picture = str(files[0])
     imports = ["import dragnoise", "from dragnoise import Drag, DragSession"]
-    lines = [f"# {n}: the {type(v).__name__} that load_model was given" for n, v in _objects(session.model)]
-    lines += [
-        f"model = {_load(session.model)}",
-        f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})",
-    ]
+    lines = [f"model = {model}", f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})"]
     if session.lora is not None:
-        lines += _wear(session.lora, folder)
+        lines += _wear(session.lora, folder, files)
     lines.append(f"session.drags = [{', '.join(map(repr, session.drags))}]")
     config, mask = session.model.default_config, None
     for setting, n in [*_runs(made), (now, 0)]:
         if setting.config != config:
             lines.append(_changes(config, setting.config))
         if not alike(setting.mask, mask):
-            lines.append(_mask(setting.mask, folder, imports))
+            lines.append(_mask(setting.mask, folder, imports, files))
         config, mask = setting.config, setting.mask
         if n:
             lines.append(f"for _ in range({n}):\n    session.step()")
     lines += ["picture = session.render()", "picture"]
-    return "\n".join([*sorted(set(imports), key=_order), "", *lines, ""])
-
-
-def _objects(model: Model) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in model.options.items() if not isinstance(value, str | Path)]
+    return Code("\n".join([*sorted(set(imports), key=_order), "", *lines, ""]), tuple(dict.fromkeys(files)))
 
 
 def _load(model: Model) -> str:
-    """The call of `load_model`; a VAE that was given as an object is a name that its caller fills."""
+    """The call of `load_model` that gives the model again.  Raises RuntimeError where there is none."""
+    objects = [name for name, value in model.options.items() if not isinstance(value, str | Path)]
+    if objects:
+        raise RuntimeError(
+            f"this model was loaded with an object for {' and '.join(objects)}=, which code cannot name; load it with "
+            f"the hub id, folder or file of that {objects[0]}, and copy again."
+        )
+    if not _can_be_loaded(model):
+        raise RuntimeError(
+            f"this model, {model.name!r}, was made of a pipeline that no load_model(...) gives again; save the "
+            "pipeline to a folder with save_pretrained(), load that folder, and copy again."
+        )
     asked: dict[str, str] = {}
     if model.name != "toyland" or str(model.device) != "cpu" or model.dtype != torch.float32:
         asked = {"device": repr(str(model.device)), "dtype": repr(str(model.dtype).removeprefix("torch."))}
@@ -87,14 +115,21 @@ def _load(model: Model) -> str:
         asked["memory"] = repr(model.memory)
     for name, value in model.options.items():
         asked[name] = repr(str(value))
-    asked |= {name: name for name, _ in _objects(model)}
     if not asked and model.name == "toyland":
         return "dragnoise.load_model()"
     return f"dragnoise.load_model({', '.join([repr(model.name), *(f'{k}={v}' for k, v in asked.items())])})"
 
 
-def _wear(lora: Lora, folder: Path) -> list[str]:
+def _can_be_loaded(model: Model) -> bool:
+    """Is the model's name a place that `load_model` can read: the embedded one, a path, or a hub id?"""
+    if model.name == "toyland" or Path(model.name).expanduser().exists():
+        return True
+    return re.fullmatch(r"[\w.-]+/[\w.-]+|.*\.safetensors", model.name, re.IGNORECASE) is not None
+
+
+def _wear(lora: Lora, folder: Path, files: list[Path]) -> list[str]:
     path = _kept(folder, "lora.safetensors", to_bytes(lora))
+    files.append(path)
     lines = [f"session.load_lora({str(path)!r})"]
     return lines if lora.weight == 1 else [*lines, f"session.lora_weight = {lora.weight!r}"]
 
@@ -105,12 +140,13 @@ def _changes(old: DragConfig, new: DragConfig) -> str:
     return f"session.config = session.config.replace({', '.join(changed)})"
 
 
-def _mask(mask: np.ndarray | None, folder: Path, imports: list[str]) -> str:
+def _mask(mask: np.ndarray | None, folder: Path, imports: list[str], files: list[Path]) -> str:
     if mask is None:
         return "session.mask = None"
     data = png(Image.fromarray(mask), level=9)
     if len(data) > SMALL:
-        return f"session.mask = {str(_kept(folder, 'mask.png', data))!r}"
+        files.append(_kept(folder, "mask.png", data))
+        return f"session.mask = {str(files[-1])!r}"
     imports += ["import base64", "import io", "from PIL import Image"]
     text = base64.b64encode(data).decode()
     return f'session.mask = Image.open(io.BytesIO(base64.b64decode("{text}")))'

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dragnoise import Drag, DragSession
-from dragnoise.panels import COLOURS
+from dragnoise.plots.panels import COLOURS
 from dragnoise_widgets.telling import Pace, duration
 
 FRAMES = 24

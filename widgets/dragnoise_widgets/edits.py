@@ -8,10 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from dragnoise import Drag
+from dragnoise.geometry import Drag
 from dragnoise_widgets.masks import Mask, brushed
 from dragnoise_widgets.sketch import ENDS, LONE, PENDING, Edit, Move, Pull, Sketch, Spot, Stroke, Tool
 from dragnoise_widgets.view import Point
+
+UNDO_STEPS = 1000
+UNDO_BYTES = 2**25
+"""How many steps undo can take back at most, and how many bytes their masks may take, 32 MiB; the oldest go first."""
+
+STROKE_POINTS = 256
+"""A stroke of more points is painted in parts, which undo takes back together."""
 
 # ---------------------------------------------------------------------------------- the pointer
 
@@ -36,7 +43,8 @@ def move(sketch: Sketch, point: Point) -> Sketch:
     if isinstance(gesture, Stroke):
         if point == gesture.points[-1]:
             return sketch
-        return replace(sketch, gesture=replace(gesture, points=(*gesture.points, point)))
+        longer = replace(gesture, points=(*gesture.points, point))
+        return replace(sketch, gesture=longer) if len(longer.points) < STROKE_POINTS else _paint_part(sketch, longer)
     return sketch if gesture is None else replace(sketch, gesture=replace(gesture, now=point))
 
 
@@ -58,7 +66,7 @@ def release(sketch: Sketch, *, slack: float = 0) -> Sketch:
 
 
 def cancel(sketch: Sketch) -> Sketch:
-    """Give up the gesture; nothing else changes."""
+    """Give up the gesture; nothing else changes, and a part of a long stroke that is painted stays."""
     return replace(sketch, gesture=None)
 
 
@@ -83,7 +91,17 @@ def _append(sketch: Sketch, drag: Drag, pending: Point | None) -> Sketch:
 def _paint(sketch: Sketch, stroke: Stroke) -> Sketch:
     mask = sketch.edit.mask
     array = np.zeros(sketch.size[::-1], np.bool_) if mask is None else mask.array
-    return with_mask(sketch, brushed(array, stroke.points, stroke.size, not stroke.erase))
+    edit = replace(sketch.edit, mask=Mask.of(brushed(array, stroke.points, stroke.size, not stroke.erase)))
+    if stroke.begun:  # the undo step is there
+        return _now(sketch, edit, sketch.selected)
+    return commit(sketch, edit, selected=sketch.selected)
+
+
+def _paint_part(sketch: Sketch, stroke: Stroke) -> Sketch:
+    """Paint a stroke as far as it has come, and go on with it from its last point."""
+    painted = _paint(cancel(sketch), stroke)
+    begun = stroke.begun or painted.edit != sketch.edit
+    return replace(painted, gesture=replace(stroke, points=stroke.points[-1:], begun=begun))
 
 
 # ----------------------------------------------------------------------------------- the points
@@ -202,7 +220,18 @@ def commit(sketch: Sketch, edit: Edit, *, selected: Spot | None = None) -> Sketc
     """Make `edit` what is there now, with a way back; the same edit again is no step."""
     if edit == sketch.edit:
         return replace(sketch, selected=_still(selected, edit))
-    return _now(replace(sketch, past=(*sketch.past, sketch.edit), future=()), edit, selected)
+    return _now(replace(sketch, past=_recent((*sketch.past, sketch.edit)), future=()), edit, selected)
+
+
+def _recent(past: tuple[Edit, ...]) -> tuple[Edit, ...]:
+    """The latest edits, within the limits of undo."""
+    count, size, seen = 0, 0, None
+    for edit in reversed(past[-UNDO_STEPS:]):
+        size += 0 if edit.mask is None or edit.mask is seen else len(edit.mask.packed)
+        if count and size > UNDO_BYTES:
+            break
+        count, seen = count + 1, edit.mask
+    return past[-count:]
 
 
 def undo(sketch: Sketch) -> Sketch:

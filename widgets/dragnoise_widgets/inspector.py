@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import Drag, DragSession, panels, plots
+from dragnoise import Drag, DragSession, plots
 from dragnoise.feature_maps import FeatureMaps, measure
+from dragnoise.plots import panels
 from dragnoise.session.history import History
 from dragnoise_widgets.figures import FigureImage
 from dragnoise_widgets.log import Log
@@ -116,7 +116,7 @@ class AnchorsPage(Page):
 
 
 class BottleneckPage(Page):
-    """The bottleneck before and now, and what became of it."""
+    """What is optimised, before and now, and the difference."""
 
     title = "Bottleneck"
 
@@ -143,7 +143,12 @@ class LatentsPage(Page):
         super().__init__(240, above=(self.step,))
 
     def show(self, sight: Sight) -> None:
-        self._sight, self._latents = sight, sight.session.trajectory
+        """Read the latents where they lie, without a copy; during an inversion only as often as is drawn."""
+        self._sight = sight
+        if sight.session.inverted:
+            self._latents = sight.session.state.trajectory
+        elif not sight.running or time.monotonic() >= self._due:
+            self._latents = sight.session.trajectory
         last = max(len(self._latents) - 1, 0)
         if last != self.step.max:
             self.step.max = last
@@ -152,7 +157,7 @@ class LatentsPage(Page):
 
     def key(self, sight: Sight) -> tuple[Any, ...]:
         done, k = self._latents, self.step.value
-        return (k, zlib.crc32(done[k].numpy().tobytes()) if k < len(done) else None)
+        return (k, done[k] if k < len(done) else None)
 
     def _chosen(self, _: Any) -> None:
         """The slider is followed at once, whatever runs."""

@@ -1,63 +1,77 @@
-"""Which keys a focused canvas takes, and giving all others, and the wheel, back to the page."""
+"""The keymap of a canvas: which key does what, and the help that says so."""
 
 from __future__ import annotations
 
 import html
-import json
+
+Command = tuple
+"""The name of an action and its arguments; () for a key that does nothing."""
 
 ARROWS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
-BRACKETS = "[]"
-PLAIN = {"Delete": "delete", "Backspace": "delete", "Escape": "deselect", "[": "thinner", "]": "thicker"}
+
+KEYMAP: dict[str, Command] = {
+    "d": ("tool", "drag"),
+    "b": ("tool", "paint"),
+    "e": ("tool", "erase"),
+    " ": ("run_or_pause",),
+    ".": ("step_forward",),
+    ",": ("step_back",),
+    "z": ("undo",),
+    "y": ("redo",),
+    "?": ("help",),
+    "[": ("thinner",),
+    "]": ("thicker",),
+    "delete": ("delete",),
+    "backspace": ("delete",),
+    "escape": ("deselect",),
+    **{str(digit): ("choose", digit) for digit in range(10)},
+}
+"""By key in lower case, without Ctrl or Cmd."""
+
+NAMED = (*ARROWS, "Delete", "Backspace", "Escape")
+"""The keys with names of several letters that a canvas takes, as the browser calls them."""
+
+REPEATING = ("nudge", "thinner", "thicker", "undo", "redo", "step_forward", "step_back")
+"""Actions that go on while their key is held down."""
+
+HELP = (
+    ("D, B, E", "drag, brush, eraser"),
+    ("0 to 9", "choose the drag of this number"),
+    ("Arrows", "move the chosen point by 1 px, with Shift by 10 px"),
+    ("Delete", "remove the chosen drag"),
+    ("Esc", "choose nothing"),
+    ("[ and ]", "thinner or thicker brush"),
+    ("Z, Shift+Z", "undo, redo (also with Ctrl or Cmd)"),
+    ("Space", "run or pause"),
+    (". and ,", "one iteration forward or back"),
+    ("Tab", "leave the picture"),
+    ("?", "show or hide this list"),
+)
 
 
-def command(key: str, shift: bool, ctrl: bool, meta: bool) -> tuple:
-    """A key press -> the name of what it does and its arguments; () for a key that is not the canvas's."""
-    if (ctrl or meta) and key not in BRACKETS:  # which take AltGr, that is Ctrl too, on some keyboards
-        letter = key.lower()
-        if letter == "z":
-            return ("redo",) if shift else ("undo",)
-        return ("redo",) if letter == "y" else ()
-    if key in ARROWS:
+def command(key: str, shift: bool, ctrl: bool, meta: bool, repeat: bool = False) -> Command:
+    """A key press, as the browser names it -> the action and its arguments; () for a key that does nothing.
+
+    repeat: the press comes from a key that is held down.
+    """
+    found = _pressed(key, shift, ctrl or meta)
+    return () if repeat and found and found[0] not in REPEATING else found
+
+
+def _pressed(key: str, shift: bool, with_ctrl: bool) -> Command:
+    name = key.lower()
+    if key in ARROWS and not with_ctrl:
         far = 10 if shift else 1
         dx, dy = ARROWS[key]
         return "nudge", far * dx, far * dy
-    return (PLAIN[key],) if key in PLAIN else ()
+    if with_ctrl and name not in ("z", "y", "[", "]"):  # brackets take AltGr, which is Ctrl too, on some keyboards
+        return ()
+    if name == "z" and shift:
+        return ("redo",)
+    return KEYMAP.get(name, ())
 
 
-CLASS = "dragnoise-canvas"
-"""The CSS class of what holds a canvas whose manners are minded."""
-
-# ipycanvas keeps every key and the wheel from the page, and takes any mouse button for the left one. While
-# its own listener runs, the two methods by which it does so are covered, and uncovered right after. Where a
-# page runs no such script, nothing but this courtesy is missing.
-_SCRIPT = (
-    """
-if (!window.dragnoiseManners) {
-  window.dragnoiseManners = true;
-  const keys = KEYS;
-  const bracket = e => '[]'.includes(e.key);
-  const command = e => bracket(e) || (e.ctrlKey || e.metaKey
-    ? 'zy'.includes(e.key.toLowerCase()) : keys.includes(e.key) && !e.altKey);
-  const canvas = e => e.target.tagName === 'CANVAS' && e.target.closest('.CLASS');
-  const cover = e => {
-    if (!canvas(e) || e.type === 'keydown' && command(e)) return;
-    e.preventDefault = e.stopPropagation = () => {};
-    e.target.parentNode.addEventListener(e.type, () => { delete e.preventDefault; delete e.stopPropagation; },
-      {once: true});
-  };
-  window.addEventListener('keydown', cover, true);
-  window.addEventListener('wheel', cover, true);
-  for (const type of ['mousedown', 'mouseup']) window.addEventListener(type, e => {
-    if (e.button && canvas(e)) e.stopImmediatePropagation();
-  }, true);
-}
-""".strip()
-    .replace("KEYS", json.dumps([*ARROWS, *PLAIN]))
-    .replace("CLASS", CLASS)
-)
-
-MANNERS = (
-    f"<style>.{CLASS} canvas {{ cursor: crosshair; outline-offset: -2px; touch-action: none }}</style>"
-    f'<img src="data:," alt="" style="display: none" onerror="{html.escape(_SCRIPT)}">'
-)
-"""HTML that brings the manners to the page it is shown on."""
+def help_html() -> str:
+    """The keys and what they do, as an HTML table."""
+    rows = "".join(f"<tr><td><kbd>{html.escape(key)}</kbd></td><td>{html.escape(what)}</td></tr>" for key, what in HELP)
+    return f'<table aria-label="Keys" style="line-height: 20px; opacity: 0.85; border-spacing: 12px 0">{rows}</table>'

@@ -1,14 +1,42 @@
-"""How a studio looks: picture beside picture, the buttons under them, all else folded away below."""
+"""The layout of a studio: the pictures side by side, the transport below them, then panels that fold away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ipywidgets as widgets
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.canvas import DragCanvas
+from dragnoise_widgets.clipboard import Clipboard
+from dragnoise_widgets.inspector import Inspector
+from dragnoise_widgets.library import Library
+from dragnoise_widgets.parameters import Parameters
+from dragnoise_widgets.preview import Preview
+from dragnoise_widgets.question import Question
+from dragnoise_widgets.share import Share
+from dragnoise_widgets.stops import Stops
+from dragnoise_widgets.transport import Transport
+
+
+class Parts(Protocol):
+    """The widgets that are arranged."""
+
+    library: Library
+    canvas: DragCanvas
+    preview: Preview
+    stage: widgets.Box
+    transport: Transport
+    remarks: widgets.HTML
+    question: Question
+    clipboard: Clipboard
+    inspector: Inspector
+    parameters: Parameters
+    stops: Stops
+    share: Share
+
+    def refresh(self) -> None: ...
+
 
 STYLE = """<style>
 .dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px }
@@ -17,7 +45,7 @@ STYLE = """<style>
 </style>"""
 
 
-def arranged(studio: DragStudio, *, folded: bool) -> list[widgets.Widget]:
+def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
     """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
     column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
     studio.canvas.children = [studio.canvas.column]  # its table goes below the transport, which is used more often
@@ -27,11 +55,14 @@ def arranged(studio: DragStudio, *, folded: bool) -> list[widgets.Widget]:
         _fold("Picture, prompt, model", studio.library.source, folded=folded),
         studio.stage,
         studio.transport,
+        studio.remarks,
+        studio.question,
+        studio.clipboard,
         studio.canvas.table,
-        _fold("Inspector", studio.inspector, unfolded=studio.showing.refresh),
+        _fold("Inspector", studio.inspector, unfolded=studio.refresh),
         _fold("Parameters", studio.parameters),
         _fold("Breakpoints", studio.stops),
-        _fold("Download and code", studio.share, unfolded=studio.showing.refresh),
+        _fold("Download and code", studio.share, unfolded=studio.refresh),
         _fold("Branches and files", studio.library.keeping),
     ]
 

@@ -1,45 +1,85 @@
-"""The sessions that a studio holds: where they come from, going between them, keeping them in files."""
+"""The library: the sessions that a studio holds, where they come from, and the files they are kept in."""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from PIL import Image
 
 from dragnoise import DragSession, Model, ModelInfo, load_model, loading
 from dragnoise.archive.autosave import failure
 from dragnoise.session.history import History
-from dragnoise_widgets import source
+from dragnoise_widgets import autosave_folder, source
 from dragnoise_widgets.album import Album
 from dragnoise_widgets.autosaves import Autosaves
+from dragnoise_widgets.commands import Branch, Save, SetModel
 from dragnoise_widgets.keeping import Keeping
+from dragnoise_widgets.loads import Loads
+from dragnoise_widgets.messages import Messages
+from dragnoise_widgets.question import Question
+from dragnoise_widgets.runner import Runner
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.source import Source
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.studio import DragStudio
+EMBEDDED = "toyland"
+
+
+class Desk(Protocol):
+    """What the library needs of a studio."""
+
+    messages: Messages
+    question: Question
+    session: DragSession
+
+    @property
+    def has_session(self) -> bool: ...
+
+    @property
+    def runner(self) -> Runner: ...
+
+    @property
+    def inline(self) -> bool: ...
+
+    def refresh(self) -> None: ...
+
+    def unfold(self, content: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A session, and the pictures known of it."""
+
+    session: DragSession
+    album: Album = field(default_factory=Album)
 
 
 class Library:
     """Sessions by the order in which they came, and the two panels that are about them.
 
     `source` is the panel that new ones come from, `keeping` the one for branches and files.
+    autosave: a file, True for the default one in the folder .dragnoise, None or False for none.
     """
 
-    def __init__(self, studio: DragStudio, *, autosave: str | Path | None, every: int) -> None:
-        self._studio = studio
-        self._autosaves = Autosaves(autosave, every, on_error=self._autosaved)
-        self._sessions: list[DragSession] = []
-        self._albums: list[Album] = []
+    def __init__(self, desk: Desk, *, autosave: str | Path | bool | None, every: int) -> None:
+        self._desk = desk
+        self._by_default = autosave is True
+        path = autosave_folder.default_path() if autosave is True else None if autosave is False else autosave
+        self._autosaves = Autosaves(path, every, on_error=self._autosave_failed)
+        self._entries: tuple[Entry, ...] = ()
+        self._lock = threading.RLock()  # held while the entries are replaced
+        self._put_aside: list[DragSession] = []  # those of the sessions that nobody asked for
         self._compared: DragSession | None = None
+        self._example: Callable[[], DragSession | None] = lambda: None
         self._loaded: dict[str, Model] = {}  # by how it was asked for
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *arguments: studio.messages.guarded(action, *arguments)
+            return lambda *arguments: desk.messages.guarded(action, *arguments)
 
         self.source = Source(
             {
@@ -54,90 +94,119 @@ class Library:
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
         )  # fmt: skip
+        self._loads = Loads(inline=desk.inline, changed=self._loads_changed)
 
     # ---- going between them ------------------------------------------------------------------
 
     @property
     def sessions(self) -> tuple[DragSession, ...]:
         """All sessions that were shown, oldest first."""
-        return tuple(self._sessions)
+        return tuple(entry.session for entry in self._entries)
 
     def adopt(self, session: DragSession) -> Album:
         """Take a session that is about to be shown, and give the pictures known of it."""
-        if not any(session is known for known in self._sessions):
-            self._sessions.append(session)
-            self._albums.append(Album())
-        if session is self._compared:
-            self._compared = None
-        self._autosaves.begin(session)
-        return self._albums[self._index(session)]
+        with self._lock:
+            if not any(session is known for known in self.sessions):
+                self._entries = (*self._entries, Entry(session))
+            if session is self._compared:
+                self._compared = None
+            self._begin_autosave(session)
+            return self._album(session)
 
     def choose(self, index: int) -> None:
         """Show the session of this number."""
-        self._studio.session = self._sessions[index]
+        self._desk.session = self.sessions[index]
 
     def forget(self, index: int) -> None:
         """Let go of the session of this number, which nobody can go back to then.  ValueError for the only one."""
-        if len(self._sessions) < 2:
+        sessions = self.sessions
+        if len(sessions) < 2:
             raise ValueError("this is the only session; upload a picture or branch before it can go.")
-        gone = self._sessions[index]
-        if self._studio.session is gone:
-            self._studio.session = self._sessions[index - 1 if index else 1]
-        if self._compared is gone:
-            self._compared = None
-        index = self._index(gone)
-        del self._sessions[index], self._albums[index]
-        self._autosaves.end(gone)
-        self._studio.showing.refresh()
+        gone = sessions[index]
+        if self._desk.session is gone:
+            self._desk.session = sessions[index - 1 if index else 1]
+        with self._lock:
+            if self._compared is gone:
+                self._compared = None
+            self._entries = tuple(entry for entry in self._entries if entry.session is not gone)
+            self._put_aside = [session for session in self._put_aside if session is not gone]
+            self._autosaves.end(gone)
+        self._desk.refresh()
 
     def compare(self, index: int | None) -> None:
         """Compare the one shown with another one, None with nothing."""
-        self._compared = None if index is None else self._sessions[index]
-        self._studio.showing.refresh()
+        self._compared = None if index is None else self.sessions[index]
+        self._desk.refresh()
 
     @property
     def compared_history(self) -> History:
-        return History() if self._compared is None else self._compared.history
+        compared = self._compared
+        return History() if compared is None else compared.history
 
     @property
     def compared_picture(self) -> Image.Image | None:
         """The newest picture of the session that is compared with."""
-        if self._compared is None:
+        compared = self._compared
+        if compared is None:
             return None
-        history = self._compared.history
-        found = self._albums[self._index(self._compared)].nearest(history, len(history) - 1, self._compared.config)
+        found = self._album(compared).nearest(compared.history, len(compared.history) - 1, compared.config)
         return found[1] if found else None
 
     def keep(self, session: DragSession) -> None:
         """Take a session among the branches without showing it, with the pictures of the one shown."""
-        album = self._albums[self._index(self._studio.session)]
-        self._sessions.append(session)
-        self._albums.append(album.copy())
+        with self._lock:
+            self._entries = (*self._entries, Entry(session, self._album(self._desk.session).copy()))
+
+    def put_aside(self, session: DragSession, before: DragSession | None) -> str:
+        """Keep iterations that a change of drags or mask has taken from a session, and drop those that came back.
+
+        before: a branch made before the change, None if there were no iterations.  Returns what to tell, may be empty.
+        """
+        told, history = "", session.history
+        with self._lock:
+            back = [one for one in self._put_aside if holds(history, one.history)]
+            self._put_aside = [one for one in self._put_aside if not any(one is other for other in back)]
+            gone = [one for one in back if one is not self._desk.session and one is not self._compared]
+            self._entries = tuple(e for e in self._entries if not any(e.session is one for one in gone))
+            if back:
+                told = f"iteration {len(history) - 1} of these drags is back"
+            if before is not None and not holds(history, before.history):
+                others = (one for one in self.sessions if one is not session)
+                branch = next((one for one in others if holds(one.history, before.history)), None)
+                if branch is None:
+                    branch = before
+                    self.keep(before)
+                    self._put_aside.append(before)
+                n = len(before.history) - 1
+                told = f"other drags begin anew; the {n} iterations so far are kept as the branch {branch.name!r}"
+        return told
 
     def branch(self, k: int) -> Future[DragSession]:
         """Branch the session shown at iteration k, and show the branch when it is there."""
-        studio, parent = self._studio, self._studio.session
+        parent = self._desk.session
 
         def done(future: Future[DragSession]) -> None:
-            if future.exception() is None:
-                branch = future.result()
-                album, history = self.adopt(branch), branch.history
-                found = self._albums[self._index(parent)].get(parent.history, k, parent.config)
-                if found is not None:
-                    album.put(history, k, branch.config, found)
-                self._show(branch)
+            if future.cancelled() or future.exception() is not None:
+                return
+            branch = future.result()
+            album, history = self.adopt(branch), branch.history
+            found = self._album(parent).get(parent.history, k, parent.config)
+            if found is not None:
+                album.put(history, k, branch.config, found)
+            self._desk.messages.guarded(setattr, self._desk, "session", branch)
 
-        future = studio.runner.call(lambda session: session.branch(k if session.history else None))
+        future = self._desk.runner.do(Branch(k))
         future.add_done_callback(done)
         return future
 
     def show(self) -> None:
         """Bring both panels in line."""
-        if self._sessions and self._studio.has_session:
-            session = self._studio.session
-            names = _distinct([getattr(s, "name", "session") for s in self._sessions])
-            other = None if self._compared is None else self._index(self._compared)
-            self.keeping.show(names, self._index(session), other)
+        sessions = self.sessions
+        if sessions and self._desk.has_session:
+            session = self._desk.session
+            names = _distinct([getattr(s, "name", "session") for s in sessions])
+            numbers = {id(known): i for i, known in enumerate(sessions)}
+            self.keeping.show(names, numbers.get(id(session), 0), numbers.get(id(self._compared)))
             self.source.show(session.prompt, session.model.name if session.model else "")
 
     # ---- where new ones come from ------------------------------------------------------------
@@ -148,20 +217,29 @@ class Library:
 
     def begin(self, picture: Image.Image) -> None:
         """A new session on a picture; the prompt of another one does not go with it."""
-        prompt = "" if self._sessions else self.source.prompt.value
+        prompt = "" if self._entries else self.source.prompt.value
         self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt))
 
     def example(self) -> None:
-        """A new session on a scene of the embedded world."""
-        self._later("loading the embedded model", lambda: source.example(self._load("toyland")))
+        """A new session on a scene of the embedded world, unless the one shown is that, as it was given."""
+
+        def make() -> DragSession | None:
+            shown = self._desk.session if self._desk.has_session else None
+            if shown is not None and shown is self._example() and not shown.history:
+                return None
+            session = source.example(self._load(EMBEDDED))
+            self._example = weakref.ref(session)
+            return session
+
+        self._later("loading the embedded model", make, done="the example is shown")
 
     def set_prompt(self, prompt: str) -> None:
         """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""
-        if self._sessions and prompt != self._studio.session.prompt:
-            worn = self._studio.session.lora is not None
-            self._studio.session = source.with_changes(self._studio.session, prompt=prompt)
+        if self._entries and prompt != self._desk.session.prompt:
+            worn = self._desk.session.lora is not None
+            self._desk.session = source.with_changes(self._desk.session, prompt=prompt)
             if worn:
-                self._studio.messages.tell("the LoRA was of the other prompt; Prepare fits one of this")
+                self._desk.messages.tell("the LoRA was of the other prompt; Prepare fits one of this")
 
     def set_model(self, name: str, dtype: str | None = None, memory: str = "normal") -> None:
         """The same picture with another model, beside the one shown.  dtype, memory: as `load_model` has them."""
@@ -170,7 +248,7 @@ class Library:
 
         def make() -> DragSession | None:
             model = self._load(name, **_asked(dtype=dtype, memory=memory))
-            return source.with_changes(self._studio.session, model=model) if self._sessions else None
+            return source.with_changes(self._desk.session, model=model) if self._entries else None
 
         self._later(f"loading {name}", make)
 
@@ -178,12 +256,12 @@ class Library:
 
     def save(self, path: str | Path) -> Future[Any]:
         """Save the session shown, between two iterations."""
-        future = self._studio.runner.call(lambda session: session.save(path))
+        future = self._desk.runner.do(Save(path))
 
         def done(future: Future[Any]) -> None:
             if not future.cancelled() and future.exception() is None:
                 self._autosaves.saved(path)
-                self._studio.messages.tell(f"saved to {path}")
+                self._desk.messages.tell(f"saved to {path}")
 
         future.add_done_callback(done)
         return future
@@ -191,103 +269,167 @@ class Library:
     def open(self, path: str | Path) -> None:
         """Open a saved session beside the one shown, with the model that it was made with.
 
-        Where that is not to be had, without one: it can be looked at all the same.
+        A model that is not here and that the file alone names is loaded after the person has said so.  Without a
+        model a session can be looked at all the same.
         """
-        missing: list[str] = []
+        opened: list[tuple[DragSession, Model | None]] = []
 
         def make() -> DragSession:
             session = DragSession.open(path)
-            try:
-                session.model = self._made_with(session.made_with)
-            except Exception as error:
-                missing.append(f"only to look at, without its model: {sentence(error)}")
+            opened.append((session, self._at_hand(session.made_with)))
             return session
 
-        def tell() -> None:
-            for each in missing:
-                self._studio.messages.tell(each)
+        def then() -> None:
+            session, model = opened[0]
+            if model is not None:
+                self._equip(session, lambda: model)
+            elif session.made_with.name:
+                self._ask_for_model(session, Path(path).name)
+            else:
+                self._desk.messages.tell("only to look at: the file does not name its model")
 
-        self._later(f"opening {path}", make, then=tell)
+        self._later(f"opening {path}", make, then=then)
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
-        shown = self._studio.session
-        self._autosaves.change(path, [shown, *(session for session in self._sessions if session is not shown)])
-
-    def _autosaved(self, error: Exception | None) -> None:
-        if error is None:
-            self._studio.messages.tell("autosave works again")
-        else:
-            self._studio.messages.refused(failure(error))
+        shown = self._desk.session
+        self._by_default = False
+        self._autosaves.change(path, [shown, *(session for session in self.sessions if session is not shown)])
 
     def look_for_autosave(self) -> None:
         """Offer the file that was saved by itself before the kernel was restarted."""
         if (path := self._autosaves.newest()) is not None:
             self.keeping.offer(str(path), lambda: self.open(path))
-            self._studio.unfold(self.keeping)
-            self._studio.messages.tell("an edit was saved by itself before: it is offered under Branches and files")
+            self._desk.unfold(self.keeping)
+            self._desk.messages.tell("an edit was saved by itself before: it is offered under Branches and files")
 
-    # ---- own ---------------------------------------------------------------------------------
+    # ---- loading -----------------------------------------------------------------------------
 
-    def _later(self, what: str, make: Callable[[], DragSession | None], then: Callable[[], Any] = lambda: None) -> None:
-        """Make a session on a thread of its own, for models take their time, and show it."""
+    @property
+    def loading(self) -> str:
+        """What is being loaded, "" for nothing."""
+        return self._loads.under_way
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until nothing is being loaded; False when that took longer than `timeout` seconds."""
+        return self._loads.wait(timeout)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._loads.close()
+        self._autosaves.close()
+
+    def _later(
+        self,
+        what: str,
+        make: Callable[[], DragSession | None],
+        then: Callable[[], Any] = lambda: None,
+        done: str = "",
+    ) -> None:
+        """Make a session where loads are made, for models take their time, and show it; nothing if that is under way.
+
+        done: what to say when there is no new session.
+        """
 
         def work() -> None:
             try:
                 session = make()
                 if session is not None:
-                    self._studio.session = session
+                    self._desk.session = session
                 else:
-                    self._studio.messages.tell(f"{what}: done")
+                    self._desk.messages.tell(done or f"{what}: done")
                 then()
             except Exception as error:
-                self._studio.messages.failed(error)
+                self._desk.messages.failed(error)
 
-        self._studio.messages.tell(f"{what} …")
-        if self._studio._inline:
-            work()
-        else:
-            threading.Thread(target=work, name="dragnoise library", daemon=True).start()
+        self._loads.begin(what, work)
 
-    def _show(self, session: DragSession) -> None:
-        """Show a session from the worker's own thread, which must not wait for itself."""
-        if self._studio._inline:
-            self._studio.session = session
-        else:
-            self._later("branching", lambda: session)
+    def _loads_changed(self) -> None:
+        """While something is loaded, nothing else can be begun by hand."""
+        for control in (*self.source.starts, self.keeping.open_button):
+            control.disabled = bool(self.loading)
+        self._desk.refresh()
+
+    def _ask_for_model(self, session: DragSession, file: str) -> None:
+        info = session.made_with
+
+        def load() -> None:
+            self._later(f"loading {info.name}", lambda: self._with_model(session, info))
+
+        question = f"{file} names the model that it was made with: {_told(info)}. Load it only if you trust it."
+        self._desk.question.ask(question, [("Load this model", load), ("Only look at the edit", lambda: None)])
+
+    def _with_model(self, session: DragSession, info: ModelInfo) -> DragSession | None:
+        self._equip(session, lambda: self._load(info.name, **_how(info)))
+        return session
+
+    def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
+        """Give a session its model; where that does not work, tell why it can only be looked at."""
+        try:
+            model = find()
+            if self._desk.has_session and self._desk.session is session:
+                self._desk.runner.do(SetModel(model)).result()
+            else:
+                session.model = model
+        except Exception as error:
+            self._desk.messages.tell(f"only to look at, without its model: {sentence(error)}")
 
     def _model(self) -> Model:
         """The model of the session shown, else the one that is named."""
-        session = self._studio.session if self._sessions else None
+        session = self._desk.session if self._entries else None
         if session is not None and session.model is not None:
             return session.model
-        return self._load(self.source.model.value.strip() or "toyland")
+        return self._load(self.source.model.value.strip() or EMBEDDED)
 
     def _load(self, name: str, **how: Any) -> Model:
         """A model, loaded once as long as a session has it: those that none has make room for another."""
+        used = [session.model for session in self.sessions if session.model is not None]
         if not how:
-            for session in self._sessions:
-                if session.model is not None and session.model.name == name:
-                    return session.model
+            for model in used:
+                if model.name == name:
+                    return model
         key = f"{name} {sorted(how.items())}"
         if key not in self._loaded:
-            used = [session.model for session in self._sessions]
             self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
             self._loaded[key] = load_model(name, **how)
         return self._loaded[key]
 
-    def _made_with(self, info: ModelInfo) -> Model:
-        """The model that a file tells of: one that is here already, else loaded as it was then."""
-        here = [session.model for session in self._sessions if session.model is not None]
-        for model in here if info.fingerprint else []:
-            if model.info.fingerprint == info.fingerprint:
-                return model
-        same_place = info.dtype and info.device == loading.as_device(None).type
-        how = dict(info.options) | ({"dtype": info.dtype} if same_place else {})
-        return self._load(info.name or self.source.model.value, **how)
+    def _at_hand(self, info: ModelInfo) -> Model | None:
+        """The model that a file tells of, where nothing has to be loaded that the file alone names; else None."""
+        if info.fingerprint:
+            for session in self.sessions:
+                if session.model is not None and session.model.info.fingerprint == info.fingerprint:
+                    return session.model
+        if info.name == EMBEDDED and set(info.options) <= {"memory"}:
+            return self._load(info.name, **_how(info))
+        return None
 
-    def _index(self, session: DragSession) -> int:
-        return next(i for i, known in enumerate(self._sessions) if known is session)
+    # ---- autosave ----------------------------------------------------------------------------
+
+    def _begin_autosave(self, session: DragSession) -> None:
+        path = self._autosaves.path
+        try:
+            if self._by_default and path is not None:
+                path.parent.mkdir(exist_ok=True)
+                autosave_folder.tidy(path.parent, in_use=self._autosaves.in_use)
+            self._autosaves.begin(session)
+        except OSError as error:
+            self._autosave_failed(error)
+
+    def _autosave_failed(self, error: Exception | None) -> None:
+        """Told by whoever saves, on any thread; None: it works again."""
+        if error is not None:
+            self._desk.messages.refused(failure(error))
+        else:
+            self._desk.messages.tell("autosave works again")
+
+    def _album(self, session: DragSession) -> Album:
+        return next((entry.album for entry in self._entries if entry.session is session), Album())
+
+
+def holds(history: History, part: History) -> bool:
+    """Does a history begin with all iterations of another one?"""
+    return len(part) == 0 or (len(history) >= len(part) and history[len(part) - 1].anchors is part[-1].anchors)
 
 
 def _asked(*, dtype: str | None, memory: str) -> dict[str, str]:
@@ -298,3 +440,24 @@ def _asked(*, dtype: str | None, memory: str) -> dict[str, str]:
 def _distinct(names: list[str]) -> list[str]:
     """Equal names get a number."""
     return [name if names.index(name) == i else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)]
+
+
+def _how(info: ModelInfo) -> dict[str, Any]:
+    """Arguments of `load_model` that load it as it was; the dtype only on the kind of device that it was on."""
+    same_place = info.dtype and info.device == loading.as_device(None).type
+    return dict(info.options) | ({"dtype": info.dtype} if same_place else {})
+
+
+def _told(info: ModelInfo) -> str:
+    """What would be loaded, and from where."""
+    others = [f"{name} {_place(value)}" for name, value in info.options.items() if name in ("vae", "config")]
+    return ", with the ".join([_place(info.name), *others])
+
+
+def _place(name: str) -> str:
+    path = Path(name).expanduser()
+    return (
+        f"{name!r}, {'a folder' if path.is_dir() else 'a file'} on this computer"
+        if path.exists()
+        else (f"{name!r}, to be fetched from the Hugging Face hub")
+    )

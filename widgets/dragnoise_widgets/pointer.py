@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REACH, TOUCH_REACH, SLACK = 11, 24, 4
 """In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
 
+_ANYTIME = ("thinner", "thicker", "deselect", "help")
+"""What keys may do on a canvas that is only looked at."""
+
 
 class Pointer:
     """Listens to a canvas.  Positions arrive in canvas pixels; nothing here raises, errors are reported.
@@ -42,6 +45,18 @@ class Pointer:
             (surface.on_key_down, self.key),
         ):
             register(partial(canvas.guarded, handler))
+        self._commands: dict[str, Callable[..., Any]] = {
+            "tool": partial(setattr, canvas, "tool"),
+            "choose": canvas.choose,
+            "undo": canvas.undo,
+            "redo": canvas.redo,
+            "delete": canvas.delete,
+            "nudge": canvas.nudge,
+            "thinner": partial(canvas.resize_brush, -1),
+            "thicker": partial(canvas.resize_brush, 1),
+            "deselect": self._deselect,
+            "help": canvas.toggle_help,
+        }
 
     # ---- mouse -------------------------------------------------------------------------------
 
@@ -89,23 +104,18 @@ class Pointer:
 
     # ---- keys --------------------------------------------------------------------------------
 
-    def key(self, key: str, shift: bool, ctrl: bool, meta: bool) -> None:
+    def key(self, key: str, shift: bool, ctrl: bool, meta: bool, repeat: bool = False) -> None:
         """A key goes down while the canvas has the focus."""
-        name, *arguments = keys.command(key, shift, ctrl, meta) or ("",)
+        name, *arguments = keys.command(key, shift, ctrl, meta, repeat) or ("",)
         owner = self._owner
-        commands: dict[str, Callable[..., Any]] = {
-            "undo": owner.undo,
-            "redo": owner.redo,
-            "delete": owner.delete,
-            "nudge": owner.nudge,
-            "thinner": lambda: owner.resize_brush(-1),
-            "thicker": lambda: owner.resize_brush(1),
-        }
-        if name == "deselect":
-            self._leave()
-            owner.change(lambda sketch: edits.select(edits.cancel(sketch), None))
-        elif name and (not owner.view_only or name in ("thinner", "thicker")):
-            commands[name](*arguments)
+        if name in owner.actions:
+            owner.actions[name]()
+        elif name in _ANYTIME or not owner.view_only:
+            self._commands.get(name, _nothing)(*arguments)
+
+    def _deselect(self) -> None:
+        self._leave()
+        self._owner.change(lambda sketch: edits.select(edits.cancel(sketch), None))
 
     # ---- what they share ---------------------------------------------------------------------
 
@@ -144,3 +154,7 @@ class Pointer:
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in (x, y)):
             return None
         return self._owner.view.to_image((x, y))
+
+
+def _nothing(*arguments: Any) -> None:
+    """What a key does that has no action."""

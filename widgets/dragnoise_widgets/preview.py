@@ -1,7 +1,8 @@
-"""The picture now, and a slider that brings the picture before over it."""
+"""The preview: the picture of an iteration, and a slider that uncovers the picture before."""
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import ipywidgets as widgets
@@ -69,14 +70,14 @@ class Preview(widgets.VBox):
             self.before_image.value = b"" if picture is None else _seen(picture)
 
     def show(self, picture: Image.Image | None, caption: str = "") -> None:
-        """Show a picture as the one now."""
+        """Show a picture as the one now.  caption: plain text."""
         if picture is not self.picture:
             self.picture = picture
             self.after_image.value = b"" if picture is None else _seen(picture)
             width = SMALLEST if picture is None else View.of(picture.size).css[0]  # as wide as on the canvas
             self.stage.layout.max_width = f"{width}px"
-        if caption != self.caption.value:
-            self.caption.value = caption
+        if html.escape(caption) != self.caption.value:
+            self.caption.value = html.escape(caption)
 
     def _slid(self, change: Any) -> None:
         share = change.new

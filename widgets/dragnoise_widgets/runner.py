@@ -1,4 +1,4 @@
-"""Runner: drives a session from buttons, without ever holding up the notebook."""
+"""Runner: puts commands for a session, which its worker thread carries out while the notebook stays free."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 from dragnoise.given import as_float, as_integer, is_one_of, shown
 from dragnoise.session import DragSession
-from dragnoise_widgets import stages
+from dragnoise_widgets.commands import Apply, Call, Prepare, Render, Rewind, Run, Step, Task
 from dragnoise_widgets.stages import Breakpoint, Options, PreviewEvery
 from dragnoise_widgets.updates import State, Status, Update
-from dragnoise_widgets.worker import Task, worker_of
+from dragnoise_widgets.worker import worker_of
 
 __all__ = ["Runner", "State", "Status", "Update"]
 
@@ -57,24 +56,22 @@ class Runner:
         """Fit a LoRA if its arguments are given ({} for the defaults of `session.fit_lora`), then invert."""
         if lora is not None and not (isinstance(lora, Mapping) and all(isinstance(name, str) for name in lora)):
             raise TypeError(f"lora must be arguments of session.fit_lora by name, or None, not {shown(lora)}.")
-        lora = None if lora is None else dict(lora)
-        self._put(Task(partial(stages.prepare, lora=lora), self._options, ends=True))
+        self._put(Prepare(None if lora is None else dict(lora)), self._options)
 
     def step(self, n: int = 1) -> None:
         """n >= 1 iterations, whatever the session's status; inverts first if needed."""
-        n = as_integer("n", n, 1)
-        self._put(Task(partial(stages.step, options=self._options, n=n), self._options))
+        self._put(Step(as_integer("n", n, 1)), self._options)
 
     def run(self) -> None:
         """Go on with what was paused, then iterate until every anchor has arrived or `max_iterations`."""
-        self._put(Task(partial(stages.run, options=self._options), self._options, ends=True))
+        self._put(Run(), self._options)
 
     def render(self, k: int | None = None, *, aside: bool = False) -> None:
         """The picture of iteration k, default where the session stands; it comes in `Update.picture`.
 
         aside: it is only a look, which changes no state and is given up for any other command.
         """
-        self._put(Task(partial(stages.render, k=k), Options(), aside=aside))
+        self._put(Render(k, aside), Options())
 
     def pause(self) -> None:
         """Hold after the iteration under way, and forget the commands that wait; `run()` goes on."""
@@ -89,7 +86,7 @@ class Runner:
 
     def rewind(self, k: int) -> Future[None]:
         """Go back to iteration k; a run under way goes on from there."""
-        return self.call(lambda session: session.rewind(k))
+        return self.do(Rewind(k))
 
     def call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future[Any]:
         """`function(session)` on the worker, between two iterations; the Future has what it returned or raised.
@@ -97,10 +94,14 @@ class Runner:
         This is how drags, mask and config are changed: `runner.call(lambda s: setattr(s, "drags", drags))`.
         A run under way goes on with the change.  aside: it only looks, so that the state "error" outlasts it.
         """
-        self._require_open()
         if not callable(function):
             raise TypeError(f"call() takes a function of the session, not {shown(function)}.")
-        return self._worker.call(function, aside=aside)
+        return self.do(Apply(function, aside))
+
+    def do(self, call: Call) -> Future[Any]:
+        """One of the calls in `dragnoise_widgets.commands`, such as `SetConfig({"lr": 0.02})`; as `call`."""
+        self._require_open()
+        return self._worker.call(call)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is left to do and every watcher has heard of it; False when that took too long.
@@ -142,6 +143,11 @@ class Runner:
     def latest(self) -> Update:
         """The newest update, delivered or not."""
         return self._worker.teller.update
+
+    @property
+    def commands(self) -> tuple[Any, ...]:
+        """The last commands that were put for this session, the newest last; see `dragnoise_widgets.commands`."""
+        return tuple(self._worker.recent)
 
     @property
     def error(self) -> str | None:
@@ -201,9 +207,9 @@ class Runner:
             except Exception:
                 log.exception("%r failed on an update", callback)
 
-    def _put(self, task: Task) -> None:
+    def _put(self, task: Task, options: Options) -> None:
         self._require_open()
-        self._worker.put(task)
+        self._worker.put(task, options)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,29 +1,73 @@
-"""What brings a studio's widgets in line with what its session has come to."""
+"""The presenter: brings a studio's widgets in line with what its session has come to."""
 
 from __future__ import annotations
 
+import html
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import ipywidgets as widgets
 import numpy as np
+from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.album import Album
+from dragnoise_widgets.binding import Binding
 from dragnoise_widgets.breakpoints import supervision_pixel
-from dragnoise_widgets.inspector import Sight
+from dragnoise_widgets.canvas import DragCanvas
+from dragnoise_widgets.commands import Apply
+from dragnoise_widgets.inspector import Inspector, Sight
+from dragnoise_widgets.messages import Messages
+from dragnoise_widgets.parameters import Parameters
+from dragnoise_widgets.preview import Preview
+from dragnoise_widgets.remarks import remarks
+from dragnoise_widgets.share import Share
+from dragnoise_widgets.status_line import COLOURS, Situation, verdict_of
+from dragnoise_widgets.transport import Transport
 from dragnoise_widgets.updates import Status, Update
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.studio import DragStudio
+
+class Parts(Protocol):
+    """The widgets that are brought in line."""
+
+    transport: Transport
+    stage: widgets.Box
+    canvas: DragCanvas
+    preview: Preview
+    parameters: Parameters
+    inspector: Inspector
+    share: Share
+    remarks: widgets.HTML
+    messages: Messages
+
+
+class Shelf(Protocol):
+    """What is to be known of the other sessions."""
+
+    @property
+    def loading(self) -> str: ...
+
+    @property
+    def compared_history(self) -> History: ...
+
+    @property
+    def compared_picture(self) -> Image.Image | None: ...
+
+    def show(self) -> None: ...
 
 
 class Showing:
-    """Holds the newest update and the iteration that is looked at; `refresh` brings every widget in line."""
+    """Holds the newest update and the iteration that is looked at; `refresh` brings every widget in line.
 
-    def __init__(self, studio: DragStudio) -> None:
-        self._studio = studio
+    busy_aside: is something being made that Stop ends, beside the worker's tasks?
+    """
+
+    def __init__(self, parts: Parts, shelf: Shelf, *, busy_aside: Callable[[], bool]) -> None:
+        self._parts, self._shelf, self._busy_aside = parts, shelf, busy_aside
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
+        self._binding: Binding | None = None
         self._update = Update()
         self._shown: int | None = None  # the iteration that the scrubber holds; None is the newest
         self._album = Album()
@@ -35,12 +79,12 @@ class Showing:
         """The iteration shown."""
         return max(len(self._update.history) - 1, 0) if self._shown is None else self._shown
 
-    def begin(self, album: Album) -> None:
+    def begin(self, binding: Binding, album: Album) -> None:
         """Another session is shown from now on, of which these pictures are known."""
         with self._gate:
+            self._binding, self._album, self._update = binding, album, binding.runner.latest
             self._shown, self._now, self._asked = None, None, ()
-            self._album = album
-        self._studio.share.clear()
+            self._parts.share.clear()
 
     def choose(self, k: int | None) -> None:
         """Show iteration k; None follows the newest.  Raises IndexError beyond."""
@@ -54,14 +98,15 @@ class Showing:
         """Show the newest iteration from the next update on."""
         self._shown = None
 
-    def updated(self, update: Update) -> None:
-        """What the runner tells, on a thread of its own."""
+    def updated(self, binding: Binding, update: Update) -> None:
+        """What a session's runner tells, on a thread of its own; one that is not shown any more is not heard."""
         with self._gate:
-            if update.picture is not None and update.picture_iteration is not None:
-                config = self._studio.session.config
-                self._album.put(update.history, update.picture_iteration, config, update.picture)
+            if binding is not self._binding:
+                return
             self._update = update
-        self.refresh()
+            if update.picture is not None and update.picture_iteration is not None:
+                self._album.put(update.history, update.picture_iteration, binding.session.config, update.picture)
+            self.refresh()
 
     def refresh(self) -> None:
         """Bring every widget in line with the newest update."""
@@ -69,33 +114,34 @@ class Showing:
             try:
                 self._bring_up_to_date()
             except Exception as error:
-                self._studio.messages.failed(error)
+                self._parts.messages.failed(error)
 
     # ---- part by part ------------------------------------------------------------------------
 
     def _bring_up_to_date(self) -> None:
-        studio, status, history = self._studio, self._update.status, self._update.history
+        parts, status, history = self._parts, self._update.status, self._update.history
         if self._shown is not None and self._shown >= len(history) - 1:
             self._shown = None
-        k, session = self.iteration, studio.session if studio.has_session else None
+        k, session = self.iteration, None if self._binding is None else self._binding.session
         drags = () if session is None else session.drags
-        studio.transport.show(status, history, k, ready=session is not None, drags=len(drags))
-        studio.library.show()
-        for part in (studio.stage, studio.canvas.table):
+        ready = session is not None
+        parts.transport.show(status, history, k, ready=ready, drags=len(drags), busy_aside=self._busy_aside())
+        self._shelf.show()
+        for part in (parts.stage, parts.canvas.table):
             part.layout.display = "none" if session is None else ""
         if session is None:
-            self._say(status)
+            self._say(None, status, history, k)
             return
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
         self._show_picture(session, history, k)
-        studio.parameters.show(session.config)
+        parts.parameters.show(session.config)
         tolerance = session.config.tolerance * supervision_pixel(session)
-        others = studio.library.compared_history
-        studio.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
-        self._say(status)
+        others = self._shelf.compared_history
+        parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
+        self._say(session, status, history, k)
         if settled:
-            studio.share.show(studio.image, drags, session.image.size)
+            parts.share.show(parts.preview.picture, drags, session.image.size)
             self._want(session, history, k, failed=status.state == "error")
 
     def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
@@ -105,7 +151,7 @@ class Showing:
         return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
 
     def _show_anchors(self, history: History, k: int) -> None:
-        canvas, path = self._studio.canvas, [snapshot.anchors for snapshot in history[: k + 1]]
+        canvas, path = self._parts.canvas, [snapshot.anchors for snapshot in history[: k + 1]]
         if k and (after := self._anchors_after(history, k)) is not None:
             path.append(after)
         fits = all(len(anchors) == len(canvas.drags) for anchors in path)
@@ -117,8 +163,8 @@ class Showing:
 
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
         """The picture of iteration k, or the nearest one there is, or as it was given."""
-        preview, near = self._studio.preview, self._album.nearest(history, k, session.config)
-        preview.before = self._studio.library.compared_picture or session.image
+        preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
+        preview.before = self._shelf.compared_picture or session.image
         if near is None:
             preview.show(session.image, "the picture as it was given")
         elif near[0] == k:
@@ -129,53 +175,70 @@ class Showing:
     def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
         """With nothing else to do: have what is shown computed, each once.
 
-        After an error only what is asked for, as rendering takes it from the line under the buttons.
+        After an error only what is asked for, as rendering takes it from the status line.
         """
-        if not history or not session.inverted:
+        if not history or not session.inverted or self._binding is None:
             return
         asked = (history[k], k, session.config)
         wanted = self._album.get(history, k, session.config) is None and (
-            k < len(history) - 1 or (self._studio.preview.every.value != 0 and not failed)
+            k < len(history) - 1 or (self._parts.preview.every.value != 0 and not failed)
         )
         if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
             self._now = history[-1], history[-1].anchors
-            self._studio.runner.call(self._find_anchors, aside=True)
+            self._binding.runner.do(Apply(self._find_anchors, aside=True))
         elif wanted and not _same(asked, self._asked):
             self._asked = asked
-            self._studio.runner.render(k, aside=True)
+            self._binding.runner.render(k, aside=True)
 
     def _find_anchors(self, session: DragSession) -> None:
         """Where the anchors have come to by the last update, which no snapshot tells yet."""
         if session.history and session.inverted:
             self._now = session.history[-1], session.anchors
 
-    # ---- the line under the buttons ----------------------------------------------------------
+    # ---- the status line ---------------------------------------------------------------------
 
-    def _say(self, status: Status) -> None:
-        """What went wrong, or where things stand."""
-        studio, failed = self._studio, status.state == "error"
-        if studio.has_session:
-            runner = studio.runner
-            studio.messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
-        said, error = ("", status.message) if failed else (status.message, "")
-        studio.messages.stand(self._standing(), said, error=error)
+    def _say(self, session: DragSession | None, status: Status, history: History, k: int) -> None:
+        """Where things stand, and remarks on the edit while nothing runs."""
+        messages, shelf = self._parts.messages, self._shelf
+        if session is None or self._binding is None:
+            messages.stand(Situation(has_session=False, loading=shelf.loading))
+            self._remark(())
+            return
+        runner, failed = self._binding.runner, status.state == "error"
+        messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
+        now = Situation(
+            has_model=session.model is not None,
+            has_drags=bool(session.drags),
+            loading=shelf.loading,
+            status=status,
+            verdict=verdict_of(history, session.config),
+            iterations=max(len(history) - 1, 0),
+            max_iterations=session.config.max_iterations,
+            error=status.message if failed else "",
+        )
+        prepared = status.message if status.ended == "done" and not history else ""
+        messages.stand(now, self._position(session, history, k), prepared)
+        if status.state != "running":  # a run changes neither mask nor drags
+            self._remark(remarks(session))
 
-    def _standing(self) -> str:
+    def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """
-        if not self._studio.has_session:
-            return "Upload a picture, or take the example."
-        history, k = self._update.history, self.iteration
         if not history:
-            if not self._studio.session.drags:
-                return "Pull an arrow on the picture: from what should move to where it should be."
-            return "Ready: press Run, or Step through it."
+            return ""
         snapshot, after = history[k], self._anchors_after(history, k)
-        distances, objectives = snapshot.distances, [drag.objective for drag in self._studio.session.drags]
+        distances, objectives = snapshot.distances, [drag.objective for drag in session.drags]
         if after is not None and len(after) == len(objectives):
             distances = np.linalg.norm(after - objectives, axis=-1)
         far = ", ".join(f"{distance:.1f}" for distance in distances)
         loss = f"loss {snapshot.loss:.4g}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"
+
+    def _remark(self, sentences: Sequence[str]) -> None:
+        """The one place where remarks on masks and drags are shown."""
+        said = "".join(f'<div style="color: {COLOURS["held"]}">{html.escape(each)}</div>' for each in sentences)
+        if said != self._parts.remarks.value:
+            self._parts.remarks.value = said
+            self._parts.remarks.layout.display = "" if said else "none"
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

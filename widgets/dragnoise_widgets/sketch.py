@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dragnoise import Drag
+from dragnoise.geometry import Drag
 from dragnoise_widgets.masks import Mask
 from dragnoise_widgets.view import Point
 
@@ -58,11 +58,16 @@ class Move:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A brush on its way.  size: the diameter in image pixels."""
+    """A brush on its way.
+
+    points: its way since the mask was last painted.  size: the diameter in image pixels.
+    begun: is a part of the stroke painted already, as an undo step that the rest belongs to?
+    """
 
     points: tuple[Point, ...]
     size: float
     erase: bool
+    begun: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The studio's panel for a new picture, prompt or model, and the sessions made of them."""
+"""The panel for a new session's picture, prompt and model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from PIL import Image
 
 from dragnoise import Drag, DragSession, Model, pictures
 from dragnoise.toyland import caption, drag_cases, render
+from dragnoise_widgets.controls import ROW, button
 from dragnoise_widgets.toolbar import uploaded
 
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
+USUAL = ""
+"""The value of a list's first entry: None would leave the list empty when it is chosen a second time."""
 
 
 def example(model: Model) -> DragSession:
@@ -55,10 +57,10 @@ class Source(widgets.VBox):
             accept="image/*", multiple=False, description="Upload a picture", layout={"width": "160px"}
         )
         self.upload.observe(self._uploaded, "value")
-        self.example = widgets.Button(
-            description="Example", icon="picture-o", tooltip="A scene of the embedded world", layout={"width": "110px"}
-        )
-        self.example.on_click(lambda _: actions["example"]())
+        self.example = button(
+            "Example", lambda: actions["example"](), icon="picture-o", tooltip="A scene of the embedded world",
+            width="110px",
+        )  # fmt: skip
         self.prompt = widgets.Text(
             description="prompt", placeholder="what the picture shows; may be empty", continuous_update=False,
             layout={"flex": "1 1 300px", "min_width": "240px"}, style={"description_width": "52px"},
@@ -69,17 +71,14 @@ class Source(widgets.VBox):
             continuous_update=False, layout={"flex": "1 1 220px", "min_width": "200px"},
             style={"description_width": "44px"},
         )  # fmt: skip
-        self.load = widgets.Button(
-            description="Load", icon="folder-open-o", tooltip="Load this model", layout={"width": "84px"}
-        )
+        self.load = button("Load", self._load, icon="folder-open-o", tooltip="Load this model", width="84px")
         self.dtype = widgets.Dropdown(
-            options=[("usual precision", None), *((name, name) for name in ("float32", "bfloat16", "float16"))],
+            options=[("usual precision", USUAL), *((name, name) for name in ("float32", "bfloat16", "float16"))],
             layout={"width": "140px"},
         )
         self.memory = widgets.Dropdown(
             options=[("usual memory", "normal"), ("low memory, slower", "low")], layout={"width": "150px"}
         )
-        self.load.on_click(lambda _: actions["model"](self.model.value.strip(), self.dtype.value, self.memory.value))
         super().__init__(
             [
                 widgets.HBox([self.upload, self.example, self.prompt], layout=ROW),
@@ -95,6 +94,14 @@ class Source(widgets.VBox):
                 self.prompt.value = prompt
             self._shown = prompt, model
             self.model.value = model
+
+    @property
+    def starts(self) -> tuple[Any, ...]:
+        """What a new session comes from; switched off while one is made."""
+        return (self.upload, self.example, self.load)
+
+    def _load(self) -> None:
+        self._actions["model"](self.model.value.strip(), self.dtype.value or None, self.memory.value)
 
     def _prompted(self, change: Any) -> None:
         if change.new != self._shown[0]:

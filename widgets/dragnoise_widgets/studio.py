@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -16,9 +18,12 @@ from dragnoise import DragConfig, DragSession, atomic_write
 from dragnoise.given import as_path, shown
 from dragnoise.session.history import History, Snapshot
 from dragnoise_widgets import breakpoints, cells, downloads
+from dragnoise_widgets.binding import Binding
 from dragnoise_widgets.breakpoints import Breakpoint
 from dragnoise_widgets.canvas import DragCanvas
-from dragnoise_widgets.code import as_code
+from dragnoise_widgets.clipboard import Clipboard
+from dragnoise_widgets.code import Code, code_of
+from dragnoise_widgets.commands import Apply, ReplaceConfig, SetConfig
 from dragnoise_widgets.inspector import Inspector
 from dragnoise_widgets.layout import arranged
 from dragnoise_widgets.library import Library
@@ -26,6 +31,7 @@ from dragnoise_widgets.log import Log
 from dragnoise_widgets.messages import Messages
 from dragnoise_widgets.parameters import Parameters
 from dragnoise_widgets.preview import Preview
+from dragnoise_widgets.question import Question
 from dragnoise_widgets.runner import Runner
 from dragnoise_widgets.share import Share
 from dragnoise_widgets.showing import Showing
@@ -38,22 +44,24 @@ class DragStudio(widgets.VBox):
 
     session: a `DragSession`; without one the studio begins with an upload and an example.
     inline: do everything at once in the caller's thread, for tests and places without threads.
-    autosave: a file that the session is saved to after every `every` iterations.
+    autosave: a file that the session is saved to after every `every` iterations; True, the default, for one in the
+        folder .dragnoise beside the notebook, None or False for none.
 
     `session`, `canvas`, `runner` and `image` (the picture shown) are there to be used; what is done to
     them shows, and what is done by hand is found in them.  Use `studio.runner.call(function)` to change
     a session that may be running.
 
     Whatever goes wrong is written to the Log tab and, in short, under the buttons, and the studio works on.
+    Everything here may be called from any thread.
     """
 
     def __init__(
-        self, session: DragSession | None = None, *, inline: bool = False, autosave: str | Path | None = None,
-        every: int = 5,
+        self, session: DragSession | None = None, *, inline: bool = False,
+        autosave: str | Path | bool | None = True, every: int = 5,
     ) -> None:  # fmt: skip
-        self._inline = inline
-        self._runner: Runner | None = None
-        self._ends: list[Callable[[], Any]] = []  # what ends the ties to the session
+        self.inline = inline
+        self._binding: Binding | None = None  # to the session shown; replaced as a whole, under the lock
+        self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
         self._own_stops: list[Breakpoint] = []
         self._set: list[Breakpoint] = []  # those of the runner that came from here
         self._gif: Future[bytes] | None = None  # the one that is being made
@@ -63,9 +71,14 @@ class DragStudio(widgets.VBox):
             self._handlers("prepare", "step", "run", "pause", "stop", "show", "rewind", "go_on", "branch")
         )
         self.messages = Messages(self.journal, self.transport)
+        self.question = Question()
+        self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
+        self.clipboard = Clipboard(self._copied)
+        self._code: Code | None = None  # the one that is being copied
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
+        self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._set_preview), "value")
@@ -74,7 +87,7 @@ class DragStudio(widgets.VBox):
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
         self.share = Share({"gif": partial(guarded, self._make_gif), "code": partial(guarded, self._show_code)})
         self.library = Library(self, autosave=autosave, every=every)
-        self.showing = Showing(self)
+        self.showing = Showing(self, self.library, busy_aside=lambda: self._gif is not None)
         super().__init__(arranged(self, folded=session is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
@@ -98,35 +111,37 @@ class DragStudio(widgets.VBox):
     def session(self, session: DragSession) -> None:
         if not isinstance(session, DragSession):
             raise TypeError(f"a studio shows a DragSession, not {shown(session)}.")
-        runner, left = Runner(session, inline=self._inline), self._left_behind(session)
-        self._leave()
-        self._runner = runner
-        self.messages.begin(runner.error or "", runner.traceback)
-        self.showing.begin(self.library.adopt(session))
-        self._set_preview()
-        self._set_stops()
-        self.canvas.begin(session.image, session.drags, session.mask)
-        self.canvas.observe(self._given_picture, "image")
-        self._ends = [
-            lambda: self.canvas.unobserve(self._given_picture, "image"),
-            self.canvas.link(session, call=self._drawn),
-            runner.observe(self.showing.updated),
-        ]
-        self.showing.updated(runner.latest)
+        with self._switching:
+            binding, left, before = Binding(session, inline=self.inline), self._left_behind(session), self._binding
+            self._set, self._binding = [], binding
+            if before is not None:
+                before.close()
+            self.messages.begin(binding.runner.error or "", binding.runner.traceback)
+            self.showing.begin(binding, self.library.adopt(session))
+            self._set_preview()
+            self._set_stops()
+            binding.attach(
+                self.canvas,
+                changed=partial(self._drawn, binding),
+                pictured=self._given_picture,
+                updated=partial(self.showing.updated, binding),
+            )
+            self.showing.updated(binding, binding.runner.latest)
         if left:
             self.messages.tell(left)
 
     @property
     def has_session(self) -> bool:
         """Is there a session yet?"""
-        return self._runner is not None
+        return self._binding is not None
 
     @property
     def runner(self) -> Runner:
         """What drives the session; raises RuntimeError as long as there is none."""
-        if self._runner is None:
+        binding = self._binding
+        if binding is None:
             raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
-        return self._runner
+        return binding.runner
 
     @property
     def image(self) -> Image.Image | None:
@@ -137,6 +152,10 @@ class DragStudio(widgets.VBox):
     def iteration(self) -> int:
         """The iteration shown."""
         return self.showing.iteration
+
+    def refresh(self) -> None:
+        """Bring everything in line with the session."""
+        self.showing.refresh()
 
     def unfold(self, content: widgets.Widget) -> None:
         """Open the panel that holds it."""
@@ -171,6 +190,21 @@ class DragStudio(widgets.VBox):
         """Hold after the iteration under way; `run()` goes on."""
         self.runner.pause()
 
+    def run_or_pause(self) -> None:
+        """Pause what runs, else run."""
+        (self.pause if self.runner.state == "running" else self.run)()
+
+    def step_forward(self) -> None:
+        """Show the next iteration; at the newest one, do another."""
+        if self.iteration < len(self.session.history) - 1:
+            self.show(self.iteration + 1)
+        else:
+            self.step()
+
+    def step_back(self) -> None:
+        """Show the iteration before, if there is one."""
+        self.show(max(self.iteration - 1, 0))
+
     def stop(self) -> None:
         """End after the iteration under way; what is done stays."""
         if self._gif is not None:
@@ -178,8 +212,14 @@ class DragStudio(widgets.VBox):
         self.runner.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until nothing is left to do and everything is shown; False when that took too long."""
-        return self.runner.wait(timeout)
+        """Until nothing is being loaded, nothing is left to do and everything is shown; False when that took too long.
+
+        timeout: seconds, None for ever.
+        """
+        began = time.monotonic()
+        if not self.library.wait(timeout):
+            return False
+        return self.runner.wait(None if timeout is None else max(timeout - (time.monotonic() - began), 0.0))
 
     def show(self, k: int | None) -> None:
         """Show iteration k, its anchors, losses and picture; None follows the newest.  Raises IndexError beyond."""
@@ -208,7 +248,7 @@ class DragStudio(widgets.VBox):
         Raises ValueError for a wrong one, and changes nothing; the Future has what only the model could say.
         """
         self.session.config.replace(**changes)
-        return self.runner.call(lambda session: setattr(session, "config", session.config.replace(**changes)))
+        return self.runner.do(SetConfig(changes))
 
     def break_when(self, predicate: Callable[[Snapshot], Any]) -> Callable[[], None]:
         """Pause whenever predicate(snapshot) is true after an iteration; returns what takes it back."""
@@ -230,8 +270,10 @@ class DragStudio(widgets.VBox):
         """
         if sys.is_finalizing():  # the interpreter takes everything along
             return
-        if getattr(self, "_ends", None):
-            self._leave()
+        if getattr(self, "library", None) is not None:
+            self.library.close()
+        if (binding := getattr(self, "_binding", None)) is not None:
+            binding.close()
         for widget in _all_below(self) - {self}:
             widget.close()
         super().close()
@@ -240,7 +282,7 @@ class DragStudio(widgets.VBox):
 
     def code(self, folder: str | Path = "edit") -> str:
         """The Python that repeats the edit exactly, up to the iteration shown; it needs files, saved in the folder."""
-        return as_code(self.session, as_path(folder, name="folder", what="a folder"), k=self.iteration)
+        return self._code_of(folder).text
 
     def save_picture(self, path: str | Path) -> None:
         """Save the picture shown.  Raises RuntimeError if there is none, OSError where it cannot be written."""
@@ -276,7 +318,7 @@ class DragStudio(widgets.VBox):
         return {name: partial(by_hand, name) for name in names}
 
     def _call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future[Any]:
-        return self.runner.call(function, aside=aside)
+        return self.runner.do(Apply(function, aside))
 
     def _typed(self, name: str, value: Any) -> Future[None]:
         self.messages.clear()
@@ -285,17 +327,17 @@ class DragStudio(widgets.VBox):
     def _preset(self, config: DragConfig | None) -> None:
         config = config or getattr(self.session.model, "default_config", None)
         if config is not None:
-            self.runner.call(lambda session: setattr(session, "config", config))
+            self.runner.do(ReplaceConfig(config))
 
     def _set_preview(self) -> None:
-        if self._runner is not None:
-            self._runner.preview_every = self.preview.every.value
+        if (binding := self._binding) is not None:
+            binding.runner.preview_every = self.preview.every.value
 
     def _set_stops(self) -> None:
-        if self._runner is not None:
-            others = [stop for stop in self._runner.breakpoints if stop not in self._set]
-            self._set = [*self.stops.chosen(self._runner.session), *self._own_stops]
-            self._runner.breakpoints = [*others, *self._set]
+        if (binding := self._binding) is not None:
+            others = [stop for stop in binding.runner.breakpoints if stop not in self._set]
+            self._set = [*self.stops.chosen(binding.session), *self._own_stops]
+            binding.runner.breakpoints = [*others, *self._set]
 
     def _make_gif(self) -> None:
         """Or give up the one that is being made."""
@@ -305,6 +347,7 @@ class DragStudio(widgets.VBox):
 
         def done(future: Future[bytes]) -> None:  # of an error the runner tells
             self._gif = None
+            self.refresh()
             if future.cancelled() or future.exception() is not None:
                 self.share.say("")
             else:
@@ -313,10 +356,22 @@ class DragStudio(widgets.VBox):
         self.share.say("…")
         self._gif = self.render_gif()
         self._gif.add_done_callback(done)
+        self.refresh()
+
+    def _code_of(self, folder: str | Path) -> Code:
+        return code_of(self.session, as_path(folder, name="folder", what="a folder"), k=self.iteration)
 
     def _show_code(self) -> None:
-        self.share.show_code(self.code())
-        self.messages.tell("the files that the code needs are in the folder edit")
+        self._code = self._code_of("edit")
+        self.share.show_code(self._code.text)
+        self.messages.tell(f"the code is shown under Download and code; {self._code.needs}")
+        self.clipboard.copy(self._code.text)
+
+    def _copied(self, reason: str) -> None:
+        """What the page says after it was asked to copy; reason: why it has not."""
+        if self._code is not None:
+            how = f"the code could not be copied ({reason}); select it and press Ctrl+C" if reason else "Copied"
+            self.messages.tell(f"{how}; {self._code.needs}")
 
     def _fit_if_ticked(self) -> None:
         """Before the first iteration, a LoRA that was asked for and is not there yet."""
@@ -324,18 +379,17 @@ class DragStudio(widgets.VBox):
         if lora.value and session.lora is None and not session.history:
             self.runner.prepare(lora={"steps": self.transport.lora_steps.value})
 
-    def _drawn(self, function: Callable[[DragSession], Any]) -> Future[Any]:
+    def _drawn(self, binding: Binding, function: Callable[[DragSession], Any]) -> Future[Any]:
         """What is drawn on the canvas, on its way to the session; iterations that it puts an end to are kept."""
 
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
             function(session)
-            if before is not None and not session.history:
-                self.library.keep(before)
-                n, name = before.history[-1].iteration, before.name
-                self.messages.tell(f"other drags begin anew; the {n} iterations so far are kept as the branch {name!r}")
+            told = self.library.put_aside(session, before)
+            if told:
+                self.messages.tell(told)
 
-        return self.runner.call(tell)
+        return binding.runner.do(Apply(tell))
 
     def _given_picture(self, change: Any) -> None:
         """A picture that was put on the canvas by code is another session's."""
@@ -344,17 +398,10 @@ class DragStudio(widgets.VBox):
 
     def _left_behind(self, session: DragSession) -> str:
         """What to say of a run that ends because another session is shown."""
-        if self._runner is None or self._runner.session is session or self._runner.state != "running":
+        binding = self._binding
+        if binding is None or binding.session is session or binding.runner.state != "running":
             return ""
-        return f"the run of {self._runner.session.name!r} was ended; choose it under Branches to go on with it"
-
-    def _leave(self) -> None:
-        """Let go of the session shown; its work ends unless another studio drives it."""
-        for end in self._ends:
-            end()
-        self._ends = []
-        if self._runner is not None:
-            self._runner.close()
+        return f"the run of {binding.session.name!r} was ended; choose it under Branches to go on with it"
 
 
 def _all_of(iterations: Any, history: History) -> tuple[int, ...]:

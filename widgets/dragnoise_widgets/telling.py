@@ -1,7 +1,8 @@
-"""How a runner tells it: a few updates a second, the latest wins, and slow watchers hold up nothing."""
+"""Delivery of a worker's updates to its watchers: at most ten a second, the latest wins."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +20,9 @@ INTERVAL = 0.1
 """Seconds between two updates at least, but for the state that a command leaves, which comes at once."""
 
 
+log = logging.getLogger(__name__)
+
+
 class Teller:
     """Keeps the newest update, and publishes every change of it.
 
@@ -34,12 +38,14 @@ class Teller:
         self._pace = Pace()
         self._picture: tuple[Image.Image, Snapshot | None] | None = None
 
-    def begin(self, *, state: State = "running", keep_message: bool = False) -> None:
-        """A command begins; of an error nothing is kept."""
+    def begin(self, *, state: State = "running", aside: bool = False) -> None:
+        """A task begins.  aside: what the last command left stays said, unless that was an error."""
         self._pace = Pace()
         status = self.update.status
-        message = status.message if keep_message and status.state != "error" else ""
-        self.tell(state=state, task="", done=0, total=0, seconds_left=None, message=message)
+        told: dict[str, Any] = {"message": "", "ended": ""}
+        if aside and status.state != "error":
+            told = {"message": status.message, "ended": status.ended}
+        self.tell(state=state, task="", done=0, total=0, seconds_left=None, pausing=False, **told)
 
     def note(self, progress: Progress, history: History) -> None:
         """A stage has come so far."""
@@ -65,7 +71,7 @@ class Teller:
 
     def rest(self, history: History, *, keep: bool = True, **changes: Any) -> None:
         """Publish that nothing is being done."""
-        self.tell(history, keep=keep, task="", done=0, total=0, seconds_left=None, **changes)
+        self.tell(history, keep=keep, task="", done=0, total=0, seconds_left=None, pausing=False, **changes)
 
     def flush(self) -> None:
         """Inline, deliver what is due; call it without holding the lock."""
@@ -112,6 +118,7 @@ def duration(seconds: float) -> str:
 class Publisher:
     """Delivers updates on a thread of its own, so that slow watchers do not hold up the work.
 
+    deliver: an error that it raises is logged, and the next update is delivered all the same.
     changed: guards this object; notified when everything has been delivered.
 
     Of updates that come too fast only the latest is kept; one put with `keep=True` is never dropped.
@@ -145,7 +152,11 @@ class Publisher:
             self._waiting.append((update, keep))
             if threaded and self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="dragnoise updates", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the system gives no more threads
+                    self._end()
+                    log.exception("an update could not be delivered")
 
     def flush(self) -> None:
         """Deliver what is due, here and now."""
@@ -159,16 +170,32 @@ class Publisher:
             self._closed = True
 
     def _work(self) -> None:
-        while True:
+        try:
+            while (update := self._await()) is not None:
+                try:
+                    self._hand_over(update)
+                except BaseException:
+                    log.exception("an update could not be delivered")
+        finally:
             with self._changed:
-                while self._waiting and not (self._waiting[0][1] or time.monotonic() >= self._due):
-                    self._changed.wait(max(self._due - time.monotonic(), 0.001))
-                if not self._waiting:
-                    self._thread = None
-                    self._changed.notify_all()
-                    return
-                update = self._waiting.popleft()[0]
-            self._hand_over(update)
+                if self._thread is threading.current_thread():  # an error came through
+                    self._end()
+
+    def _await(self) -> Update | None:
+        """The next update as soon as it is due; None, and the thread has ended, when there is none."""
+        with self._changed:
+            while self._waiting and not (self._waiting[0][1] or time.monotonic() >= self._due):
+                self._changed.wait(max(self._due - time.monotonic(), 0.001))
+            if not self._waiting:
+                self._end()
+                return None
+            return self._waiting.popleft()[0]
+
+    def _end(self) -> None:
+        """The thread has ended; what it has not delivered never will be."""
+        self._waiting.clear()
+        self._thread = None
+        self._changed.notify_all()
 
     def _next(self) -> Update | None:
         with self._changed:
@@ -177,5 +204,7 @@ class Publisher:
             return None
 
     def _hand_over(self, update: Update) -> None:
-        self._deliver(update)
-        self._due = time.monotonic() + INTERVAL
+        try:
+            self._deliver(update)
+        finally:
+            self._due = time.monotonic() + INTERVAL

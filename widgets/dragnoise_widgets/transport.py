@@ -1,24 +1,21 @@
-"""The transport: buttons that drive a session, the scrubber over its history, and how far things are."""
+"""The transport: buttons that drive a session, a scrubber over its history, progress, and the status line."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
 from dragnoise.session.history import History
+from dragnoise_widgets.controls import ROW, button
+from dragnoise_widgets.status_line import DOING, stoppable
 from dragnoise_widgets.telling import duration
 from dragnoise_widgets.updates import Status
 
-DOING = {"lora": "fitting the LoRA", "inverting": "inverting", "optimising": "dragging", "rendering": "rendering"}
-
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
-
 
 class Transport(widgets.VBox):
-    """Rows of buttons under the pictures.
+    """Rows of controls under the pictures.
 
     actions: what they do, by name: prepare, step, run, pause, stop, show(k) for the scrubber, rewind,
     go_on, branch.  `lora` and `lora_steps` say what Prepare is to do.
@@ -64,15 +61,21 @@ class Transport(widgets.VBox):
             ]
         )  # fmt: skip
 
-    def show(self, status: Status, history: History, k: int, *, ready: bool, drags: int) -> None:
-        """Bring all in line.  k: the iteration shown.  ready: is there a session?  drags: how many it has."""
+    def show(
+        self, status: Status, history: History, k: int, *, ready: bool, drags: int, busy_aside: bool = False
+    ) -> None:
+        """Bring all in line.
+
+        k: the iteration shown.  ready: is there a session?  drags: how many it has.  busy_aside: is something else
+        being made that Stop ends?
+        """
         busy = status.state in ("running", "stopping")
         at_work = busy or status.task != ""
         last = max(len(history) - 1, 0)
         self.prepare.disabled = self.lora.disabled = not ready or busy
         self.step.disabled = self.run.disabled = not ready or busy or not drags
         self.pause.disabled = not ready or status.state != "running"
-        self.stop.disabled = not ready or not (at_work or status.state == "paused")
+        self.stop.disabled = not ready or not (busy_aside or stoppable(status))
         self.rewind.disabled = self.go_on.disabled = not ready or k >= last
         self.branch.disabled = not ready or not history
         self.scrubber.disabled = not history
@@ -88,12 +91,10 @@ class Transport(widgets.VBox):
         if self.scrubber.value != k:
             self.scrubber.value = k
 
-    def say(self, message: str, *, error: bool = False) -> None:
-        """The short line under the buttons."""
-        colour = "color: var(--jp-error-color1, #d32f2f)" if error else "opacity: 0.75"
-        value = f'<span style="{colour}; line-height: 1.4">{html.escape(message)}</span>'
-        if value != self.line.value:
-            self.line.value = value
+    def say(self, line: str) -> None:
+        """Show the status line, HTML."""
+        if line != self.line.value:
+            self.line.value = line
 
     def _scrubbed(self, change: Any) -> None:
         if change.new != self._own:
@@ -105,11 +106,7 @@ class Transport(widgets.VBox):
     def _button(
         self, label: str, icon: str, action: str, tooltip: str, width: str = "92px", style: str = ""
     ) -> widgets.Button:
-        button = widgets.Button(
-            description=label, icon=icon, tooltip=tooltip, layout={"width": width}, button_style=style
-        )
-        button.on_click(lambda _: self._actions[action]())
-        return button
+        return button(label, lambda: self._actions[action](), icon=icon, tooltip=tooltip, width=width, style=style)
 
 
 def _doing(status: Status) -> str:

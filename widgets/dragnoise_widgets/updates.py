@@ -11,6 +11,7 @@ from dragnoise.session.history import History
 
 State = Literal["idle", "running", "paused", "stopping", "error"]
 TaskName = Literal["", "lora", "inverting", "optimising", "rendering"]
+Ended = Literal["", "done", "breakpoint", "pause", "stop", "error"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class Status:
         iterations up to `max_iterations`, or those that `step(n)` was asked for.
     seconds_left: an estimate for the task; None while nothing is known.  An optimisation may end
         earlier, when the anchors arrive.
-    message: one short line for people, may be empty.
+    message: one short line for people, may be empty; of a breakpoint its reason, of an error its sentence.
     history_length: `len(session.history)`.
+    ended: how the last command ended; "" while one is under way, and as soon as the history is another one.
+    pausing: will the run pause after the iteration under way?
     """
 
     state: State = "idle"
@@ -36,6 +39,8 @@ class Status:
     seconds_left: float | None = None
     message: str = ""
     history_length: int = 0
+    ended: Ended = ""
+    pausing: bool = False
 
 
 @dataclass(frozen=True, eq=False)

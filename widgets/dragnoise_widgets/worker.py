@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dragnoise.session import DragSession
+from dragnoise.session.history import History
 from dragnoise_widgets import stages
+from dragnoise_widgets.commands import Call, Pause, Stop, Task
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.stages import Kept, Options, Progress, Stage
 from dragnoise_widgets.teams import disband
 from dragnoise_widgets.telling import Teller
-from dragnoise_widgets.updates import Update
+from dragnoise_widgets.updates import Ended, Update
+from dragnoise_widgets.watchers import Watchers
+
+if TYPE_CHECKING:
+    from dragnoise_widgets.runner import Runner
 
 FAREWELL = 5.0
 """Seconds that the end of the process waits for the unit of work under way."""
 
-Outcome = Literal["done", "held", "pause", "stop", "error"]
+
+RECENT = 100
+"""Commands that a worker remembers."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """A long command: `work(session, kept)` makes its stage.
+class Queued:
+    """A task that waits.  calls: how many calls were made before it."""
 
-    ends: is a pause over when it is done?  aside: is it a look at something, done while there is nothing else to do?
-        Then the state stays what it was, and so does what was said last, and another command ends it.
-    """
-
-    work: Callable[[DragSession, Kept], Stage]
+    task: Task
     options: Options
-    ends: bool = False
-    aside: bool = False
+    calls: int
 
 
 class Worker:
@@ -50,16 +55,17 @@ class Worker:
 
     def __init__(self, session: DragSession) -> None:
         self.session = session
-        self.watchers: weakref.WeakSet[Any] = weakref.WeakSet()  # the runners; when all are gone, work ends
+        self.watchers: Watchers[Runner] = Watchers()  # when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
+        self.recent: deque[Any] = deque(maxlen=RECENT)  # commands, the newest last
         self.teller = Teller(session.history, self._deliver, self.changed)
         self.error: str | None = None
         self.traceback = ""
         self._kept = Kept()
-        self._tasks: deque[tuple[Task, int]] = deque()  # each with how many calls were made before it
-        self._calls: deque[tuple[Callable[[DragSession], Any], Future, bool]] = deque()
+        self._tasks: deque[Queued] = deque()
+        self._calls: deque[tuple[Call, Future]] = deque()
         self._calls_made = self._calls_done = 0
-        self._current: Task | None = None
+        self._current: Queued | None = None
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
         self._thread: threading.Thread | None = None  # who works: a thread of our own, or an inline caller's
@@ -67,17 +73,19 @@ class Worker:
 
     # ---- commands, from any thread -----------------------------------------------------------
 
-    def put(self, task: Task) -> None:
+    def put(self, task: Task, options: Options) -> None:
         """Do a task when those before it are done."""
         with self.changed:
-            self._tasks.append((task, self._calls_made))
+            self._note(task)
+            self._tasks.append(Queued(task, options, self._calls_made))
         self._start()
 
-    def call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future:
-        """Do something short between two units of work; one that is done aside mends no error."""
+    def call(self, call: Call) -> Future:
+        """Do something short between two units of work."""
         future: Future = Future()
         with self.changed:
-            self._calls.append((function, future, aside))
+            self._note(call)
+            self._calls.append((call, future))
             self._calls_made += 1
         self._start()
         return future
@@ -85,29 +93,31 @@ class Worker:
     def pause(self) -> None:
         """Hold after the unit under way; forgets what waits."""
         with self.changed:
+            self._note(Pause())
             waited = bool(self._tasks)
             self._tasks.clear()
             self._preview_wanted = False
             if self._current is not None and not self._wish:
                 self._wish = "pause"
-                self.teller.tell(message="pausing")
+                self.teller.tell(message="pausing", pausing=True)
             elif self._current is None and waited:
                 self._rest = "paused"
-                self.teller.tell(keep=True, state="paused", message="paused")
+                self.teller.tell(keep=True, state="paused", message="paused", ended="pause")
         self.teller.flush()
 
     def stop(self) -> None:
         """End after the unit under way; forgets what waits and what was paused."""
         with self.changed:
+            self._note(Stop())
             self._tasks.clear()
             self._preview_wanted = False
             if self._current is not None:
                 self._wish = "stop"
-                self.teller.tell(state="stopping", message="stopping")
+                self.teller.tell(state="stopping", message="stopping", pausing=False)
             else:
                 self._kept.drop()
                 self._rest = "idle"
-                self.teller.tell(keep=True, state="idle", message="stopped")
+                self.teller.tell(keep=True, state="idle", message="stopped", ended="stop")
         self.teller.flush()
 
     @property
@@ -139,57 +149,86 @@ class Worker:
             if not self.teller.inline:
                 disband()  # what this thread has computed is done, and its team would slow the worker's down
                 self._thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the system gives no more threads
+                    self._give_up()
+                    raise
                 return
             self._thread = threading.current_thread()
         self._work()
 
     def _work(self) -> None:
+        """Do what there is to do.  However this ends, nobody waits for what will not be done any more."""
         try:
-            while self._next_thing():
+            while self._next_thing_or_log():
                 pass
         finally:
             with self.changed:
-                if self._thread is threading.current_thread():
-                    self._thread = self._current = None
-                    self.changed.notify_all()
+                if self._thread is threading.current_thread():  # an error came through
+                    self._give_up()
+
+    def _give_up(self) -> None:
+        """Forget all that waits, as nobody works any more."""
+        with self.changed:
+            self._thread = self._current = None
+            self._tasks.clear()
+            self._preview_wanted = False
+            while self._calls:
+                self._calls.popleft()[1].cancel()
+                self._calls_done += 1
+            self.changed.notify_all()
+
+    def _next_thing_or_log(self) -> bool:
+        """On a thread of our own an error that nothing else has caught is logged, and the work goes on."""
+        try:
+            return self._next_thing()
+        except BaseException as error:
+            if self.teller.inline:  # the caller's interrupt
+                raise
+            log.exception("the worker of %r failed", self.session)
+            with self.changed:
+                self._current, self._wish, self._preview_wanted = None, "", False
+                self.teller.tell(keep=True, state="error", task="", message=self._fail(error), ended="error")
+            return True
 
     def _next_thing(self) -> bool:
         """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
         self._do_calls()
         with self.changed:
-            if self._tasks and self._tasks[0][1] > self._calls_done:  # what was called for before it comes first
+            if self._tasks and self._tasks[0].calls > self._calls_done:  # what was called for before it comes first
                 return True
-            task = self._current = self._tasks.popleft()[0] if self._tasks else None
+            queued = self._current = self._tasks.popleft() if self._tasks else None
             preview = self._preview_wanted
-            if task is None and not preview and not self._calls:
+            if queued is None and not preview and not self._calls:
                 self._thread = None  # under the same lock as the look at the queues, lest a command be missed
                 self.changed.notify_all()
                 return False
-        if task is not None:
-            self._perform(task)
+        if queued is not None:
+            self._perform(queued)
         elif preview:
             self._preview()
         return True
 
-    def _perform(self, task: Task) -> None:
+    def _perform(self, queued: Queued) -> None:
         """One task from its start to its end, a pause or an error."""
-        stage = task.work(self.session, self._kept)
-        self.teller.begin(state=self._rest if task.aside else "running", keep_message=task.aside)
-        outcome: Outcome = "error"
+        task = queued.task
+        stage = task.stage(self.session, self._kept, queued.options)
+        self.teller.begin(state=self._rest if task.aside else "running", aside=task.aside)
+        ended: Ended = "error"
         message = ""
         try:
-            outcome, message = self._drive(stage, task)
+            ended, message = self._drive(stage, task)
         except Exception as error:
             message = self._fail(error)
         except BaseException as error:  # inline, the caller's interrupt
-            outcome, message = "pause", self._fail(error)
+            ended, message = "pause", self._fail(error)
             raise
         finally:
             stage.close()
-            self._end(task, outcome, message)
+            self._end(queued, ended, message)
 
-    def _drive(self, stage: Stage, task: Task) -> tuple[Outcome, str]:
+    def _drive(self, stage: Stage, task: Task) -> tuple[Ended, str]:
         while True:
             try:
                 progress = next(stage)
@@ -203,28 +242,31 @@ class Worker:
             if task.aside and self._tasks:
                 return "done", ""
             if progress.hold:
-                return "held", progress.hold
+                return "breakpoint", progress.hold
 
-    def _end(self, task: Task, outcome: Outcome, message: str) -> None:
+    def _end(self, queued: Queued, ended: Ended, message: str) -> None:
+        task = queued.task
         with self.changed:
             self._current, self._wish = None, ""
-            if outcome == "stop":
+            if ended == "stop":
                 self._kept.drop()
             if task.aside:
                 self._kept.drop("rendering")  # of something else, whoever comes next
-            if outcome in ("pause", "held") and not task.aside:
+            if ended in ("pause", "breakpoint") and not task.aside:
                 self._rest = "paused"
-            elif outcome == "stop" or (outcome == "done" and task.ends):
+            elif ended == "stop" or (ended == "done" and task.ends):
                 self._rest = "idle"
-            if outcome == "held" or not self.watchers:
+            if ended == "breakpoint" or not self.watchers:
                 self._tasks.clear()
-            self._preview_wanted = bool(task.options.preview_every) and outcome in ("done", "held", "pause")
-            message = message or {"pause": "paused", "stop": "stopped"}.get(outcome, "")
+            self._preview_wanted = bool(queued.options.preview_every) and ended in ("done", "breakpoint", "pause")
+            message = message or {"pause": "paused", "stop": "stopped"}.get(ended, "")
+            looked = task.aside and ended in ("done", "pause")  # a look changes nothing of what was said
             self.teller.rest(
                 self.session.history,
-                keep=not self._tasks or outcome == "error",
-                state="error" if outcome == "error" else self._rest,
+                keep=not self._tasks or ended == "error",
+                state="error" if ended == "error" else self._rest,
                 **({} if task.aside and not message else {"message": message}),
+                **({} if looked else {"ended": ended}),
             )
         self.teller.flush()
 
@@ -238,7 +280,7 @@ class Worker:
                     if self._tasks or not self._preview_wanted or not self.watchers:
                         break
         except Exception as error:
-            failed = {"state": "error", "message": self._fail(error)}
+            failed = {"state": "error", "message": self._fail(error), "ended": "error"}
         with self.changed:
             self._preview_wanted = False
             self.teller.rest(session.history, **failed)
@@ -252,29 +294,48 @@ class Worker:
 
     def _do_calls(self) -> None:
         for _ in range(len(self._calls)):  # those that come meanwhile wait for the next time, lest work never go on
-            function, future, aside = self._calls.popleft()
+            call, future = self._calls.popleft()
             self._calls_done += 1
             if not future.set_running_or_notify_cancel():
                 continue
+            before = self.session.history
             try:
-                result = function(self.session)
+                result = call.apply(self.session)
             except BaseException as error:
-                self._called({"message": self._fail(error)} | ({} if self._current else {"state": "error"}))
+                failed = {} if self._current else {"state": "error", "ended": "error"}
+                self._called({"message": self._fail(error), **failed})
                 future.set_exception(error)
                 if not isinstance(error, Exception) and self.teller.inline:
                     raise
             else:
-                mended = self.teller.update.status.state == "error" and not aside
-                self._called({"message": "", "state": self._rest} if mended else {})
+                self._called(self._mended(call, before))
                 future.set_result(result)
+
+    def _mended(self, call: Call, before: History) -> dict[str, Any]:
+        """What a call has put an end to: an error, or with another history what was said of the one before."""
+        status, history = self.teller.update.status, self.session.history
+        if self._current is not None:
+            return {}
+        another = len(history) != len(before) or not stages.stands(history, before[-1] if before else None)
+        if another and self._rest == "paused" and not self._kept.stages:
+            self._rest = "idle"  # what was paused is not there any more
+        if another or (status.state == "error" and not call.aside):
+            state = "error" if status.state == "error" and call.aside else self._rest
+            return {"message": "", "state": state, "ended": ""}
+        return {}
 
     def _called(self, changes: dict[str, Any]) -> None:
         """Tell what a call has changed."""
         self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
         self.teller.flush()
 
+    def _note(self, command: Any) -> None:
+        """Remember a command and log it."""
+        self.recent.append(command)
+        log.debug("%r: %r", self.session, command)
+
     def _deliver(self, update: Update) -> None:
-        for runner in list(self.watchers):
+        for runner in self.watchers:
             runner.deliver(update)
 
     def _fail(self, error: BaseException) -> str:

@@ -1,0 +1,36 @@
+"""The folder that a studio saves to by itself unless it is told where: its place, its file names, its tidying."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+
+FOLDER = ".dragnoise"
+"""Beside the notebook, which is a kernel's current folder."""
+
+KEPT = 10
+"""Files kept by `tidy`, the newest ones."""
+
+AT_WORK = 600.0
+"""A file that was written in so many last seconds is taken to be another kernel's, which is at work."""
+
+
+def default_path() -> Path:
+    """ ".dragnoise/<notebook>.drag" in the current folder; "edit.drag" where the notebook's name is not known."""
+    name = Path(os.environ.get("JPY_SESSION_NAME", "")).stem  # set by Jupyter servers since 2.0
+    plain = re.sub(r"[^\w .()+-]", "_", name).strip(". ")
+    return Path.cwd() / FOLDER / f"{plain or 'edit'}.drag"
+
+
+def tidy(folder: Path, *, in_use: Container[Path] = (), keep: int = KEPT) -> None:
+    """Remove the oldest files beyond `keep`, but for those in use; what cannot be removed stays."""
+    with suppress(OSError):
+        files = [(path.stat().st_mtime, path) for path in folder.glob("*.drag") if path.is_file()]
+        for written, path in sorted(files, reverse=True)[keep:]:
+            if path not in in_use and written < time.time() - AT_WORK:
+                with suppress(OSError):
+                    path.unlink()

@@ -1,0 +1,62 @@
+"""One thread of the process for everything that loads models, so that no two loads run at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_EXECUTOR = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dragnoise library")
+
+
+class Loads:
+    """The loads of one studio, done one after the other; one that is under way already is not begun again.
+
+    inline: do each at once in the caller's thread.  changed: called when one begins and when one has ended.
+    """
+
+    def __init__(self, *, inline: bool, changed: Callable[[], Any]) -> None:
+        self._inline, self._changed = inline, changed
+        self._names: tuple[str, ...] = ()
+        self._idle = threading.Condition()
+        self._closed = False
+
+    @property
+    def under_way(self) -> str:
+        """What is being loaded, "" for nothing."""
+        names = self._names
+        return names[0] if names else ""
+
+    def begin(self, name: str, work: Callable[[], Any]) -> bool:
+        """Do the work, which must not raise; False, and nothing is done, where one of this name is under way."""
+        with self._idle:
+            if self._closed or name in self._names:
+                return False
+            self._names = (*self._names, name)
+        self._changed()
+        if self._inline:
+            self._do(name, work)
+        else:
+            _EXECUTOR.submit(self._do, name, work)
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until nothing is being loaded; False when that took longer than `timeout` seconds."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._names, timeout)
+
+    def close(self) -> None:
+        """Begin no more; what waits is not done."""
+        self._closed = True
+
+    def _do(self, name: str, work: Callable[[], Any]) -> None:
+        try:
+            if not self._closed:
+                work()
+        finally:
+            with self._idle:
+                self._names = tuple(other for other in self._names if other != name)
+                self._idle.notify_all()
+            if not self._closed:
+                self._changed()
