@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +22,11 @@ from dragnoise_widgets.commands import Branch, Save, SetModel
 from dragnoise_widgets.keeping import Keeping
 from dragnoise_widgets.loads import Loads
 from dragnoise_widgets.messages import Messages
+from dragnoise_widgets.model_names import EMBEDDED, can_be_loaded
 from dragnoise_widgets.question import Question
 from dragnoise_widgets.runner import Runner
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.source import Source
-
-EMBEDDED = "toyland"
 
 
 class Desk(Protocol):
@@ -256,10 +256,12 @@ class Library:
             session, model = opened[0]
             if model is not None:
                 self._equip(session, lambda: model)
-            elif session.made_with.name:
+            elif can_be_loaded(session.made_with.name):
                 self._ask_for_model(session, Path(path).name)
             else:
-                self._desk.messages.tell("only to look at: the file does not name its model")
+                name = session.made_with.name
+                said = f"calls its model {name!r}, which names no file and no hub id" if name else "names no model"
+                self._desk.messages.tell(f"only to look at: the file {said}; set studio.session.model to go on")
 
         self._later(f"opening {path}", make, then=then)
 
@@ -305,8 +307,11 @@ class Library:
         """
 
         def work() -> None:
+            self._desk.messages.note_in_log(f"{what} …")
             try:
                 session = make()
+                if self._loads.closed:
+                    return
                 if session is not None:
                     self._desk.session = session
                 else:
@@ -327,14 +332,11 @@ class Library:
         info = session.made_with
 
         def load() -> None:
-            self._later(f"loading {info.name}", lambda: self._with_model(session, info))
+            then = partial(self._equip, session, lambda: self._load(info.name, **_how(info)))
+            self._later(f"loading {info.name}", lambda: session, then)
 
         question = f"{file} names the model that it was made with: {_told(info)}. Load it only if you trust it."
         self._desk.question.ask(question, [("Load this model", load), ("Only look at the edit", lambda: None)])
-
-    def _with_model(self, session: DragSession, info: ModelInfo) -> DragSession | None:
-        self._equip(session, lambda: self._load(info.name, **_how(info)))
-        return session
 
     def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
         """Give a session its model; where that does not work, tell why it can only be looked at."""

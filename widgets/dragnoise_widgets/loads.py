@@ -20,7 +20,7 @@ class Loads:
         self._inline, self._changed = inline, changed
         self._names: tuple[str, ...] = ()
         self._idle = threading.Condition()
-        self._closed = False
+        self.closed = False
 
     @property
     def under_way(self) -> str:
@@ -31,7 +31,7 @@ class Loads:
     def begin(self, name: str, work: Callable[[], Any]) -> bool:
         """Do the work, which must not raise; False, and nothing is done, where one of this name is under way."""
         with self._idle:
-            if self._closed or name in self._names:
+            if self.closed or name in self._names:
                 return False
             self._names = (*self._names, name)
         self._changed()
@@ -48,15 +48,15 @@ class Loads:
 
     def close(self) -> None:
         """Begin no more; what waits is not done."""
-        self._closed = True
+        self.closed = True
 
     def _do(self, name: str, work: Callable[[], Any]) -> None:
         try:
-            if not self._closed:
+            if not self.closed:
                 work()
         finally:
             with self._idle:
                 self._names = tuple(other for other in self._names if other != name)
                 self._idle.notify_all()
-            if not self._closed:
+            if not self.closed:
                 self._changed()
