@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dragnoise import DragSession, Model
 from dragnoise_widgets import autosave_folder
@@ -90,6 +91,16 @@ def test_loads_of_two_studios_are_done_one_after_the_other(loader: Loader) -> No
     assert len(loader.names) == 3 and not loader.overlapped
     for studio in studios:
         studio.close()
+
+
+def test_two_pictures_at_once_are_two_sessions(loader: Loader) -> None:
+    studio, pictures = DragStudio(autosave=None), [Image.new("RGB", (40, 32), colour) for colour in ("red", "blue")]
+    for picture in pictures:
+        studio.library.begin(picture)
+    loader.gate.set()
+    assert studio.wait(WAIT)
+    assert [session.image.getpixel((0, 0)) for session in studio.library.sessions] == [(255, 0, 0), (0, 0, 255)]
+    studio.close()
 
 
 def test_a_studio_that_is_closed_meanwhile_gets_no_session(loader: Loader) -> None:
@@ -179,6 +190,14 @@ def test_a_studio_saves_beside_the_notebook_and_offers_it_after_a_restart(sessio
     again = DragStudio(DragSession(small, session.image), inline=True)
     assert again.library.keeping.found.layout.display == ""
     again.close()
+
+
+def test_the_name_of_what_is_offered_is_escaped(session: DragSession, tmp_path: Path) -> None:
+    session.save(tmp_path / "<i>.drag")
+    studio = DragStudio(DragSession(session.model, session.image), inline=True, autosave=tmp_path / "<i>.drag")
+    assert "&lt;i&gt;" in studio.library.keeping.found.children[0].value
+    assert "<i>" not in studio.library.keeping.found.children[0].value
+    studio.close()
 
 
 @pytest.mark.parametrize("off", [None, False])
