@@ -27,6 +27,7 @@ def loading(small: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, di
         return small
 
     monkeypatch.setattr(dragnoise, "load_model", load)
+    monkeypatch.setattr(small, "name", "somebody/small")
     monkeypatch.setattr("dragnoise_widgets.code.SMALL", 300)  # so that one of the small masks goes into a file
     return asked
 
@@ -166,11 +167,21 @@ def test_what_else_the_model_was_loaded_with_is_repeated(
     assert loading == [("some.safetensors", numbers | {"config": "a/folder", "prediction": "v_prediction"})]
 
 
-def test_a_vae_that_was_given_as_an_object_is_asked_for(session: DragSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", "StableDiffusionPipeline", "my model"])
+def test_a_model_made_of_a_pipeline_is_refused(session: DragSession, tmp_path: Path, name: str) -> None:
+    session.model = Model(session.model.pipeline, name=name)
+    with pytest.raises(RuntimeError, match="save_pretrained") as caught:
+        as_code(session, tmp_path / "edit")
+    assert_one_sentence(caught.value, session.model.name)
+    assert not (tmp_path / "edit").exists(), "nothing is written for code that cannot run"
+
+
+def test_a_vae_that_was_given_as_an_object_is_refused(session: DragSession, tmp_path: Path) -> None:
     session.model = Model(session.model.pipeline, name="toyland")
     session.model.options = {"vae": session.model.vae}
-    code = as_code(session, tmp_path)
-    assert f"# vae: the {type(session.model.vae).__name__} that load_model was given" in code and "vae=vae" in code
+    with pytest.raises(RuntimeError, match="vae=") as caught:
+        as_code(session, tmp_path / "edit")
+    assert_one_sentence(caught.value)
 
 
 def test_a_picture_in_a_file_stays_where_it_is(session: DragSession, tmp_path: Path) -> None:
@@ -238,3 +249,25 @@ def test_the_button_shows_the_code(studio: DragStudio, session: DragSession, els
     done = run(studio.share.code.value)
     assert torch.equal(done["session"].bottleneck, session.bottleneck)
     np.testing.assert_array_equal(np.asarray(done["picture"]), np.asarray(studio.image))
+
+
+def test_the_button_copies_the_code_and_says_which_files_it_needs(
+    studio: DragStudio, session: DragSession, elsewhere: Path
+) -> None:
+    asked: list[Any] = []
+    studio.clipboard.send = lambda content, buffers=None: asked.append(content)  # type: ignore[method-assign]
+    studio.canvas.mask = grain()
+    studio.step(1)
+    studio.share.make_code.click()
+    assert asked == [{"event": "copy", "text": studio.share.code.value}]
+    written = sorted(str(path.relative_to(elsewhere)) for path in (elsewhere / "edit").iterdir())
+    assert written == ["edit/mask.png", "edit/picture.png"]
+    said = "are in the folder edit: picture.png, mask.png"
+    assert said in studio.transport.line.value and "Copied" not in studio.transport.line.value
+    studio.clipboard._handle_custom_msg({"event": "copied"}, [])
+    assert "Copied" in studio.transport.line.value and said in studio.transport.line.value
+    studio.clipboard._handle_custom_msg({"event": "failed", "reason": "<no focus>"}, [])
+    assert "&lt;no focus&gt;" in studio.transport.line.value and "Ctrl+C" in studio.transport.line.value
+    studio.step(1)
+    assert "Ctrl+C" not in studio.transport.line.value
+    studio.journal.text.clear()

@@ -157,6 +157,7 @@ ENTRIES: dict[str, Entry] = {
 @pytest.fixture
 def world(small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(small, "name", "somebody/small")  # code must be able to name it
     session = quick_session(small, 2)
     studio, canvas = DragStudio(session, inline=True), DragCanvas(smooth_picture(50, 40), drags=[((1, 2), (30, 20))])
     yield SimpleNamespace(studio=studio, canvas=canvas, session=session, other=quick_session(small))

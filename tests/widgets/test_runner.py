@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from dragnoise import Drag, DragSession, Model
 from dragnoise_widgets import breakpoints, stages, telling
+from dragnoise_widgets.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
 from dragnoise_widgets.runner import Runner, Update
 
 PATIENCE = 100
@@ -814,7 +815,8 @@ def test_a_process_ends_in_the_middle_of_a_run() -> None:
         import sys
         sys.path.insert(0, sys.argv[1])
         from fake_session import FakeSession
-        from dragnoise_widgets.runner import Runner
+        from dragnoise_widgets.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
+from dragnoise_widgets.runner import Runner
 
         runner = Runner(FakeSession(seconds=0.05))
         runner.observe(lambda update: None)
@@ -1134,3 +1136,128 @@ def test_a_wrong_preview_interval_gets_a_sentence(every: Any) -> None:
         runner.preview_every = every
     assert_one_sentence(error.value, repr(every))
     assert runner.preview_every == 0
+
+
+# ---- threads that fail ----------------------------------------------------------------------------
+
+
+def threaded_runner() -> tuple[FakeSession, Runner]:
+    session = FakeSession()
+    return session, Runner(session)
+
+
+def test_an_update_that_cannot_be_delivered_is_logged_and_the_next_one_comes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, runner = threaded_runner()
+    seen, deliver = observed(runner), runner._worker.teller.publisher._deliver
+    failures: list[BaseException] = [SystemExit(3), MemoryError(), RuntimeError("Set changed size during iteration")]
+
+    def fragile(update: Update) -> None:
+        if failures:
+            raise failures.pop()
+        deliver(update)
+
+    monkeypatch.setattr(runner._worker.teller.publisher, "_deliver", fragile)
+    runner.run()
+    assert runner.wait(PATIENCE)
+    for _ in range(3):
+        runner.step()
+        assert runner.wait(PATIENCE)
+    assert not failures and seen[-1].status.history_length == 12
+    assert "Set changed size" in caplog.text and "SystemExit" in caplog.text
+
+
+def test_runners_may_come_and_go_while_updates_are_delivered() -> None:
+    session, runner = threaded_runner()
+    worker, failed, done = runner._worker, list[BaseException](), threading.Event()
+
+    def deliver() -> None:
+        while not done.is_set():
+            try:
+                worker._deliver(worker.teller.update)
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        for _ in range(40):
+            others = [Runner(session) for _ in range(25)]
+            for other in others[::2]:
+                other.close()
+            del others, other
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert not failed
+    assert list(worker.watchers) == [runner]
+
+
+def test_a_breakpoint_that_exits_the_thread_does_not_leave_anyone_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    session, runner = threaded_runner()
+
+    def leave(history: Any) -> None:
+        raise SystemExit(1)
+
+    runner.breakpoints = [leave]
+    runner.run()
+    runner.step()
+    assert runner.wait(PATIENCE)
+    assert runner.state == "error" and "SystemExit" in caplog.text
+    runner.breakpoints = []
+    runner.run()
+    assert runner.wait(PATIENCE)
+    assert runner.state == "idle" and session.status == "max_iterations"
+
+
+def test_an_interrupt_inline_leaves_nobody_waiting() -> None:
+    _, runner = ready()
+
+    def interrupt(history: Any) -> None:
+        waiting.append(runner.call(lambda session: session.status))
+        raise KeyboardInterrupt
+
+    waiting: list[Any] = []
+    runner.breakpoints = [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
+    assert runner.wait(PATIENCE) and waiting[0].done()
+
+
+def test_commands_are_named_and_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="dragnoise_widgets.worker")
+    session, runner = ready()
+    runner.step(2)
+    runner.do(SetConfig({"lr": 0.5}))
+    runner.rewind(1)
+    runner.run()
+    runner.render(3, aside=True)
+    runner.pause()
+    runner.stop()
+    expected = (Step(2), SetConfig({"lr": 0.5}), Rewind(1), Run(), Render(3, aside=True), Pause(), Stop())
+    assert runner.commands[-len(expected) :] == expected
+    assert session.config.lr == 0.5 and "SetConfig(changes={'lr': 0.5})" in caplog.text
+
+
+# ---- how a command ended --------------------------------------------------------------------------
+
+
+def test_how_a_command_ended_holds_until_the_history_is_another_one() -> None:
+    _, runner = ready()
+    runner.breakpoints = [lambda history: "far" if len(history) == 4 else ""]
+    runner.run()
+    assert (runner.state, runner.status.ended, runner.status.message) == ("paused", "breakpoint", "far")
+    runner.call(lambda session: None)
+    assert runner.status.ended == "breakpoint"
+    runner.rewind(1)
+    assert (runner.state, runner.status.ended, runner.status.message) == ("idle", "", "")
+    runner.run()
+    runner.run()
+    assert (runner.status.ended, runner.status.message) == ("done", "stopped at max_iterations=8")
+    runner.rewind(2)
+    assert (runner.status.ended, runner.status.message) == ("", "")

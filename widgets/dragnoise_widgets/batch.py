@@ -1,4 +1,4 @@
-"""Drawing commands sent as one message, so that a failure in between cannot leave drawing off."""
+"""Batches of drawing commands, sent as one message and dropped as a whole when drawing fails."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ class Binding:
     def __init__(self, session: DragSession, *, inline: bool) -> None:
         self.session = session
         self.runner = Runner(session, inline=inline)
+        self._closed = False
         self._ends: list[Callable[[], Any]] = []
 
     def attach(
@@ -37,15 +38,22 @@ class Binding:
         """
         session = self.session
         canvas.begin(session.image, session.drags, session.mask)
+        if self._is_closed():  # an observer of the canvas has shown another session
+            return
         canvas.observe(pictured, "image")
-        self._ends = [
-            lambda: canvas.unobserve(pictured, "image"),
-            canvas.link(session, call=changed),
-            self.runner.observe(updated),
-        ]
+        self._ends.append(lambda: canvas.unobserve(pictured, "image"))
+        self._ends.append(canvas.link(session, call=changed))
+        if self._is_closed():
+            self.close()
+            return
+        self._ends.append(self.runner.observe(updated))
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         """Let go of the session; its work ends unless another runner drives it."""
+        self._closed = True
         ends, self._ends = self._ends, []
         for end in ends:
             end()

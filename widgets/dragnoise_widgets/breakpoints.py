@@ -1,4 +1,4 @@
-"""Breakpoints: pure predicates over the history that say why to pause now.
+"""Breakpoints: functions of the history that return the reason to pause, or "".
 
 A breakpoint is called with the session's history after every iteration.  It returns the reason in a
 few words, or "" to go on.  Each tells of what has just happened, so that going on is not stopped

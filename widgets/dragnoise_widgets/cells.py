@@ -1,4 +1,4 @@
-"""A cell that is run again: the studio it made before makes room for the new one."""
+"""Closing of the studios that an earlier run of the same notebook cell made."""
 
 from __future__ import annotations
 

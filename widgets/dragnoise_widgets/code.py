@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +20,7 @@ from dragnoise.lora.files import to_bytes
 from dragnoise.model import Model
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.masks import alike
+from dragnoise_widgets.model_names import can_be_loaded
 
 SMALL = 3000
 """A mask whose PNG has fewer bytes stands in the code itself."""
@@ -49,8 +49,8 @@ class Code:
         """Which files were written, in words."""
         if not self.files:
             return "it needs no files"
-        names = ", ".join(str(path) for path in self.files)
-        return f"it needs the file{'s' if len(self.files) > 1 else ''} {names}, written beside the notebook"
+        names = ", ".join(path.name for path in self.files)
+        return f"the files that it needs are in the folder {self.files[0].parent}: {names}"
 
 
 def as_code(session: DragSession, folder: str | Path, *, picture: str | None = None, k: int | None = None) -> str:
@@ -103,7 +103,7 @@ def _load(model: Model) -> str:
             f"this model was loaded with an object for {' and '.join(objects)}=, which code cannot name; load it with "
             f"the hub id, folder or file of that {objects[0]}, and copy again."
         )
-    if not _can_be_loaded(model):
+    if not can_be_loaded(model.name):
         raise RuntimeError(
             f"this model, {model.name!r}, was made of a pipeline that no load_model(...) gives again; save the "
             "pipeline to a folder with save_pretrained(), load that folder, and copy again."
@@ -118,13 +118,6 @@ def _load(model: Model) -> str:
     if not asked and model.name == "toyland":
         return "dragnoise.load_model()"
     return f"dragnoise.load_model({', '.join([repr(model.name), *(f'{k}={v}' for k, v in asked.items())])})"
-
-
-def _can_be_loaded(model: Model) -> bool:
-    """Is the model's name a place that `load_model` can read: the embedded one, a path, or a hub id?"""
-    if model.name == "toyland" or Path(model.name).expanduser().exists():
-        return True
-    return re.fullmatch(r"[\w.-]+/[\w.-]+|.*\.safetensors", model.name, re.IGNORECASE) is not None
 
 
 def _wear(lora: Lora, folder: Path, files: list[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,7 +80,10 @@ class Keeping(widgets.VBox):
 
         button = widgets.Button(description="Open it", icon="history", button_style="info", layout={"width": "100px"})
         button.on_click(take)
-        self.found.children = (widgets.HTML(f"An edit was saved by itself to <code>{path}</code>."), button)
+        self.found.children = (
+            widgets.HTML(f"An edit was saved by itself to <code>{html.escape(path)}</code>."),
+            button,
+        )
         self.found.layout.display = ""
 
     def _chosen(self, change: Any) -> None:

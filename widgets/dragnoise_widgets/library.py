@@ -7,12 +7,13 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
-from dragnoise import DragSession, Model, ModelInfo, load_model, loading
+from dragnoise import DragSession, Model, ModelInfo, load_model
 from dragnoise.archive.autosave import failure
 from dragnoise.session.history import History
 from dragnoise_widgets import autosave_folder, source
@@ -22,12 +23,11 @@ from dragnoise_widgets.commands import Branch, Save, SetModel
 from dragnoise_widgets.keeping import Keeping
 from dragnoise_widgets.loads import Loads
 from dragnoise_widgets.messages import Messages
+from dragnoise_widgets.model_names import EMBEDDED, asked, can_be_loaded, how, told
 from dragnoise_widgets.question import Question
 from dragnoise_widgets.runner import Runner
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.source import Source
-
-EMBEDDED = "toyland"
 
 
 class Desk(Protocol):
@@ -218,7 +218,7 @@ class Library:
     def begin(self, picture: Image.Image) -> None:
         """A new session on a picture; the prompt of another one does not go with it."""
         prompt = "" if self._entries else self.source.prompt.value
-        self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt))
+        self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt), of=id(picture))
 
     def example(self) -> None:
         """A new session on a scene of the embedded world, unless the one shown is that, as it was given."""
@@ -247,7 +247,7 @@ class Library:
             raise ValueError("there is no model named; give a hub id, a folder, a .safetensors file, or toyland.")
 
         def make() -> DragSession | None:
-            model = self._load(name, **_asked(dtype=dtype, memory=memory))
+            model = self._load(name, **asked(dtype=dtype, memory=memory))
             return source.with_changes(self._desk.session, model=model) if self._entries else None
 
         self._later(f"loading {name}", make)
@@ -283,10 +283,12 @@ class Library:
             session, model = opened[0]
             if model is not None:
                 self._equip(session, lambda: model)
-            elif session.made_with.name:
+            elif can_be_loaded(session.made_with.name):
                 self._ask_for_model(session, Path(path).name)
             else:
-                self._desk.messages.tell("only to look at: the file does not name its model")
+                name = session.made_with.name
+                said = f"calls its model {name!r}, which names no file and no hub id" if name else "names no model"
+                self._desk.messages.tell(f"only to look at: the file {said}; set studio.session.model to go on")
 
         self._later(f"opening {path}", make, then=then)
 
@@ -325,15 +327,19 @@ class Library:
         make: Callable[[], DragSession | None],
         then: Callable[[], Any] = lambda: None,
         done: str = "",
+        of: Any = None,
     ) -> None:
         """Make a session where loads are made, for models take their time, and show it; nothing if that is under way.
 
-        done: what to say when there is no new session.
+        done: what to say when there is no new session.  of: what tells this from another load called `what`.
         """
 
         def work() -> None:
+            self._desk.messages.note_in_log(f"{what} …")
             try:
                 session = make()
+                if self._loads.closed:
+                    return
                 if session is not None:
                     self._desk.session = session
                 else:
@@ -342,7 +348,7 @@ class Library:
             except Exception as error:
                 self._desk.messages.failed(error)
 
-        self._loads.begin(what, work)
+        self._loads.begin(what, work, of=of)
 
     def _loads_changed(self) -> None:
         """While something is loaded, nothing else can be begun by hand."""
@@ -354,14 +360,11 @@ class Library:
         info = session.made_with
 
         def load() -> None:
-            self._later(f"loading {info.name}", lambda: self._with_model(session, info))
+            then = partial(self._equip, session, lambda: self._load(info.name, **how(info)))
+            self._later(f"loading {info.name}", lambda: session, then)
 
-        question = f"{file} names the model that it was made with: {_told(info)}. Load it only if you trust it."
+        question = f"{file} names the model that it was made with: {told(info)}. Load it only if you trust it."
         self._desk.question.ask(question, [("Load this model", load), ("Only look at the edit", lambda: None)])
-
-    def _with_model(self, session: DragSession, info: ModelInfo) -> DragSession | None:
-        self._equip(session, lambda: self._load(info.name, **_how(info)))
-        return session
 
     def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
         """Give a session its model; where that does not work, tell why it can only be looked at."""
@@ -381,17 +384,17 @@ class Library:
             return session.model
         return self._load(self.source.model.value.strip() or EMBEDDED)
 
-    def _load(self, name: str, **how: Any) -> Model:
+    def _load(self, name: str, **given: Any) -> Model:
         """A model, loaded once as long as a session has it: those that none has make room for another."""
         used = [session.model for session in self.sessions if session.model is not None]
-        if not how:
+        if not given:
             for model in used:
                 if model.name == name:
                     return model
-        key = f"{name} {sorted(how.items())}"
+        key = f"{name} {sorted(given.items())}"
         if key not in self._loaded:
             self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
-            self._loaded[key] = load_model(name, **how)
+            self._loaded[key] = load_model(name, **given)
         return self._loaded[key]
 
     def _at_hand(self, info: ModelInfo) -> Model | None:
@@ -401,7 +404,7 @@ class Library:
                 if session.model is not None and session.model.info.fingerprint == info.fingerprint:
                     return session.model
         if info.name == EMBEDDED and set(info.options) <= {"memory"}:
-            return self._load(info.name, **_how(info))
+            return self._load(info.name, **how(info))
         return None
 
     # ---- autosave ----------------------------------------------------------------------------
@@ -432,32 +435,6 @@ def holds(history: History, part: History) -> bool:
     return len(part) == 0 or (len(history) >= len(part) and history[len(part) - 1].anchors is part[-1].anchors)
 
 
-def _asked(*, dtype: str | None, memory: str) -> dict[str, str]:
-    """Arguments of `load_model`, without those that are the usual ones."""
-    return ({} if dtype is None else {"dtype": dtype}) | ({} if memory == "normal" else {"memory": memory})
-
-
 def _distinct(names: list[str]) -> list[str]:
     """Equal names get a number."""
     return [name if names.index(name) == i else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)]
-
-
-def _how(info: ModelInfo) -> dict[str, Any]:
-    """Arguments of `load_model` that load it as it was; the dtype only on the kind of device that it was on."""
-    same_place = info.dtype and info.device == loading.as_device(None).type
-    return dict(info.options) | ({"dtype": info.dtype} if same_place else {})
-
-
-def _told(info: ModelInfo) -> str:
-    """What would be loaded, and from where."""
-    others = [f"{name} {_place(value)}" for name, value in info.options.items() if name in ("vae", "config")]
-    return ", with the ".join([_place(info.name), *others])
-
-
-def _place(name: str) -> str:
-    path = Path(name).expanduser()
-    return (
-        f"{name!r}, {'a folder' if path.is_dir() else 'a file'} on this computer"
-        if path.exists()
-        else (f"{name!r}, to be fetched from the Hugging Face hub")
-    )

@@ -70,16 +70,16 @@ class Link:
 
     def end(self) -> None:
         """Part the two, once and for all."""
-        unwatch, self._unwatch = self._unwatch, _nothing
-        unwatch()
         locked = self._lock.acquire(timeout=PATIENCE)
         try:
-            if self._left is None:
-                self._left = self._on_canvas()
-                self._canvas.unobserve(self._drawn, TRAITS)
+            if self._left is not None:
+                return
+            self._left = self._on_canvas()
+            self._canvas.unobserve(self._drawn, TRAITS)
         finally:
             if locked:
                 self._lock.release()
+        self._unwatch()
 
     def _drawn(self, change: Any) -> None:
         self._ahead.add(change.name)

@@ -18,45 +18,49 @@ class Loads:
 
     def __init__(self, *, inline: bool, changed: Callable[[], Any]) -> None:
         self._inline, self._changed = inline, changed
-        self._names: tuple[str, ...] = ()
+        self._jobs: tuple[tuple[str, Any], ...] = ()  # what is loaded, and what tells it from others of that name
         self._idle = threading.Condition()
-        self._closed = False
+        self.closed = False
 
     @property
     def under_way(self) -> str:
         """What is being loaded, "" for nothing."""
-        names = self._names
-        return names[0] if names else ""
+        jobs = self._jobs
+        return jobs[0][0] if jobs else ""
 
-    def begin(self, name: str, work: Callable[[], Any]) -> bool:
-        """Do the work, which must not raise; False, and nothing is done, where one of this name is under way."""
+    def begin(self, name: str, work: Callable[[], Any], *, of: Any = None) -> bool:
+        """Do the work, which must not raise; False, and nothing is done, where the same is under way.
+
+        name: what is loaded, in words.  of: what tells it from other work of this name.
+        """
+        job = name, of
         with self._idle:
-            if self._closed or name in self._names:
+            if self.closed or job in self._jobs:
                 return False
-            self._names = (*self._names, name)
+            self._jobs = (*self._jobs, job)
         self._changed()
         if self._inline:
-            self._do(name, work)
+            self._do(job, work)
         else:
-            _EXECUTOR.submit(self._do, name, work)
+            _EXECUTOR.submit(self._do, job, work)
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is being loaded; False when that took longer than `timeout` seconds."""
         with self._idle:
-            return self._idle.wait_for(lambda: not self._names, timeout)
+            return self._idle.wait_for(lambda: not self._jobs, timeout)
 
     def close(self) -> None:
         """Begin no more; what waits is not done."""
-        self._closed = True
+        self.closed = True
 
-    def _do(self, name: str, work: Callable[[], Any]) -> None:
+    def _do(self, job: tuple[str, Any], work: Callable[[], Any]) -> None:
         try:
-            if not self._closed:
+            if not self.closed:
                 work()
         finally:
             with self._idle:
-                self._names = tuple(other for other in self._names if other != name)
+                self._jobs = tuple(other for other in self._jobs if other != job)
                 self._idle.notify_all()
-            if not self._closed:
+            if not self.closed:
                 self._changed()

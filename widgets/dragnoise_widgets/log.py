@@ -1,4 +1,4 @@
-"""The studio's log: what went wrong and what was done, the newest first."""
+"""The log panel: messages and tracebacks, the newest first."""
 
 from __future__ import annotations
 

@@ -57,6 +57,10 @@ class Messages:
             self.note = message
             self._show()
 
+    def note_in_log(self, message: str) -> None:
+        """Write a line into the log alone."""
+        self._journal.note(message)
+
     def failed(self, error: BaseException) -> None:
         """Tell of an error, with its traceback in the log."""
         message = sentence(error)

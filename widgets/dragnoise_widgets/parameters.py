@@ -1,4 +1,4 @@
-"""The numbers of the method as fields to type in, made from `DragConfig` itself."""
+"""The parameters panel: a field for each number of `DragConfig`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
 from dragnoise.config import FRAME_FIELDS, INVERSION_FIELDS
+from dragnoise_widgets.controls import ROW, button
 
 NEEDS_INVERSION = "needs a new inversion"
 STARTS_AFRESH = "starts the optimisation afresh"
+
+PRESETS: tuple[tuple[str, str, Callable[[], DragConfig | None]], ...] = (
+    ("Model's own", "The numbers recommended for this model", lambda: None),
+    ("Paper", "The numbers of the paper", DragConfig),
+    ("Released program", "The behaviour of the authors' program", DragConfig.released),
+)
+"""The buttons above the fields: label, tooltip, and what makes the config; None is the model's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,18 +157,12 @@ class Parameters(widgets.VBox):
         self.error.value = f'<span style="{red}">{html.escape(message)}</span>' if message else ""
 
     def _presets(self, preset: Callable[[DragConfig | None], Any]) -> widgets.HBox:
-        def button(label: str, tooltip: str, make: Callable[[], DragConfig | None]) -> widgets.Button:
-            made = widgets.Button(description=label, tooltip=tooltip, layout={"width": "auto"})
-            made.on_click(lambda _: preset(make()))
-            return made
-
         return widgets.HBox(
             [
-                button("Model's own", "The numbers recommended for this model", lambda: None),
-                button("Paper", "The numbers of the paper", DragConfig),
-                button("Released program", "The behaviour of the authors' program", DragConfig.released),
+                button(label, partial(lambda make: preset(make()), make), tooltip=tooltip)
+                for label, tooltip, make in PRESETS
             ],
-            layout={"flex_flow": "row wrap"},
+            layout=ROW,
         )
 
 

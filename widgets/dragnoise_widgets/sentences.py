@@ -1,4 +1,4 @@
-"""An error in one line, for people."""
+"""Exceptions as one-line messages."""
 
 from __future__ import annotations
 

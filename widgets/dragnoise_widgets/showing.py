@@ -177,7 +177,7 @@ class Showing:
 
         After an error only what is asked for, as rendering takes it from the status line.
         """
-        if not history or not session.inverted or self._binding is None:
+        if not history or not session.inverted or session.model is None or self._binding is None:
             return
         asked = (history[k], k, session.config)
         wanted = self._album.get(history, k, session.config) is None and (

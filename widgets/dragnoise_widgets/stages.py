@@ -1,4 +1,4 @@
-"""What a runner does, as generators over a session: one unit of work between two yields.
+"""Stages: generators over a session that do one unit of work between two yields.
 
 Between two yields anything may happen to the session: other drags, other numbers, a rewind.  A stage
 that finds itself overtaken starts over.

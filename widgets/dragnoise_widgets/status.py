@@ -1,4 +1,4 @@
-"""The line under a canvas: what went wrong, or what to do next."""
+"""The line under a canvas: an error, or a hint on what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breakpoints by hand: a row for each thing that a run may pause at."""
+"""The breakpoints panel: a row for each condition on which a run pauses."""
 
 from __future__ import annotations
 

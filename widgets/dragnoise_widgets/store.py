@@ -1,4 +1,4 @@
-"""What is drawn on a canvas as JSON text, and back."""
+"""Serialization of a canvas's drags, pending anchor and mask as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DragStudio: the whole workplace in one widget; all that is done by hand can be done from code."""
+"""DragStudio: picture, canvas, transport, inspector and panels in one widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teams: the helping threads that torch keeps for every thread that has computed something."""
+"""Release of the OpenMP threads that torch keeps for every thread that has computed something."""
 
 from __future__ import annotations
 

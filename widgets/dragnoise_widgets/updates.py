@@ -1,4 +1,4 @@
-"""What a runner tells those who watch it."""
+"""The status and the updates that a runner gives to its observers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one worker of a session: commands come from any thread and act between two units of work."""
+"""The worker of a session: a queue of commands, carried out between two units of work on one thread."""
 
 from __future__ import annotations
 
