@@ -27,7 +27,7 @@ from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import pack, unpack
 from dragnoise.lora.fitting import checkpoints
 from dragnoise.lora.settings import Subject
-from dragnoise.lora.training import draw
+from dragnoise.lora.training import Trainee, draw
 from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 
@@ -414,6 +414,22 @@ def test_packed_and_unpacked_goes_on_with_the_same_bits(small: Model) -> None:
     assert_same_bits(fit(second, 4).at(1), whole)
 
 
+def test_a_step_gives_its_tensors_away_instead_of_copies(small: Model) -> None:
+    session = make_session(small)
+    settings = LoraSettings(**FIT)
+    trainee = Trainee(session._subject(), settings, "key", None, False)
+    _, first = trainee.step(1)
+    name, (down, _) = next(iter(trainee.layers.items()))
+    assert first.adapters[name].down.data_ptr() == down.data_ptr()
+    before = {key: tensor.clone() for key, tensor in pack(first)[0].items()}
+    _, second = trainee.step(2)
+    assert second.adapters[name].down.data_ptr() != first.adapters[name].down.data_ptr()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in pack(first)[0].items())
+    assert first.training is not None and second.training is not None
+    for one, other in zip(first.training.moments[name], second.training.moments[name], strict=True):
+        assert one.data_ptr() != other.data_ptr()
+
+
 def test_ctrl_c_inside_a_step_loses_that_step_alone(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fit(make_session(small), 4)
     session = make_session(small)
@@ -460,6 +476,48 @@ def test_two_fits_at_once_do_not_mix(small: Model) -> None:
 
 
 # ---- other precisions, less memory
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("build", [build_sd15, build_three_block])
+def test_half_precision_keeps_a_small_change_that_its_weights_would_round_away(build: Any, dtype: torch.dtype) -> None:
+    """A thousandth of the weights, against the same in float64; the model that is shared stays as it is."""
+    pipeline = build().to(dtype)
+    model, reference = Model(pipeline), copy.deepcopy(pipeline.unet).double()
+    before, state = bits(model), torch.get_rng_state()
+    adapters = {}
+    for name, adapter in random_lora(model).adapters.items():
+        size = reference.get_submodule(name).weight.norm() / adapter.delta().norm()
+        adapters[name] = Adapter(adapter.down, adapter.up, 0.001 * float(size))
+    conv = pipeline.unet.conv_in
+    down, up = torch.randn(2, *conv.weight.shape[1:]), torch.randn(conv.out_channels, 2, 1, 1)
+    adapters["conv_in"] = Adapter(down, up, 1e-4)
+    torch.set_rng_state(state)
+    lora = Lora(adapters, weight=-1.5)
+    worn = fuse(model, lora).unet.unet
+    assert torch.equal(torch.get_rng_state(), state)
+    rng = torch.Generator().manual_seed(0)
+    for name, adapter in lora.adapters.items():
+        layer, bare, exact = (unet.get_submodule(name) for unet in (worn, pipeline.unet, reference))
+        shape = (1, exact.in_channels, 8, 8) if name == "conv_in" else (5, exact.in_features)
+        x = torch.randn(shape, generator=rng).to(dtype)
+        weight = exact.weight.data
+        exact.weight.data = -1.5 * adapter.delta().double().reshape(weight.shape)
+        bias, exact.bias = exact.bias, None
+        expected = exact(x.double())
+        exact.weight.data, exact.bias = weight, bias
+        kept = {p: t for p, t in layer.named_parameters() if p.startswith("base_layer")}
+        assert all(t is bare.get_parameter(p.removeprefix("base_layer.")) for p, t in kept.items())
+        change = layer.lora_B["default"](layer.lora_A["default"](x)).double() * layer.scaling["default"]
+        assert (change - expected).norm() < 0.02 * expected.norm()
+        torch.testing.assert_close(layer(x), (bare(x).double() + expected).to(dtype), rtol=0.02, atol=0.02)
+        lost = (weight + lora.weight * adapter.delta()).to(dtype).double() - weight
+        if dtype == torch.bfloat16 and name != "conv_in":
+            assert (lost - lora.weight * adapter.delta()).norm() > 0.3 * (lora.weight * adapter.delta()).norm()
+    for name, tensor in bits(model).items():
+        assert torch.equal(tensor, before[name])
+    assert fuse(model, lora.at(0)) is model
+    predict(fuse(model, lora))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -34,9 +34,10 @@ def fit(
     cache: where to look for the result first, and to put it at last; a result that was found there is
         one step.
 
-    Every LoRA yielded is of its own and complete.  The model and torch's random state are not touched.
-    Raises ValueError for a wrong `gradient_checkpointing`, FloatingPointError when a number stops being
-    finite, and `OutOfMemory`.
+    Every LoRA yielded is complete and stays as it is: the next step goes on with copies of its tensors, so that there
+    are at most two sets of adapters and moments, the one last yielded and the one of the step being taken.  The model
+    and torch's random state are not touched.  Raises ValueError for a wrong `gradient_checkpointing`,
+    FloatingPointError when a number stops being finite, and `OutOfMemory`.
     """
     model, key = subject.model, subject.key(settings)
     checkpointing = checkpoints(subject, settings, gradient_checkpointing)

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dragnoise.conditioning import Text
+from dragnoise.ddim import noised
 from dragnoise.locks import PATCHING
-from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet, sharing_copy
+from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.model import Model
+from dragnoise.sharing import sharing_copy
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Trainee:
 
     @property
     def lora(self) -> Lora:
-        """A copy of where it stands."""
-        adapters = {n: Adapter(down.detach().clone(), up.detach().clone()) for n, (down, up) in self.layers.items()}
+        """Where it stands: the very tensors, which no later step writes to."""
+        adapters = {name: Adapter(down.detach(), up.detach()) for name, (down, up) in self.layers.items()}
         moments = {name: (*self._moments(down), *self._moments(up)) for name, (down, up) in self.layers.items()}
         return Lora(adapters, losses=self.losses, training=Training(self.key, moments, self.loss_scale))
 
@@ -74,10 +76,11 @@ class Trainee:
         """Forward, backward, update."""
         started = time.perf_counter()
         latents, noise, t = draw(self.mean, self.deviation, self.settings, step, timesteps=len(self.alphas))
-        seen, target = noised(latents, noise, self.alphas[t], self.model.prediction)
+        seen, target = training_pair(latents, noise, self.alphas[t], self.model.prediction)
         loss, gradients = self._gradients(seen, t, target, step)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        self._leave_given_tensors()
         self.optimiser.step()
         self.losses = (*self.losses, loss)
         lora = self.lora
@@ -85,7 +88,15 @@ class Trainee:
 
     def _moments(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
         state = self.optimiser.state[parameter]
-        return state["exp_avg"].clone(), state["exp_avg_sq"].clone()
+        return state["exp_avg"], state["exp_avg_sq"]
+
+    def _leave_given_tensors(self) -> None:
+        """Go on with copies of what the last `lora` was given, so that it stays as it is whatever becomes of a step."""
+        for parameter in self.parameters:
+            parameter.data = parameter.data.clone()
+            state = self.optimiser.state.get(parameter, {})
+            for moment in state.keys() & {"exp_avg", "exp_avg_sq"}:
+                state[moment] = state[moment].clone()
 
     def _gradients(self, seen: Tensor, t: Tensor, target: Tensor, step: int) -> tuple[float, list[Tensor]]:
         """The loss and its gradients; the loss scale comes down for good when a half-precision one overflows."""
@@ -140,14 +151,14 @@ def draw(
     return latents, noise, torch.randint(timesteps, (settings.batch_size,), generator=rng).to(mean.device)
 
 
-def noised(latents: Tensor, noise: Tensor, alphas: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def training_pair(latents: Tensor, noise: Tensor, alphas: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """What the U-Net sees and what it ought to predict of it, (B, C, h, w) each.
 
     alphas: (B,) cumulative.  kind: "epsilon", "v_prediction" (Salimans & Ho 2022, section 4) or "sample".
     """
-    signal, spread = alphas.sqrt()[:, None, None, None], (1 - alphas).sqrt()[:, None, None, None]
-    seen = signal * latents + spread * noise
-    return seen, {"epsilon": noise, "v_prediction": signal * noise - spread * latents, "sample": latents}[kind]
+    alphas = alphas[:, None, None, None]
+    velocity = alphas.sqrt() * noise - (1 - alphas).sqrt() * latents
+    return noised(latents, noise, alphas), {"epsilon": noise, "v_prediction": velocity, "sample": latents}[kind]
 
 
 def attach(unet: nn.Module, settings: LoraSettings) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
