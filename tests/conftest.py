@@ -24,7 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from transformers import CLIPTextModelWithProjection as CLIPTextProjection
 
 from dragnoise import Model
-from dragnoise.toyland.networks import TOKENS, build_scheduler, build_tokenizer, skip_readers
+from recipes.toyland.networks import TOKENS, build_scheduler, build_tokenizer, skip_readers
 
 settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("same-every-time")

@@ -12,10 +12,11 @@ import torch
 import dragnoise
 from dragnoise import DragSession, Model
 from dragnoise.toyland import caption, drag_cases, judge, render
-from dragnoise.toyland.judge import judge_errors, load_judge
-from dragnoise.toyland.pictures import TEST_SEED
+from dragnoise.toyland.cases import TEST_SEED
+from dragnoise.toyland.judge import load_judge
 from dragnoise.toyland.scenes import LANDMARKS, sample_scene
 from dragnoise.toyland.suite import Result, measure, oracle, sheet, summary
+from recipes.toyland.judge import judge_errors
 
 WEIGHTS = Path(dragnoise.__file__).parent / "toyland" / "weights"
 

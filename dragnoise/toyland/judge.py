@@ -1,12 +1,11 @@
-"""The suite's judge: a small network that says where the landmarks of any picture are.
+"""The suite's judge: a small network that finds the landmarks of a picture.
 
-It is trained on renders by the same recipe and knows nothing of the diffusion model or of the
-features that an edit was optimised on.
+It is trained on renders and has no part in the diffusion model or in the features that an edit is
+optimised on.
 """
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dragnoise.pictures import as_picture
-from dragnoise.toyland.autoencoder import to_unit
-from dragnoise.toyland.checkpoint import Average, Checkpoint
-from dragnoise.toyland.pictures import TRAIN_SEED, landmark_table
 from dragnoise.toyland.scenes import LANDMARKS, SIZE
+
+
+def to_unit(batch: np.ndarray) -> Tensor:
+    """(n, H, W, 3) uint8 -> (n, 3, H, W) float32 in -1..1, channels last in memory."""
+    return torch.from_numpy(batch).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
 
 WEIGHTS = Path(__file__).parent / "weights" / "judge.safetensors"
 
@@ -87,78 +88,3 @@ def judge(picture: Any) -> dict[str, tuple[float, float]]:
         raise ValueError(f"the judge looks at {SIZE}x{SIZE} pictures, not {image.size[0]}x{image.size[1]}.")
     points = load_judge()(to_unit(np.array(image)[None]))[0]
     return {name: (float(x), float(y)) for name, (x, y) in zip(LANDMARKS, points, strict=True)}
-
-
-def train_judge(
-    pictures: np.ndarray,
-    folder: Path,
-    *,
-    steps: int = 5000,
-    batch: int = 32,
-    lr: float = 2e-3,
-    held_out: int = 1000,
-    stop: int | None = None,
-) -> LandmarkNet:
-    """Train (or go on training) to `steps` updates, or leave at `stop`.
-
-    Pictures are blurred, shifted in colour and noised, as edits may be.  The last `held_out` are kept
-    for the errors that are logged.
-    """
-    torch.manual_seed(0)
-    net = LandmarkNet()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-3)
-    average = Average(net, 0.998)
-    checkpoint = Checkpoint(folder, "judge", model=net, optimiser=optimiser, average=average)
-    start = int(checkpoint.resume().get("step", 0))
-    seeds = range(TRAIN_SEED, TRAIN_SEED + len(pictures))
-    points, there = landmark_table(seeds)
-    count, last = len(pictures) - held_out, time.time()
-    for step in tqdm(range(start, min(steps, stop or steps)), "judge", steps, initial=start, mininterval=5):
-        rng = np.random.default_rng(step)
-        rows = np.sort(rng.choice(count, batch, replace=False))
-        x = spoil(to_unit(pictures[rows]), torch.Generator().manual_seed(step))
-        for group in optimiser.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - step / steps) + 0.02)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = net(x)
-        error = (found.float() - torch.from_numpy(points[rows])).norm(dim=-1)
-        loss = error[torch.from_numpy(there[rows])].mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        average.update(net)
-        if (step + 1) % 250 == 0 or step + 1 in (steps, stop):
-            checkpoint.save(step=step + 1)
-            checkpoint.log(step=step + 1, loss=float(loss.detach()), seconds=time.time() - last)
-            last = time.time()
-    average.copy_to(net)
-    net.eval().requires_grad_(False)
-    checkpoint.log(**judge_errors(net, pictures[-held_out:], seeds[-held_out:]))
-    return net
-
-
-def spoil(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Random blur, brightness, contrast and noise on (B, 3, H, W)."""
-    share = torch.rand(len(x), 1, 1, 1, generator=rng) * (torch.rand(len(x), 1, 1, 1, generator=rng) < 0.5)
-    x = x + share * (F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1) - x)
-    x = x * (1 + 0.15 * torch.randn(len(x), 1, 1, 1, generator=rng)) + 0.08 * torch.randn(
-        len(x), 3, 1, 1, generator=rng
-    )
-    return x + 0.06 * torch.rand(len(x), 1, 1, 1, generator=rng) * torch.randn(x.shape, generator=rng)
-
-
-@torch.no_grad()
-def judge_errors(net: LandmarkNet, pictures: np.ndarray, seeds: range) -> dict[str, float]:
-    """Mean distance in pixels between the judge's points and the true ones that are inside the picture."""
-    points, there = landmark_table(seeds)
-    inside = there & (points >= 0).all(-1) & (points < SIZE).all(-1)
-    found = np.concatenate([net(to_unit(pictures[i : i + 100])).numpy() for i in range(0, len(pictures), 100)])
-    error = np.linalg.norm(found - points, axis=-1)
-    return {name: float(error[inside[:, i], i].mean()) for i, name in enumerate(LANDMARKS)}
-
-
-def save_judge(net: LandmarkNet, path: Path = WEIGHTS) -> None:
-    """Write fp16 safetensors."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, path)

@@ -28,9 +28,8 @@ from dragnoise import ddim
 from dragnoise.config import DragConfig
 from dragnoise.model import Model, load_model
 from dragnoise.session import DragSession
-from dragnoise.toyland.cases import KINDS, DragCase, drag_cases
+from dragnoise.toyland.cases import KINDS, TEST_SEED, TUNE_SEED, DragCase, drag_cases
 from dragnoise.toyland.judge import judge
-from dragnoise.toyland.pictures import TEST_SEED, TUNE_SEED
 from dragnoise.toyland.scenes import caption, render
 
 SPLITS = {"test": TEST_SEED, "tune": TUNE_SEED}
