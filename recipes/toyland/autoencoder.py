@@ -13,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dragnoise.toyland.judge import to_unit
+from dragnoise.toyland.scenes import SIZE
 from recipes.toyland.checkpoint import Average, Checkpoint
 from recipes.toyland.device import CPU, Device
 from recipes.toyland.initial import take_weights, weights_folder
 from recipes.toyland.optimiser import Optimiser
-from recipes.toyland.pictures import SIZE
 from recipes.toyland.recipe import Recipe
 
 LATENT_NOISE = 0.05
@@ -68,9 +68,8 @@ def add_blocks(layers: torch.nn.Sequential, given: torch.nn.Sequential) -> None:
             layer.load_state_dict(source.state_dict())
             source = next(kept, None)
         elif hasattr(layer, "fuse"):
-            last = layer.conv[-1]
-            last.weight.zero_()
-            last.bias.zero_()
+            for parameter in layer.get_submodule("conv.4").parameters():
+                parameter.zero_()
         else:
             raise ValueError(f"cannot begin with an autoencoder that has {type(source).__name__} for {layer}.")
 
@@ -90,7 +89,7 @@ def train_autoencoder(
     The last `recipe.held_out` pictures are kept for the PSNR that is logged.
     """
     steps, batch, count = recipe.autoencoder_steps, recipe.autoencoder_batch, len(pictures) - recipe.held_out
-    model = start_autoencoder(recipe).to(device.torch)
+    model = start_autoencoder(recipe).to(device.place)
     trained = model.decoder if recipe.frozen_encoder else model
     model.encoder.requires_grad_(not recipe.frozen_encoder)
     optimiser = Optimiser(trained, recipe.autoencoder_lr)
@@ -101,7 +100,7 @@ def train_autoencoder(
     for step in tqdm(range(start, last), "autoencoder", steps, initial=start, mininterval=10):
         rng, torch_rng = np.random.default_rng(step), device.generator(step)
         rows = np.sort(rng.choice(count, batch, replace=False))
-        x = to_unit(squares(pictures, centres, rows, recipe.crop, rng)).to(device.torch).contiguous()
+        x = to_unit(squares(pictures, centres, rows, recipe.crop, rng)).to(device.place).contiguous()
         optimiser.set_lr(recipe.autoencoder_lr * min(1, (step + 1) / 100) * (1 - step / steps))
         with device.autocast():
             z = model.encoder(x)

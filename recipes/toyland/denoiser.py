@@ -73,13 +73,13 @@ def train_denoiser(
     """
     steps, batch, lr = recipe.denoiser_steps, recipe.denoiser_batch, recipe.denoiser_lr
     unet, text_encoder, tokenizer = start_denoiser(recipe)
-    both = torch.nn.ModuleList([unet, text_encoder]).to(device.torch)
+    both = torch.nn.ModuleList([unet, text_encoder]).to(device.place)
     optimiser = Optimiser(both, lr, muon=recipe.muon)
-    average = Average(both, 0.9985)
+    average = Average(both, min(0.9985, 1 - 8 / (steps + 8)))  # an eighth of a short training
     checkpoint = Checkpoint(folder, "denoiser", model=both, optimiser=optimiser, average=average)
     start, began = checkpoint.resume(), time.monotonic()
     ids, blank = caption_ids(tokenizer, len(latents)), caption_ids(tokenizer, 0)[0]
-    alphas = networks.build_scheduler().alphas_cumprod.to(device.torch)
+    alphas = networks.build_scheduler().alphas_cumprod.to(device.place)
     odds = change_odds(len(latents), recipe.favour)
     last = min(steps, stop or steps)
     carried = round(recipe.carried * EDITS * batch)
@@ -88,21 +88,21 @@ def train_denoiser(
         torch.manual_seed(step)
         rows, swapped = rng.choice(len(latents), batch, replace=False, p=odds), rng.random(batch) < 0.5
         pair = np.stack([latents[rows], changed[rows]]).astype(np.float32)
-        z0, other = (torch.from_numpy(part).to(device.torch) for part in _swap(pair, swapped))
+        z0, other = (torch.from_numpy(part).to(device.place) for part in _swap(pair, swapped))
         tokens = torch.where(torch.from_numpy(rng.random((batch, 1)) < PROMPT_DROPOUT), blank, ids[rows])
-        shake = BOTTLENECK_NOISE * torch.rand(batch, 1, 1, 1, generator=torch_rng, device=device.torch)
+        shake = BOTTLENECK_NOISE * torch.rand(batch, 1, 1, 1, generator=torch_rng, device=device.place)
         done = max(step / steps, (time.monotonic() - began) / seconds if seconds else 0.0)
         optimiser.set_lr(lr * min(1, (step + 1) / 300) * max(0.0, min(1.0, 1.4 * (1 - done) + 0.01)))
         sample = training_sample(z0[carried:], other[carried:], alphas, torch_rng, edits=int(EDITS * batch) - carried)
         way = carried_start(z0[:carried], other[:carried], alphas, torch_rng, recipe.carried_steps)
-        extra = torch.zeros((batch, 1, 1, 1), device=device.torch)
+        extra = torch.zeros((batch, 1, 1, 1), device=device.place)
         if small is not None:
             edits = np.arange(batch) < int(EDITS * batch)
             shown = small[rows, np.where(edits, ~swapped, swapped).astype(int)]  # of the answer
-            extra = recipe.small_weight * small_places(torch.from_numpy(shown).to(device.torch), z0.shape[-1])
+            extra = recipe.small_weight * small_places(torch.from_numpy(shown).to(device.place), z0.shape[-1])
         sample = sample._replace(place=sample.place + extra[carried:])
         with device.autocast(), sdpa_kernel(SDPBackend.MATH):
-            text = text_encoder(tokens.to(device.torch)).last_hidden_state
+            text = text_encoder(tokens.to(device.place)).last_hidden_state
             loss = denoising_loss(unet, text[carried:], shake[carried:], sample) * (batch - carried) / batch
             if carried:
                 place = places(z0[:carried], other[:carried]) + extra[:carried]

@@ -21,18 +21,18 @@ class Device:
     bf16: bool | None = None
 
     @property
-    def torch(self) -> torch.device:
+    def place(self) -> torch.device:
         return torch.device(self.name)
 
     def autocast(self) -> AbstractContextManager[object]:
         chosen = self.bf16
         if chosen is None:
-            chosen = self.torch.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        return torch.autocast(self.torch.type, torch.bfloat16) if chosen else contextlib.nullcontext()
+            chosen = self.place.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        return torch.autocast(self.place.type, torch.bfloat16) if chosen else contextlib.nullcontext()
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator of this device; the draws of two kinds of device differ."""
-        return torch.Generator(self.torch).manual_seed(seed)
+        return torch.Generator(self.place).manual_seed(seed)
 
 
 CPU = Device()

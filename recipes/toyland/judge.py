@@ -37,7 +37,7 @@ def train_judge(
     for the errors that are logged.
     """
     torch.manual_seed(0)
-    net = LandmarkNet().to(device.torch)
+    net = LandmarkNet().to(device.place)
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-3)
     average = Average(net, 0.998)
     checkpoint = Checkpoint(folder, "judge", model=net, optimiser=optimiser, average=average)
@@ -47,13 +47,13 @@ def train_judge(
     count, last = len(pictures) - held_out, min(steps, stop or steps)
     for step in tqdm(range(start, last), "judge", steps, initial=start, mininterval=10):
         rows = np.sort(np.random.default_rng(step).choice(count, batch, replace=False))
-        x = spoil(to_unit(pictures[rows]), torch.Generator().manual_seed(step)).to(device.torch)
+        x = spoil(to_unit(pictures[rows]), torch.Generator().manual_seed(step)).to(device.place)
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - step / steps) + 0.02)
         with device.autocast():
             found = net(x)
-        error = (found.float() - points[rows].to(device.torch)).norm(dim=-1)
-        loss = error[there[rows].to(device.torch)].mean()
+        error = (found.float() - points[rows].to(device.place)).norm(dim=-1)
+        loss = error[there[rows].to(device.place)].mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -95,7 +95,7 @@ HOURS: dict[str, Any] = {
 VARIANTS: dict[str, Recipe] = {
     "shipped": Recipe(),
     "further": Recipe(init="package", muon=False, denoiser_lr=1e-4, denoiser_steps=3000, **HOURS, **FINER),
-    "fine": Recipe(init="package", widths=(64, 64), denoiser_lr=1.5e-3, denoiser_steps=3000, **HOURS, **FINER),
+    "fine": Recipe(init="package", widths=(64, 64), denoiser_lr=2e-3, denoiser_steps=2000, **HOURS, **FINER),
     "fresh": Recipe(
         decoder_blocks=(2, 2, 2), autoencoder_steps=16_000, autoencoder_batch=32, detail_weight=0.5,
         denoiser_steps=16_000, denoiser_batch=128, denoiser_lr=1.5e-3, **FINER,

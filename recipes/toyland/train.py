@@ -99,7 +99,7 @@ class Run:
         model.save_pretrained(str(self.folder / "vae"))
 
     def latents(self) -> None:
-        model = self.vae().to(self.device.torch)
+        model = self.vae().to(self.device.place)
         for name, changed in (("latents", False), ("changed_latents", True)):
             encode_to(self.folder / f"{name}.npy", model, self._pictures(changed))
 
