@@ -34,7 +34,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from dragnoise import DragSession, load_model
 from dragnoise.toyland import render, sample_scene
-from dragnoise.toyland.networks import build_scheduler, build_tokenizer
+from recipes.toyland.networks import build_scheduler, build_tokenizer
 
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}

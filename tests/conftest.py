@@ -42,7 +42,7 @@ def build_pipeline(
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from dragnoise.toyland.networks import TOKENS, build_tokenizer, skip_readers
+    from recipes.toyland.networks import TOKENS, build_tokenizer, skip_readers
 
     tokenizer = build_tokenizer()
     text_encoder = CLIPTextModel(
@@ -97,7 +97,7 @@ def build_sd15(**unet: Any) -> StableDiffusionPipeline:
 
 def build_sd21() -> StableDiffusionPipeline:
     """Stable Diffusion 2.1's shape: linear projections, heads per level, v-prediction."""
-    from dragnoise.toyland.networks import build_scheduler
+    from recipes.toyland.networks import build_scheduler
 
     heads = {"attention_head_dim": [2, 4, 4, 8], "use_linear_projection": True}
     return build_pipeline(build_kl(), FOUR_LEVELS | heads, build_scheduler(), seed=21)
@@ -107,7 +107,7 @@ def build_three_block() -> StableDiffusionPipeline:
     """Three levels and a tiny autoencoder, f = 4, as the embedded miniature has; epsilon."""
     from diffusers import AutoencoderTiny
 
-    from dragnoise.toyland.networks import build_scheduler
+    from recipes.toyland.networks import build_scheduler
 
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8), num_encoder_blocks=(1, 1, 1),
@@ -128,7 +128,7 @@ def build_text_encoder(kind: Any, width: int, *, layers: int = 2) -> Any:
     """A CLIP text model of the toy tokenizer."""
     from transformers import CLIPTextConfig
 
-    from dragnoise.toyland.networks import TOKENS, build_tokenizer
+    from recipes.toyland.networks import TOKENS, build_tokenizer
 
     tokenizer = build_tokenizer()
     return kind(
@@ -147,7 +147,7 @@ def build_sdxl(**unet: Any) -> StableDiffusionXLPipeline:
     from transformers import CLIPTextModel
     from transformers import CLIPTextModelWithProjection as CLIPTextProjection
 
-    from dragnoise.toyland.networks import build_tokenizer
+    from recipes.toyland.networks import build_tokenizer
 
     text_encoder, text_encoder_2 = build_text_encoder(CLIPTextModel, 24), build_text_encoder(CLIPTextProjection, 32)
     net = UNet2DConditionModel(**({

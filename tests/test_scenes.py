@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dragnoise.toyland.factors import LENGTHS
-from dragnoise.toyland.networks import TOKENS, build_tokenizer
 from dragnoise.toyland.scenes import (
     LANDMARKS,
     RANGES,
@@ -23,6 +22,7 @@ from dragnoise.toyland.scenes import (
     sample_scene,
     with_factors,
 )
+from recipes.toyland.networks import TOKENS, build_tokenizer
 
 
 def clear_scene(**changes: float | str) -> Scene:

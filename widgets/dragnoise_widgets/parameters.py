@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
-import inspect
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.config import FRAME_FIELDS, INVERSION_FIELDS
+from dragnoise.config import FIELDS, FieldInfo
 from dragnoise_widgets.controls import ROW, button
 
-NEEDS_INVERSION = "needs a new inversion"
-STARTS_AFRESH = "starts the optimisation afresh"
+EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
+"""What a change does to what has been computed, by `FieldInfo.forgets`."""
 
 PRESETS: tuple[tuple[str, str, Callable[[], DragConfig | None]], ...] = (
     ("Model's own", "The numbers recommended for this model", lambda: None),
@@ -27,36 +24,6 @@ PRESETS: tuple[tuple[str, str, Callable[[], DragConfig | None]], ...] = (
     ("Released program", "The behaviour of the authors' program", DragConfig.released),
 )
 """The buttons above the fields: label, tooltip, and what makes the config; None is the model's own."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Meaning:
-    """Of one field.  section: the heading it stands under.  text: what `DragConfig`'s docstring says of it."""
-
-    name: str
-    section: str
-    text: str
-    effect: str
-
-
-def meanings() -> tuple[Meaning, ...]:
-    """Of every field of `DragConfig`, in the docstring's order."""
-    section, found = "", {}
-    names: list[str] = []
-    for line in inspect.cleandoc(DragConfig.__doc__ or "").splitlines():
-        entry = re.match(r"( *)([a-z]\w*(?:, [a-z]\w*)*): (.*)", line)
-        if entry:
-            names = entry[2].split(", ")
-            section = section if entry[1] else "Convention"
-            found.update(dict.fromkeys(names, (section, entry[3])))
-        elif re.fullmatch(r"[A-Z]\w*", line):
-            section, names = line, []
-        elif line.strip() and names:
-            found.update({name: (found[name][0], f"{found[name][1]} {line.strip()}") for name in names})
-        else:
-            names = []
-    fields = {field.name for field in dataclasses.fields(DragConfig)}
-    return tuple(Meaning(name, *told, _effect(name)) for name, told in found.items() if name in fields)
 
 
 class Parameters(widgets.VBox):
@@ -76,11 +43,11 @@ class Parameters(widgets.VBox):
         self.error = widgets.HTML()
         rows: list[widgets.Widget] = [self._presets(preset), self.error]
         section = ""
-        for meaning in meanings():
-            if meaning.section != section:
-                section = meaning.section
+        for name, info in FIELDS.items():
+            if info.group != section:
+                section = info.group
                 rows.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
-            rows.append(self._row(meaning))
+            rows.append(self._row(name, info))
         super().__init__(rows)
         self.show(DragConfig())
         self._shown = None
@@ -101,21 +68,21 @@ class Parameters(widgets.VBox):
             finally:
                 self._busy = False
 
-    def _row(self, meaning: Meaning) -> widgets.HBox:
-        field = self.fields[meaning.name] = _field(meaning.name)
-        field.observe(lambda change: self._typed(meaning.name, field, change.new), "value")
-        note = meaning.text + (f" [{meaning.effect}]" if meaning.effect else "")
-        tag = ""
-        if meaning.effect:
-            tag = f'<span style="color: var(--jp-warn-color1, #b45f06)"> · {meaning.effect}</span>'
-        name = f'<span title="{html.escape(note)}" style="font-family: monospace">{meaning.name}</span>'
+    def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
+        field = self.fields[name] = _field(info)
+        field.observe(lambda change: self._typed(name, field, change.new), "value")
+        effect = EFFECTS.get(info.forgets, "")
+        meaning = f"{info.meaning} ({info.range}{', ' + info.unit if info.unit else ''})"
+        note = meaning + (f" [{effect}]" if effect else "")
+        tag = f'<span style="color: var(--jp-warn-color1, #b45f06)"> · {effect}</span>' if effect else ""
+        label = f'<span title="{html.escape(note)}" style="font-family: monospace">{name}</span>'
         text = (
             f'<div title="{html.escape(note)}" style="line-height: 1.35; font-size: 12px">'
-            f'<span style="opacity: 0.75">{html.escape(meaning.text)}</span>{tag}</div>'
+            f'<span style="opacity: 0.75">{html.escape(meaning)}</span>{tag}</div>'
         )
         return widgets.HBox(
             [
-                widgets.HTML(name, layout={"width": "138px", "flex": "0 0 auto"}),
+                widgets.HTML(label, layout={"width": "138px", "flex": "0 0 auto"}),
                 field,
                 widgets.HTML(text, layout={"flex": "1 1 260px", "margin": "2px 8px"}),
             ],
@@ -166,22 +133,19 @@ class Parameters(widgets.VBox):
         )
 
 
-def _field(name: str) -> widgets.Widget:
-    """What one types in or chooses from, by the field's type."""
-    kind = get_type_hints(DragConfig)[name]
+def _field(info: FieldInfo) -> widgets.Widget:
+    """What one types in or chooses from."""
     layout = {"width": "130px", "flex": "0 0 auto"}
-    if get_origin(kind) is Literal:
-        return widgets.Dropdown(options=get_args(kind), layout=layout)
-    if kind is int:
-        return widgets.IntText(layout=layout)
-    if kind is float:
-        return widgets.FloatText(layout=layout, step=0.01)
-    return widgets.Text(layout=layout, placeholder="the model's own", continuous_update=False)
+    if info.choices:
+        return widgets.Dropdown(options=info.choices, layout=layout)
+    if info.optional:
+        return widgets.Text(layout=layout, placeholder="the model's own", continuous_update=False)
+    return widgets.IntText(layout=layout) if info.integer else widgets.FloatText(layout=layout, step=0.01)
 
 
 def _read(name: str, value: Any) -> Any:
-    """What was typed as a value; only `int | None` comes as text."""
-    if not isinstance(value, str) or get_origin(get_type_hints(DragConfig)[name]) is Literal:
+    """What was typed as a value; only optional whole numbers come as text."""
+    if not isinstance(value, str) or not FIELDS[name].optional:
         return value
     text = value.strip()
     if not text:
@@ -190,7 +154,3 @@ def _read(name: str, value: Any) -> Any:
         return int(text)
     except ValueError:
         raise ValueError(f"{name}={text!r} must be a whole number, or empty for the model's own.") from None
-
-
-def _effect(name: str) -> str:
-    return NEEDS_INVERSION if name in INVERSION_FIELDS else STARTS_AFRESH if name in FRAME_FIELDS else ""

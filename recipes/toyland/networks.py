@@ -1,7 +1,7 @@
-"""The untrained parts of the miniature Stable Diffusion, and the folder they are saved to.
+"""The untrained parts of the small Stable Diffusion, and the folder they are saved to.
 
 An ordinary diffusers `StableDiffusionPipeline`: a tiny autoencoder (32x32x4 latents), a CLIP text
-encoder of two layers, a three-level U-Net with cross-attention and a DDIM scheduler with Stable
+encoder of two layers, a U-Net of two or three levels with cross-attention and a DDIM scheduler with Stable
 Diffusion's own noise schedule.
 """
 
@@ -72,21 +72,25 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet() -> UNet2DConditionModel:
-    """Levels of 32, 16 and 8; attention at 8x8 only; the bottleneck is (192, 8, 8).
+def build_unet(widths: tuple[int, ...] = (64, 64, 192)) -> UNet2DConditionModel:
+    """A level for each of `widths`, from 32x32 down, with attention at the lowest only.
 
-    Of the skips only those at full resolution are read (see `cut_skips`).  The widths are such that
-    no group of a group norm holds both a skip's channels and others.
+    Of three levels the bottleneck is (192, 8, 8), of two (widths[1], 16, 16).
+    Of the skips only those at full resolution are read (see `cut_skips`).  The widths are to be such
+    that no group of a group norm holds both a skip's channels and others; raises ValueError otherwise.
     """
     unet = UNet2DConditionModel(
         sample_size=32,
         layers_per_block=1,
-        block_out_channels=(64, 64, 192),
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=widths,
+        down_block_types=("DownBlock2D",) * (len(widths) - 1) + ("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (len(widths) - 1),
         cross_attention_dim=96,
         attention_head_dim=4,
     )
+    for resnet, kept in skip_readers(unet):
+        if kept % (resnet.in_channels // resnet.norm1.num_groups):
+            raise ValueError(f"widths={widths} mix a skip's channels with others in a group norm; try (64, 64, 192).")
     with torch.no_grad():
         cut_skips(unet)
     return unet

@@ -1,4 +1,4 @@
-"""The pictures that the miniature learns from: rendered once, kept in one file, read as an array."""
+"""The pictures that the model learns from: rendered once, kept in one file, read as an array."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dragnoise.atomic_write import write_text
+from dragnoise.toyland.cases import TRAIN_SEED
 from dragnoise.toyland.scenes import LANDMARKS, RANGES, SIZE, Scene, landmarks, render, sample_scene, with_factors
-
-TRAIN_SEED, TUNE_SEED, TEST_SEED = 0, 20_000_000, 30_000_000
-"""First scene seed of each split; the splits never meet as long as each holds under ten million scenes."""
 
 THINGS: tuple[tuple[str, ...], ...] = (
     ("sun_x", "sun_y", "sun_radius"),
@@ -45,16 +43,20 @@ def changed_scene(seed: int) -> Scene:
     return with_factors(scene, **{name: rng.uniform(*RANGES[name]) for i in things for name in THINGS[i]})
 
 
-def change_odds(count: int) -> np.ndarray:
-    """(count,) chances of a training scene to be drawn: what is hard to move more often, faces and hills less."""
+def change_odds(count: int, favour: float = 1.0) -> np.ndarray:
+    """(count,) chances of a training scene to be drawn: what is hard to move more often, faces and hills less.
+
+    Scenes at night, with a hat or with a small creature are drawn `favour` times as often, for each.
+    """
     weights = np.full(count, 0.5)
     for seed in range(count):
-        first = {THINGS[i][0] for i in _changes(seed)[1]}
-        hat = "hat_height" in first and training_scene(seed).hat != "none"
+        scene, first = training_scene(seed), {THINGS[i][0] for i in _changes(seed)[1]}
+        hat = "hat_height" in first and scene.hat != "none"
         if hat or first & {"peak_x", "left_ear", "tail_angle"}:
             weights[seed] = 2.0
         elif first & {"sun_x", "x", "neck", "yaw"}:
             weights[seed] = 1.0
+        weights[seed] *= favour ** ((scene.time == "night") + (scene.hat != "none") + (scene.size < 1.0))
     odds: np.ndarray = weights / weights.sum()
     return odds
 
@@ -65,7 +67,7 @@ def _changes(seed: int) -> tuple[np.random.Generator, np.ndarray]:
     return rng, rng.choice(len(THINGS), rng.integers(1, 3), replace=False)
 
 
-def pictures(folder: Path, count: int, *, changed: bool = False, workers: int = 2, chunk: int = 500) -> np.ndarray:
+def pictures(folder: Path, count: int, *, changed: bool = False, workers: int = 1, chunk: int = 500) -> np.ndarray:
     """The first `count` training pictures, (count, 128, 128, 3) uint8, memory-mapped.
 
     With `changed` those of `changed_scene`.  Renders what is missing, in chunks, so that an
@@ -101,6 +103,21 @@ def landmark_table(seeds: range) -> tuple[np.ndarray, np.ndarray]:
             if name in found:
                 points[row, column], there[row, column] = found[name], True
     return points, there
+
+
+SMALL = ("left_ear", "right_ear", "left_eye", "right_eye", "mouth_left", "mouth_right", "hat_top", "tail_tip")
+"""Landmarks of the small things, whose error may count more."""
+
+
+def small_things(seeds: range) -> np.ndarray:
+    """(n, 2, 8, 2) float32: where `SMALL` are in pictures and changed ones, far outside for what a scene has not."""
+    points = np.full((len(seeds), 2, len(SMALL), 2), -1000, np.float32)
+    for row, seed in enumerate(seeds):
+        for which, scene in enumerate((training_scene(seed), changed_scene(seed))):
+            found = landmarks(scene)
+            for column, name in enumerate(SMALL):
+                points[row, which, column] = found.get(name, (-1000, -1000))
+    return points
 
 
 def _render_block(task: tuple[Callable[[int], Scene], range]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Programs that made what the package ships; they run from a clone and are not installed."""
