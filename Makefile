@@ -1,10 +1,14 @@
-# Needs python3 (3.10 to 3.13), make and git. Everything else goes into .venv and, a few MB, .venv-colab.
+# Needs python3 (3.10 to 3.13), make and git. Everything else goes into .venv and, a few MB, .venv-colab
+# and .venv-lowest.
 #
 #   make setup    make .venv and install what notebooks and tests need (quick when nothing changed);
 #                 beside it .venv-colab, with Google Colab's old widgets, for the tests alone
 #   make lab      make .venv if need be, then open the first notebook in JupyterLab
 #   make test     make setup, then run the tests
 #   make lint     make .venv if need be, then ruff and mypy
+#   make test-lowest
+#                 make .venv-lowest, with the oldest versions that pyproject.toml allows beside the torch
+#                 of .venv, and run a short list of tests there
 #
 # Variables:
 #   PYTHON        the Python that .venv is made with                make setup PYTHON=python3.12
@@ -22,12 +26,23 @@ PYTEST_ARGS  ?=
 
 VENV  := .venv
 COLAB := .venv-colab
+LOWEST := .venv-lowest
 IN    := $(VENV)/bin/python -m
+LOWEST_TESTS := \
+    tests/test_packaging.py::test_the_lowest_versions_are_installed \
+    tests/test_determinism.py \
+    tests/test_model_folder.py::test_what_old_folders_name_and_nobody_reads \
+    tests/test_model_folder.py::test_weights_under_names_that_nobody_knows \
+    tests/test_loading.py::test_a_single_file_is_the_pipeline_it_was_made_of \
+    tests/test_loading.py::test_a_saved_folder_of_each_family \
+    tests/test_memory.py::test_every_option_edits_a_picture \
+    tests/test_noise_models.py::test_schedulers_of_ddpms_kind \
+    tests/test_lora_on_toyland.py
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test lint
+.PHONY: help setup lab test test-lowest lint
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -58,6 +73,19 @@ lab: $(VENV)/.installed
 
 test: setup
 	$(IN) pytest $(PYTEST_ARGS)
+
+# Here too the packages of .venv come last: torch, and whatever the oldest versions accept of the rest.
+$(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed
+	$(IN) venv --clear $(LOWEST)
+	set -e; packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	    own=$$($(LOWEST)/bin/python -c "$$packages"); others=$$($(VENV)/bin/python -c "$$packages"); \
+	    echo "import site; site.addsitedir('$$others')" > "$$own/others.pth"
+	$(VENV)/bin/python .ci/lowest.py > $(LOWEST)/floors.txt
+	$(LOWEST)/bin/python -m pip install -r $(LOWEST)/floors.txt
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(IN) ruff check .

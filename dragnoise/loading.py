@@ -122,7 +122,7 @@ def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None,
             )
         for part, there in held.items():
             if there:
-                weights.require_all(source, part, weights.shapes(getattr(pipeline, part)), there, names=there)
+                weights.require_read(source, part, getattr(pipeline, part), there)
         return pipeline
 
     return _in_some_variant(variant, read)

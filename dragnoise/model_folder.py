@@ -75,7 +75,7 @@ def require_no_code(source: str, folder: str | Path, parts: tuple[str, ...] = US
 
 
 def tensors(folder: str | Path, part: str, variant: str | None) -> dict[str, Entry]:
-    """Tensors of a part's .safetensors files that a loader takes, by name; empty where there are none.
+    """Tensors of a part's .safetensors files that a loader takes, by name, with first values; {} without any.
 
     Raises OSError for a damaged file, ValueError for one with scaled weights.
     """
@@ -83,7 +83,7 @@ def tensors(folder: str | Path, part: str, variant: str | None) -> dict[str, Ent
     for path in sorted((Path(folder) / part).glob("*.safetensors")):
         stem, _, rest = path.name.removesuffix(".safetensors").partition(".")
         if stem.partition("-")[0] in ("diffusion_pytorch_model", "model") and rest.partition("-")[0] == (variant or ""):
-            held, metadata = entries(str(path))
+            held, metadata = entries(str(path), first=True)
             refuse_scaled(str(path), held, metadata)
             found |= held
     return found

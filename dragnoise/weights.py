@@ -25,14 +25,15 @@ FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor in a file: its shape, and its type in safetensors' name."""
+    """A tensor in a file: its shape, its type in safetensors' name, and perhaps its `first_values`."""
 
     shape: tuple[int, ...]
     dtype: str
+    first: tuple[float, ...] = ()
 
 
-def entries(path: str) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Tensors of a .safetensors file by name, and its metadata; no weights are read.
+def entries(path: str, *, first: bool = False) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Tensors of a .safetensors file by name, and its metadata; no weights are read but, if asked for, the first.
 
     Raises OSError, saying what to do, for a file that is none.
     """
@@ -41,10 +42,18 @@ def entries(path: str) -> tuple[dict[str, Entry], dict[str, str]]:
             found = {}
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 part = file.get_slice(name)
-                found[name] = Entry(tuple(part.get_shape()), part.get_dtype())
+                shape = tuple(part.get_shape())
+                values = first_values(part, len(shape)) if first and shape and 0 not in shape else ()
+                found[name] = Entry(shape, part.get_dtype(), values)
             return found, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise OSError(f"{path!r} is no safetensors file, or a damaged one ({said(error)}); get it again.") from None
+
+
+def first_values(tensor: Any, ndim: int) -> tuple[float, ...]:
+    """Four values of a vector, four columns of the first row of a matrix, the kernels at those of a convolution."""
+    some = tensor[:4] if ndim == 1 else tensor[:1, :4]
+    return tuple(some.flatten().double().tolist())
 
 
 def refuse_scaled(source: str, held: Mapping[str, Entry], metadata: Mapping[str, str]) -> None:
@@ -113,6 +122,29 @@ def _core(shape: Iterable[int]) -> tuple[int, ...]:
 def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of a module's parameters by name, shared ones once."""
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+
+
+def require_read(source: str, part: str, module: nn.Module, held: Mapping[str, Entry]) -> None:
+    """Raise OSError for weights of a part that are none of its files': loaders fill those at random, in silence.
+
+    held: with first values.  A weight is known by its shape and its first values, since loaders rename them.
+    """
+    require_all(source, part, shapes(module), held, names=held)
+    known: dict[torch.dtype, set[tuple[Any, ...]]] = {}
+    for name, parameter in module.named_parameters():
+        dtype = parameter.dtype
+        if dtype not in known:
+            rounded = (
+                (_core(e.shape), tuple(torch.tensor(e.first, dtype=torch.float64).to(dtype).tolist()))
+                for e in held.values()
+            )
+            known[dtype] = set(rounded)
+        values = first_values(parameter.detach(), parameter.ndim) if parameter.ndim else ()
+        if (_core(parameter.shape), values) not in known[dtype]:
+            raise OSError(
+                f"{source!r} holds the weights of its {part} under names that the installed libraries do not know, "
+                f"such as {name!r}; upgrade transformers and diffusers, or get it again."
+            )
 
 
 def require_loaded(source: str, parts: Mapping[str, Any]) -> None:

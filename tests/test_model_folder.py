@@ -153,6 +153,13 @@ def test_a_folder_that_lacks_some_weights(folder: Path, part: str) -> None:
     assert_refused(folder, repr(str(folder)), f"lacks 1 tensor of its {part}", kind=OSError)
 
 
+def test_weights_under_names_that_nobody_knows(folder: Path) -> None:
+    """As transformers before 5.6 reads what later ones saved: all is there, and all would be random."""
+    (file,) = (folder / "text_encoder").glob("*.safetensors")
+    save_file({f"other.{name}": x for name, x in load_file(file).items()}, file, metadata={"format": "pt"})
+    assert_refused(folder, repr(str(folder)), "text_encoder under names", "upgrade", kind=OSError)
+
+
 def test_scaled_weights_in_a_folder(folder: Path) -> None:
     (file,) = (folder / "unet").glob("*.safetensors")
     weights = load_file(file)

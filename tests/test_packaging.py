@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -95,6 +97,31 @@ def test_tested_version_is_exact_and_within_the_bounds(tested: Requirement) -> N
     name = canonicalize_name(tested.name)
     assert pyproject_bounds()[name].contains(pin.version)
     assert name in NOT_FROM_CONDA or environment()[0][name].contains(pin.version)
+
+
+LOWEST = ROOT / ".venv-lowest"
+
+
+def floors() -> dict[str, str]:
+    """What `make test-lowest` installs: name -> version, of which .ci/lowest.py prints a line each."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "lowest.py")], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return dict(line.split("==") for line in done.stdout.split())
+
+
+def test_the_lowest_versions_are_the_bounds() -> None:
+    bounds, lowest = pyproject_bounds(), floors()
+    for name, version in lowest.items():
+        assert any(spec.operator == ">=" and spec.version == version for spec in bounds[canonicalize_name(name)])
+    engine = {Requirement(line).name for line in read_pyproject()["project"]["dependencies"]}
+    assert engine - set(lowest) == {"torch"}
+
+
+@pytest.mark.skipif(Path(sys.prefix) != LOWEST, reason="for make test-lowest, which has an environment of its own")
+def test_the_lowest_versions_are_installed() -> None:
+    for name, version in floors().items():
+        assert Version(importlib.metadata.version(name)) == Version(version), name
 
 
 def test_torchvision_is_required_nowhere() -> None:
