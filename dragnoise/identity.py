@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    from dragnoise.model import Model
 
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 """Of a pipeline: those whose weights make a picture."""
@@ -30,6 +28,26 @@ EMBEDDED = "toyland"
 
 OPTIONS = ("vae", "config", "variant", "prediction", "memory")
 """Arguments of `load_model` that change what a model is."""
+
+
+class Fingerprinted(Protocol):
+    """What is read off a `Model`."""
+
+    name: str
+    options: dict[str, Any]
+    memory: Any
+    prediction: str
+    pipeline: Any
+    scheduler: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def digests(self) -> tuple[bytes, bytes]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +108,7 @@ class ModelInfo:
         return self.dtype != other.dtype and self.signs == other.signs
 
 
-def info(model: Model) -> ModelInfo:
+def info(model: Fingerprinted) -> ModelInfo:
     """A model, told."""
     options: dict[str, object] = {**model.options, "memory": model.memory if model.memory != "normal" else None}
     fingerprint, signs = model.digests
@@ -106,7 +124,7 @@ def info(model: Model) -> ModelInfo:
     )
 
 
-def digests(model: Model) -> tuple[bytes, bytes]:
+def digests(model: Fingerprinted) -> tuple[bytes, bytes]:
     """Of the weights, and of their signs: names, shapes and `SAMPLES` values of every tensor; dtypes in the first."""
     exact, signs = hashlib.sha256(model.prediction.encode()), hashlib.sha256(model.prediction.encode())
     parts = model.pipeline.components

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.studio import DragStudio
 
-_studios: weakref.WeakKeyDictionary[DragStudio, tuple[str, str]] = weakref.WeakKeyDictionary()
+class Closable(Protocol):
+    """A studio."""
+
+    def close(self) -> None: ...
+
+
+_studios: weakref.WeakKeyDictionary[Closable, tuple[str, str]] = weakref.WeakKeyDictionary()
 """By studio, the cell that made it and which run of the cell that was."""
 
 
-def take_over(studio: DragStudio) -> None:
+def take_over(studio: Closable) -> None:
     """Close what an earlier run of this cell has made; nobody sees it any more, and its session would work on."""
     cell, run = _here()
     if cell:

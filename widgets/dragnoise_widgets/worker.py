@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from dragnoise.session import DragSession
 from dragnoise.session.history import History
@@ -24,9 +24,6 @@ from dragnoise_widgets.telling import Teller
 from dragnoise_widgets.updates import Ended, Update
 from dragnoise_widgets.watchers import Watchers
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.runner import Runner
-
 FAREWELL = 5.0
 """Seconds that the end of the process waits for the unit of work under way."""
 
@@ -35,6 +32,12 @@ RECENT = 100
 """Commands that a worker remembers."""
 
 log = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Whoever is told of updates, a runner."""
+
+    def deliver(self, update: Update) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class Worker:
 
     def __init__(self, session: DragSession) -> None:
         self.session = session
-        self.watchers: Watchers[Runner] = Watchers()  # when all are gone, work ends
+        self.watchers: Watchers[Receiver] = Watchers()  # when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
         self.recent: deque[Any] = deque(maxlen=RECENT)  # commands, the newest last
         self.teller = Teller(session.history, self._deliver, self.changed)
