@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dragnoise import semantics
-from dragnoise.unet import CutUNet
+from dragnoise.models.unet import CutUNet
 
 SD15 = {
     "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)

@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from dragnoise import Drag, DragSession, Model, ddim, load_model
+from dragnoise import Drag, DragSession, Model, load_model
 from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.lora import LoraSettings, Subject, fuse
+from dragnoise.sampling import ddim
 from dragnoise.toyland import Scene, caption, landmarks, render, sample_scene
 
 SEED = 40_000_000

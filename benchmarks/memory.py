@@ -26,10 +26,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dragnoise.conditioning import Conditioning
 from dragnoise.lora import LoraSettings, training
-from dragnoise.memory import TILE
-from dragnoise.unet import CutUNet
+from dragnoise.models.offload import TILE
+from dragnoise.models.text import Conditioning
+from dragnoise.models.unet import CutUNet
 
 SD15: dict[str, Any] = {
     "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dragnoise import DragSession, Model, load_model
 from dragnoise_widgets import DragCanvas, DragStudio
-from dragnoise_widgets.source import example
+from dragnoise_widgets.panels.source import example
 
 MOVES = 60
 """Messages of one drag, as a browser sends them."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import dragnoise
 from dragnoise.atomic_write import require_writable
-from dragnoise_widgets import DragStudio, source
+from dragnoise_widgets import DragStudio
+from dragnoise_widgets.panels import source
 
 path = Path(__file__).parent / "drag.gif"
 require_writable(path)

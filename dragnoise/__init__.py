@@ -1,24 +1,43 @@
-"""dragnoise: watch and steer drag editing with diffusion models, one iteration at a time."""
+"""dragnoise: watch and steer drag editing with diffusion models, one iteration at a time.
 
-from dragnoise.config import DragConfig
-from dragnoise.geometry import Drag
-from dragnoise.identity import ModelInfo
-from dragnoise.lora import Lora, LoraCache, LoraStep
-from dragnoise.model import Model, load_model
-from dragnoise.session import DragSession
-from dragnoise.session.history import Snapshot
+Names are imported when they are first used, so that `import dragnoise` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dragnoise.config import DragConfig
+    from dragnoise.geometry import Drag
+    from dragnoise.lora import Lora, LoraCache, LoraStep
+    from dragnoise.models.fingerprint import ModelInfo
+    from dragnoise.models.model import Model, load_model
+    from dragnoise.session.history import Snapshot
+    from dragnoise.session.session import DragSession
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Drag",
-    "DragConfig",
-    "DragSession",
-    "Lora",
-    "LoraCache",
-    "LoraStep",
-    "Model",
-    "ModelInfo",
-    "Snapshot",
+    "Drag", "DragConfig", "DragSession", "Lora", "LoraCache", "LoraStep", "Model", "ModelInfo", "Snapshot",
     "load_model",
-]
+]  # fmt: skip
+
+_MODULES = {
+    "Drag": "geometry", "DragConfig": "config", "DragSession": "session.session", "Lora": "lora", "LoraCache": "lora",
+    "LoraStep": "lora", "Model": "models.model", "ModelInfo": "models.fingerprint", "Snapshot": "session.history",
+    "load_model": "models.model",
+}  # fmt: skip
+"""Public name -> the module that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO
 
 from PIL import Image
 
-from dragnoise.given import said, shown
+from dragnoise.validation import said, shown
 
 fcntl: Any
 try:

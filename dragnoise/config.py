@@ -9,7 +9,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dragnoise.given import LONGEST, as_integer, as_number, is_one_of, shown
+from dragnoise.validation import LONGEST, as_integer, as_number, is_one_of, shown
 
 EDITORS = {
     "dragnoise": "dragnoise.editors.dragnoise",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.config import DragConfig
-from dragnoise.given import LONGEST, as_float, shown
+from dragnoise.validation import LONGEST, as_float, shown
 
 
 @dataclass(frozen=True)

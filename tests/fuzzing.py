@@ -20,7 +20,7 @@ from helpers import QUICK, assert_one_sentence
 from PIL import Image
 
 from dragnoise import Drag
-from dragnoise.given import shown
+from dragnoise.validation import shown
 
 DOCUMENTED = (ValueError, TypeError, IndexError, RuntimeError, OSError, FloatingPointError)
 

@@ -25,12 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dragnoise import DragSession, Model, ModelInfo, atomic_write, identity, load_model
+from dragnoise import DragSession, Model, ModelInfo, atomic_write, load_model
 from dragnoise.archive import ArchiveError
 from dragnoise.archive.documents import LARGEST
+from dragnoise.interrupts import OutOfMemory
 from dragnoise.lora.files import pack
+from dragnoise.models import fingerprint as model_fingerprint
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
-from dragnoise.rescue import OutOfMemory
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +307,8 @@ def test_a_file_says_how_to_load_its_model(tmp_path: Path) -> None:
 
 def test_a_fingerprint_is_made_once_and_looks_at_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    digests = identity.digests
-    monkeypatch.setattr(identity, "digests", lambda model: (calls.append(1), digests(model))[1])
+    digests = fingerprint.digests
+    monkeypatch.setattr(fingerprint, "digests", lambda model: (calls.append(1), digests(model))[1])
     model = small_model()
     session = quick_session(model)
     for _ in range(3):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dragnoise import DragSession, Model
-from dragnoise.compare import fork, plot_before_after, plot_branches
+from dragnoise.plots.branches import fork, plot_before_after, plot_branches
 from dragnoise.plots.panels import COLOURS
 
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dragnoise import DragConfig, DragSession, Model, ddim
+from dragnoise import DragConfig, DragSession, Model
+from dragnoise.sampling import ddim
 
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).tolist()
 """Stable Diffusion's cumulative alphas, from their definition."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model, load_model, semantics
 from dragnoise.geometry import drag_tensors
-from dragnoise.pictures import picture_tensor, tensor_picture
+from dragnoise.images.pictures import picture_tensor, tensor_picture
 
 SAMPLES = samples()
 CACHED = "stable-diffusion-v1-5/stable-diffusion-v1-5"

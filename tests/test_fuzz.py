@@ -43,9 +43,11 @@ from helpers import QUICK, assert_one_sentence, fingerprint, quick_session, smoo
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession, Lora, LoraCache, Model, compare, feature_maps, load_model, plots
+from dragnoise import DragConfig, DragSession, Lora, LoraCache, Model, load_model, plots
+from dragnoise.images.pictures import as_picture
 from dragnoise.lora import Adapter
-from dragnoise.pictures import as_picture
+from dragnoise.plots import branches
+from dragnoise.session import feature_maps
 from dragnoise.toyland import drag_cases, judge
 
 CALLS = 2000
@@ -214,14 +216,14 @@ ENTRIES: dict[str, Entry] = {
          "ax": AXES},
     ),
     "plot_branches": Entry(
-        lambda w, one, ax: compare.plot_branches(w.session, w.session if one is None else one, ax=ax),
+        lambda w, one, ax: branches.plot_branches(w.session, w.session if one is None else one, ax=ax),
         {"one": Of(None, lambda v: v is None), "ax": AXES},
     ),
     "plot_before_after": Entry(
-        lambda w, one, ax: compare.plot_before_after(w.session, w.session if one is None else one, ax=ax),
+        lambda w, one, ax: branches.plot_before_after(w.session, w.session if one is None else one, ax=ax),
         {"one": Of(None, lambda v: v is None), "ax": AXES},
     ),
-    "fork": Entry(lambda w, one: compare.fork(w.session, one), {"one": Of(None)}),
+    "fork": Entry(lambda w, one: branches.fork(w.session, one), {"one": Of(None)}),
     "feature_maps.measure": Entry(
         lambda w, source, k: feature_maps.measure(w.session if source is None else source, k),
         {"source": Of(None, lambda v: v is None), "k": Of(None, lambda v: v is None or is_iteration(v), (3,))},

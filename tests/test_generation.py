@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler
 from helpers import assert_one_sentence
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.generation import generate, generate_picture
+from dragnoise.sampling.text_to_image import generate, generate_picture
 
 QUICK = DragConfig(steps=3, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)
 

@@ -16,7 +16,7 @@ import torch
 from helpers import assert_one_sentence, assert_same_snapshots, quick_session, smooth_picture
 
 from dragnoise import DragSession, Model
-from dragnoise.compare import fork, plot_before_after, plot_branches
+from dragnoise.plots.branches import fork, plot_before_after, plot_branches
 from dragnoise.session.history import History, ThinnedError
 
 

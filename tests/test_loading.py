@@ -25,8 +25,9 @@ from huggingface_hub import utils as hub
 from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
-from dragnoise import DragConfig, DragSession, Model, load_model, loading, single_file
-from dragnoise.conditioning import Conditioning
+from dragnoise import DragConfig, DragSession, Model, load_model
+from dragnoise.models import loading, single_file
+from dragnoise.models.text import Conditioning
 
 FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dragnoise import DragConfig, DragSession, Lora, LoraStep, Model
-from dragnoise.conditioning import Conditioning
 from dragnoise.lora import Adapter, LoraSettings, fuse
 from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import pack, unpack
 from dragnoise.lora.fitting import checkpoints
 from dragnoise.lora.settings import Subject
 from dragnoise.lora.training import Trainee, draw
+from dragnoise.models.text import Conditioning
 from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 

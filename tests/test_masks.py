@@ -14,8 +14,8 @@ from helpers import assert_one_sentence
 from PIL import Image, ImageDraw
 
 from dragnoise import Drag
-from dragnoise.masks import as_mask, mask_remarks, mask_tensor
-from dragnoise_widgets.masks import read_mask
+from dragnoise.images.masks import as_mask, mask_remarks, mask_tensor
+from dragnoise_widgets.sketch.masks import read_mask
 
 SIZE = (40, 30)
 SQUARE = np.zeros((30, 40), bool)

@@ -20,9 +20,10 @@ from conftest import build_sd15, build_sdxl, build_three_block
 from diffusers import DiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
 
-from dragnoise import DragConfig, DragSession, Model, load_model, loading
-from dragnoise.memory import economise, visit
-from dragnoise.rescue import OutOfMemory, advice, is_out_of_memory
+from dragnoise import DragConfig, DragSession, Model, load_model
+from dragnoise.interrupts import OutOfMemory, advice, is_out_of_memory
+from dragnoise.models import loading
+from dragnoise.models.offload import economise, visit
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
 

@@ -30,8 +30,9 @@ from helpers import assert_one_sentence
 from ldm_layout import checkpoint
 from safetensors.torch import save_file
 
-from dragnoise import Model, load_model, single_file
-from dragnoise.noise_models import as_ddim, stated
+from dragnoise import Model, load_model
+from dragnoise.models import single_file
+from dragnoise.models.noise_models import as_ddim, stated
 
 UNET = "model.diffusion_model."
 

@@ -15,7 +15,8 @@ import torch
 from helpers import assert_one_sentence, resized, smooth_picture
 from PIL import Image, ImageCms
 
-from dragnoise import DragConfig, DragSession, Model, image_files, pictures
+from dragnoise import DragConfig, DragSession, Model
+from dragnoise.images import files, pictures
 
 CONFIG = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)
 
@@ -272,7 +273,7 @@ def test_one_transparent_colour(tmp_path: Path) -> None:
     assert (as_array(tmp_path / "palette.png")[index < 8] == 255).all()
 
 
-@pytest.mark.parametrize("mode", image_files.MODES)
+@pytest.mark.parametrize("mode", files.MODES)
 def test_every_mode_becomes_rgb(mode: str) -> None:
     assert as_array(Image.new(mode, (3, 2))).shape == (2, 3, 3)
 
@@ -384,7 +385,7 @@ def test_too_many_pixels_and_too_little_memory(tmp_path: Path, monkeypatch: pyte
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(image_files, "upright", full)
+    monkeypatch.setattr(files, "upright", full)
     monkeypatch.setattr(pictures, "upright", full)
     for picture in (tmp_path / "a.png", smooth_picture(6, 6)):
         with pytest.raises(MemoryError) as lacking:

@@ -10,8 +10,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from helpers import assert_one_sentence, smooth_picture
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.conditioning import Conditioning, moved
-from dragnoise.unet import CutUNet
+from dragnoise.models.text import Conditioning, moved
+from dragnoise.models.unet import CutUNet
 
 SIZES = [(13, 22), (42, 64), (9, 9), (1, 7)]
 

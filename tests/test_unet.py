@@ -13,7 +13,7 @@ from helpers import assert_one_sentence, smooth_picture
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.unet import CutUNet
+from dragnoise.models.unet import CutUNet
 
 SIZES = [(13, 22), (42, 64), (9, 9), (1, 7)]
 PAPER = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=3, lr=0.1)

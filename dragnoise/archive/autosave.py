@@ -11,10 +11,10 @@ from typing import Any
 
 from dragnoise.archive import container
 from dragnoise.archive.encoding import Part, encode
-from dragnoise.given import as_integer, as_path
-from dragnoise.rescue import is_out_of_memory
+from dragnoise.interrupts import is_out_of_memory
 from dragnoise.session.history import History
 from dragnoise.session.state import SessionState
+from dragnoise.validation import as_integer, as_path
 
 PATIENCE = 0.5
 """Seconds that `due` waits for the write that it has started; a longer one goes on in the background."""

@@ -15,9 +15,9 @@ from dragnoise.archive.decoding import decode
 from dragnoise.archive.encoding import Part, encode
 from dragnoise.archive.typed_json import Broken
 from dragnoise.atomic_write import atomic_write
-from dragnoise.given import as_path, said, shown
-from dragnoise.rescue import is_out_of_memory, rescue
+from dragnoise.interrupts import is_out_of_memory, rescue
 from dragnoise.session.state import SessionState
+from dragnoise.validation import as_path, said, shown
 
 
 class ArchiveError(ValueError):

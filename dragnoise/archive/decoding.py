@@ -29,9 +29,9 @@ from dragnoise.archive.records import array, snapshot_of
 from dragnoise.archive.typed_json import Broken, expect, loads, read
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag, as_drags
-from dragnoise.identity import OPTIONS, ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
+from dragnoise.models.fingerprint import OPTIONS, ModelInfo
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.state import SessionState
 

@@ -23,7 +23,7 @@ from dragnoise.archive.typed_json import Broken, Range
 from dragnoise.config import DragConfig
 from dragnoise.editors.base import Status
 from dragnoise.geometry import Frame
-from dragnoise.identity import ModelInfo
+from dragnoise.models.fingerprint import ModelInfo
 
 FORMAT, VERSION = "dragnoise session", 2
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from dragnoise.given import as_float
+from dragnoise.validation import as_float
 
 T = TypeVar("T")
 

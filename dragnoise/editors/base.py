@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from dragnoise.conditioning import Text
 from dragnoise.config import DragConfig
-from dragnoise.ddim import DDIMState, Schedule
 from dragnoise.geometry import Frame
-from dragnoise.model import Model
-from dragnoise.unet import Encoded
+from dragnoise.models.model import Model
+from dragnoise.models.text import Text
+from dragnoise.models.unet import Encoded
+from dragnoise.sampling.ddim import DDIMState, Schedule
 
 Status = Literal["running", "reached", "max_iterations"]
 """Whether there is anything left to do, or why not."""

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from dragnoise.attention import with_shared_keys_and_values
 from dragnoise.config import RELEASED
-from dragnoise.ddim import DDIMState
 from dragnoise.editors.base import EditState, Task
 from dragnoise.editors.rendering import key_value_sharing
 from dragnoise.editors.single import SingleTimestep
 from dragnoise.editors.supervision import Supervision, supervision_of
 from dragnoise.editors.variables import Latent, Variable
-from dragnoise.model import Model
+from dragnoise.models.attention import with_shared_keys_and_values
+from dragnoise.models.model import Model
+from dragnoise.sampling.ddim import DDIMState
 
 PRESET: dict[str, Any] = RELEASED | {"lr": 0.01, "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1}
 """Numbers of the released program for real pictures (its user interface and its benchmark)."""

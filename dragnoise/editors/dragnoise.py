@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dragnoise.ddim import DDIMState
 from dragnoise.editors.base import EditState, Task
 from dragnoise.editors.rendering import substitution
 from dragnoise.editors.single import SingleTimestep
 from dragnoise.editors.variables import Bottleneck
+from dragnoise.sampling.ddim import DDIMState
 
 PRESET: dict[str, Any] = {}
 """The paper's numbers are `DragConfig`'s defaults; `DragConfig.released()` has those of the authors' program."""

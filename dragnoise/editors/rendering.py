@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dragnoise import ddim
-from dragnoise.ddim import DDIMState
 from dragnoise.editors.base import Task
-from dragnoise.model import Model
+from dragnoise.models.model import Model
+from dragnoise.sampling import ddim
+from dragnoise.sampling.ddim import DDIMState
 
 
 def substitution(task: Task, edited: Tensor, original: Tensor) -> Iterator[DDIMState]:

@@ -12,14 +12,14 @@ from torch import Tensor
 from typing_extensions import Self
 
 from dragnoise import semantics
-from dragnoise.ddim import DDIMState
 from dragnoise.editors.base import EditState, Report, Status, Task
 from dragnoise.editors.optimiser import Adam
 from dragnoise.editors.supervision import Supervision, feature_of, supervision_of
 from dragnoise.editors.variables import Variable
 from dragnoise.geometry import arrived
+from dragnoise.models.unet import Decoded
 from dragnoise.numerics import not_finite
-from dragnoise.unet import Decoded
+from dragnoise.sampling.ddim import DDIMState
 
 
 @dataclass(frozen=True, eq=False)

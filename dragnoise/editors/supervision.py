@@ -12,8 +12,8 @@ from dragnoise import semantics
 from dragnoise.editors.base import Task
 from dragnoise.editors.variables import Variable
 from dragnoise.geometry import around
-from dragnoise.masks import mask_tensor
-from dragnoise.unet import Decoded
+from dragnoise.images.masks import mask_tensor
+from dragnoise.models.unet import Decoded
 
 
 class Supervision(Protocol):

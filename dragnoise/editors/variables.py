@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dragnoise.editors.base import Task
-from dragnoise.unet import Decoded
+from dragnoise.models.unet import Decoded
 
 
 class Variable(Protocol):

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dragnoise.given import as_float, as_number, shown
-from dragnoise.loading import as_device
 from dragnoise.locks import PATCHING
-from dragnoise.model import Model
-from dragnoise.sharing import sharing_copy
+from dragnoise.models.loading import as_device
+from dragnoise.models.model import Model
+from dragnoise.models.sharing import sharing_copy
+from dragnoise.validation import as_float, as_number, shown
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 """The layers of every attention that a fit adapts: queries, keys, values and the way out."""

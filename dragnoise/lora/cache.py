@@ -6,10 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from dragnoise.given import as_float, as_path, shown
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.files import load, save
-from dragnoise.model import Model, require_model
+from dragnoise.models.model import Model, require_model
+from dragnoise.validation import as_float, as_path, shown
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")
 """Keys of a cache are names of files in its folder, on every system."""

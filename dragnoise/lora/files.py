@@ -18,12 +18,12 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from dragnoise.atomic_write import atomic_write
-from dragnoise.given import as_float, as_path, said, shown
+from dragnoise.interrupts import is_out_of_memory
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.lora.formats import EMBEDDING, PEFT_PREFIX, OtherKind, unet_tensors
-from dragnoise.model import Model
-from dragnoise.rescue import is_out_of_memory
-from dragnoise.single_file import PICKLES
+from dragnoise.models.model import Model
+from dragnoise.models.single_file import PICKLES
+from dragnoise.validation import as_float, as_path, said, shown
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """What diffusers looks for in a folder."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dragnoise.given import shown
+from dragnoise.interrupts import halved, rescue
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.lora.training import LoraStep, Trainee
-from dragnoise.model import Model
-from dragnoise.rescue import halved, rescue
+from dragnoise.models.model import Model
+from dragnoise.validation import shown
 
 KEPT_AT_MOST = 4 * 64 * 64
 """Latent pixels of a step's whole batch beyond which `fit` computes layers again rather than keep what they saw."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from PIL import Image
 
-from dragnoise.given import as_integer, as_number
-from dragnoise.model import Model
+from dragnoise.models.model import Model
+from dragnoise.validation import as_integer, as_number
 
 MOST = 2**14
 """Rank and batch at most, so that a slip of the finger is not a computer without memory."""

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dragnoise.conditioning import Text
-from dragnoise.ddim import noised
 from dragnoise.locks import PATCHING
 from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet
 from dragnoise.lora.settings import LoraSettings, Subject
-from dragnoise.model import Model
-from dragnoise.sharing import sharing_copy
+from dragnoise.models.model import Model
+from dragnoise.models.sharing import sharing_copy
+from dragnoise.models.text import Text
+from dragnoise.sampling.ddim import noised
 
 
 @dataclass(frozen=True)

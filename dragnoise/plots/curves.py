@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise import DragSession, Snapshot
-from dragnoise.given import as_float, shown
 from dragnoise.plots.panels import COLOURS, DOTS, GREY, INK, calm, one_axes
 from dragnoise.plots.source import snapshots_of
+from dragnoise.validation import as_float, shown
 
 
 def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = None) -> Axes:

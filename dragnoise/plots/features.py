@@ -10,11 +10,12 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from dragnoise import DragSession, Snapshot, feature_maps, geometry
-from dragnoise.feature_maps import FeatureMaps
-from dragnoise.given import shown
+from dragnoise import DragSession, Snapshot, geometry
 from dragnoise.plots.panels import COLOURS, INK, Panels, halo, label, picture_panels
 from dragnoise.plots.source import snapshots_of
+from dragnoise.session import feature_maps
+from dragnoise.session.feature_maps import FeatureMaps
+from dragnoise.validation import shown
 
 
 def plot_bottleneck(source: DragSession | Sequence[Snapshot], *, ax: Panels | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, withStroke
 from matplotlib.ticker import MaxNLocator
 
-from dragnoise.given import shown
+from dragnoise.validation import shown
 
 COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#28b0a8", "#6b6f76")
 """One colour per drag, used again from the ninth on."""

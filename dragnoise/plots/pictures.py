@@ -11,10 +11,10 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dragnoise import DragSession, Snapshot, geometry
-from dragnoise.given import shown
-from dragnoise.pictures import Picture, as_picture
+from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.plots.panels import COLOURS, GREY, Panels, halo, label, one_axes, picture_panels
 from dragnoise.plots.source import snapshots_of
+from dragnoise.validation import shown
 
 LARGEST = 1024
 """Pixels of the longer side of a picture that is drawn on."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dragnoise import DragSession, Snapshot
-from dragnoise.given import shown
+from dragnoise.validation import shown
 
 
 def snapshots_of(source: Any) -> list[Snapshot]:

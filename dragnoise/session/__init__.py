@@ -1,5 +1,1 @@
-"""The stepwise session: what is edited, what has been done, and the verbs that take it further."""
-
-from dragnoise.session.session import DragSession
-
-__all__ = ["DragSession"]
+"""The stepwise session: its state, history, branches, and the verbs that take it further."""

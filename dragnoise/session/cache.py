@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from dragnoise.conditioning import Text
 from dragnoise.lora import Lora
 from dragnoise.lora.adapters import fuse
-from dragnoise.model import Model
-from dragnoise.unet import Encoded
+from dragnoise.models.model import Model
+from dragnoise.models.text import Text
+from dragnoise.models.unet import Encoded
 
 T = TypeVar("T")
 

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dragnoise import ddim, geometry
+from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
-from dragnoise.model import Model
-from dragnoise.pictures import padded_picture
+from dragnoise.images.pictures import padded_picture
+from dragnoise.models.model import Model
+from dragnoise.models.unet import Encoded
+from dragnoise.sampling import ddim
 from dragnoise.session.cache import Cache, same
 from dragnoise.session.history import Snapshot
 from dragnoise.session.state import SessionState
-from dragnoise.unet import Encoded
 
 
 class Engine:

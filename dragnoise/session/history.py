@@ -14,7 +14,7 @@ from torch import Tensor
 from dragnoise.config import DragConfig
 from dragnoise.editors.base import EditState, Status
 from dragnoise.geometry import Drag
-from dragnoise.given import as_float, shown
+from dragnoise.validation import as_float, shown
 
 HISTORY_LIMIT = 2**30
 """Bytes of tensors that a session's history keeps unless told otherwise: 1 GiB.

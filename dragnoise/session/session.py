@@ -19,23 +19,25 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from typing_extensions import Self
 
-from dragnoise import ddim, generation, geometry, masks, pictures
+from dragnoise import geometry
 from dragnoise.archive import container
 from dragnoise.archive.autosave import Autosave, has_ended
 from dragnoise.config import DragConfig
 from dragnoise.editors import Status
 from dragnoise.geometry import Drag, Frame
-from dragnoise.given import as_integer, as_text, shown
+from dragnoise.images import masks, pictures
+from dragnoise.images.pictures import Picture
+from dragnoise.interrupts import advice, rescue
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, Subject, checkpoints, fit, load, save
-from dragnoise.model import Model, require_model
+from dragnoise.models.model import Model, require_model
 from dragnoise.numerics import require_finite
-from dragnoise.pictures import Picture
-from dragnoise.rescue import advice, rescue
+from dragnoise.sampling import ddim, text_to_image
 from dragnoise.session import iterations
 from dragnoise.session.cache import Cache
 from dragnoise.session.engine import Engine
 from dragnoise.session.history import HISTORY_LIMIT, History, Snapshot, require_limit
 from dragnoise.session.state import FORGOTTEN, INPUTS, SessionState
+from dragnoise.validation import as_integer, as_text, shown
 
 
 class DragSession:
@@ -84,9 +86,9 @@ class DragSession:
 
     @classmethod
     def from_prompt(cls, model: Model, prompt: str, *, config: DragConfig | None = None, **options: Any) -> Self:
-        """A session about a picture that the model makes of the prompt; options as of `generation.generate_picture`."""
+        """A session about a picture that the model makes of the prompt; options as of `text_to_image.generate_picture`."""
         config = None if config is None else _checked_config(config)
-        return cls(model, generation.generate_picture(model, prompt, **options), prompt, config)
+        return cls(model, text_to_image.generate_picture(model, prompt, **options), prompt, config)
 
     def __repr__(self) -> str:
         state = self._state

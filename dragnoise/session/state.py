@@ -15,10 +15,10 @@ from torch import Tensor
 from dragnoise.config import DragConfig
 from dragnoise.editors.base import Status
 from dragnoise.geometry import Drag, Frame
-from dragnoise.identity import ModelInfo
 from dragnoise.lora import Lora
 from dragnoise.lora.files import pack, unpack
-from dragnoise.model import Model
+from dragnoise.models.fingerprint import ModelInfo
+from dragnoise.models.model import Model
 from dragnoise.session.history import HISTORY_LIMIT, History
 
 EMPTY = History()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dragnoise.geometry import Drag
-from dragnoise.given import as_integer, is_one_of, shown
 from dragnoise.toyland.scenes import RANGES, SIZE, Scene, landmarks, render, render_land, sample_scene, with_factors
+from dragnoise.validation import as_integer, is_one_of, shown
 
 TRAIN_SEED, TUNE_SEED, TEST_SEED = 0, 20_000_000, 30_000_000
 """First scene seed of each split; the splits never meet as long as each holds under ten million scenes."""

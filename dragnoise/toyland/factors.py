@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dragnoise.given import as_float, as_integer, is_one_of, shown
+from dragnoise.validation import as_float, as_integer, is_one_of, shown
 
 TIMES = ("day", "dawn", "dusk", "night")
 KINDS = ("cat", "bunny", "bear")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dragnoise.pictures import as_picture
+from dragnoise.images.pictures import as_picture
 from dragnoise.toyland.scenes import LANDMARKS, SIZE
 
 

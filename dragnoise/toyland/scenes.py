@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dragnoise.given import as_integer
 from dragnoise.toyland.brush import Canvas, Point
 from dragnoise.toyland.factors import (
     COATS,
@@ -26,6 +25,7 @@ from dragnoise.toyland.factors import (
     sample_scene,
     with_factors,
 )  # fmt: skip
+from dragnoise.validation import as_integer
 
 __all__ = [
     "COATS", "HATS", "KINDS", "LANDMARKS", "RANGES", "SIZE", "TIMES", "Scene",

@@ -25,16 +25,16 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dragnoise import ddim
 from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.config import DragConfig
-from dragnoise.given import as_integer
-from dragnoise.model import Model, load_model
-from dragnoise.session import DragSession
+from dragnoise.models.model import Model, load_model
+from dragnoise.sampling import ddim
+from dragnoise.session.session import DragSession
 from dragnoise.toyland.cases import KINDS, TEST_SEED, TUNE_SEED, DragCase, drag_cases
 from dragnoise.toyland.measures import quality
 from dragnoise.toyland.results import Result, sheet, summary, table
 from dragnoise.toyland.scenes import caption, render
+from dragnoise.validation import as_integer
 
 SPLITS = {"test": TEST_SEED, "tune": TUNE_SEED}
 SEED_STRIDE, LAST_SEED = 1_000_000, 9

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from dragnoise.model import TOYLAND
+from dragnoise.models.model import TOYLAND
 
 
 def weights_folder(init: str) -> Path | None:

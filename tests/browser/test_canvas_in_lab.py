@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 OUT = Path(__file__).parent / "out"
 CELL = """
 import numpy as np
-from dragnoise_widgets.canvas import DragCanvas
+from dragnoise_widgets.canvas.canvas import DragCanvas
 canvas = DragCanvas((np.indices((96, 128)).sum(0) % 64 * 3)[..., None].repeat(3, 2).astype("uint8"))
 done = []
 canvas.actions["run_or_pause"] = lambda: done.append("run")

@@ -12,9 +12,10 @@ import pytest
 import torch
 from helpers import assert_one_sentence, assert_same_snapshots, smooth_picture
 
-from dragnoise import DragConfig, DragSession, Model, feature_maps, plots
+from dragnoise import DragConfig, DragSession, Model, plots
 from dragnoise.config import DEFAULTS, EDITORS, FIELDS
 from dragnoise.editors import EditState
+from dragnoise.session import feature_maps
 
 QUICK: dict[str, Any] = {"steps": 6, "edit_from": 4, "max_iterations": 6, "lr": 0.05}
 

@@ -13,7 +13,7 @@ from dragnoise.geometry import Drag
 
 if TYPE_CHECKING:  # imported where they are used, so that tests of the canvas start at once
     from dragnoise import DragSession, Model
-    from dragnoise_widgets.studio import DragStudio
+    from dragnoise_widgets.studio.studio import DragStudio
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=9, lr=0.2, r2=2, side=64)
 DRAGS = (Drag((30.0, 40.0), (44.0, 36.0)), Drag((10.0, 12.0), (10.0, 28.0)))
@@ -23,7 +23,7 @@ DRAGS = (Drag((30.0, 40.0), (44.0, 36.0)), Drag((10.0, 12.0), (10.0, 28.0)))
 def beside_no_notebook(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a studio saves by itself goes to a folder of the test's own."""
     folder = tmp_path_factory.mktemp("beside") / ".dragnoise"
-    monkeypatch.setattr("dragnoise_widgets.autosave_folder.default_path", lambda: folder / "edit.drag")
+    monkeypatch.setattr("dragnoise_widgets.export.autosave_folder.default_path", lambda: folder / "edit.drag")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def session(small: Model) -> DragSession:
 
 @pytest.fixture
 def studio(session: DragSession) -> Iterator[DragStudio]:
-    from dragnoise_widgets.studio import DragStudio
+    from dragnoise_widgets.studio.studio import DragStudio
 
     studio = DragStudio(session, inline=True)
     yield studio

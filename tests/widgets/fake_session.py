@@ -13,8 +13,8 @@ from helpers import made_snapshot
 from PIL import Image
 
 from dragnoise import Drag, DragConfig, Snapshot
-from dragnoise.ddim import DDIMState
 from dragnoise.lora import LoraStep
+from dragnoise.sampling.ddim import DDIMState
 from dragnoise.session.history import History
 
 CONFIG = DragConfig(steps=10, edit_from=4, refine_from=0, max_iterations=8)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dragnoise.config import DragConfig
-from dragnoise_widgets.album import Album, PictureCache, size_of
+from dragnoise_widgets.export.album import Album, PictureCache, size_of
 
 CONFIG = DragConfig()
 

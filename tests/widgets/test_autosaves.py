@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets.autosaves import KEPT, Autosaves
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.export.autosaves import KEPT, Autosaves
+from dragnoise_widgets.studio.studio import DragStudio
 
 
 def iterations(path: Path) -> int:
@@ -26,7 +26,7 @@ def other(session: DragSession) -> DragSession:
 
 @pytest.fixture(autouse=True)
 def loads(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dragnoise_widgets.library.load_model", lambda name: small)
+    monkeypatch.setattr("dragnoise_widgets.studio.library.load_model", lambda name: small)
 
 
 def test_what_is_offered_is_still_there_after_more_work(

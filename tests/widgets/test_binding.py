@@ -11,8 +11,8 @@ import pytest
 from helpers import complaints, smooth_picture
 
 from dragnoise import Drag, DragSession, Model
-from dragnoise_widgets.canvas import DragCanvas
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.studio.studio import DragStudio
 
 WAIT = 60.0
 
@@ -131,7 +131,7 @@ def test_what_was_drawn_before_another_session_is_shown_reaches_its_own(several:
 def test_an_observer_that_shows_another_session_does_not_lock_up(
     threaded: DragStudio, several: list[DragSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dragnoise_widgets.link.PATIENCE", 0.2)
+    monkeypatch.setattr("dragnoise_widgets.studio.link.PATIENCE", 0.2)
     mine, other = several[:2]
     threaded.session = mine
     assert threaded.wait(WAIT)

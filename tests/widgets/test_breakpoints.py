@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.session.history import History
-from dragnoise_widgets import breakpoints
-from dragnoise_widgets.breakpoints import Breakpoint
+from dragnoise_widgets.runner import breakpoints
+from dragnoise_widgets.runner.breakpoints import Breakpoint
 
 
 def fired(breakpoint_: Breakpoint, history: History) -> list[int]:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from dragnoise.geometry import Drag
 from dragnoise_widgets import DragCanvas
-from dragnoise_widgets.masks import mask_png
-from dragnoise_widgets.toolbar import uploaded
+from dragnoise_widgets.canvas.toolbar import uploaded
+from dragnoise_widgets.sketch.masks import mask_png
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model

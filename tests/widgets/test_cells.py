@@ -11,8 +11,8 @@ import pytest
 from helpers import smooth_picture
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets import cells
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.studio import cells
+from dragnoise_widgets.studio.studio import DragStudio
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from helpers import assert_one_sentence, smooth_picture
 
 import dragnoise
 from dragnoise import DragSession, Model
-from dragnoise_widgets.code import as_code
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.export.code import as_code
+from dragnoise_widgets.studio.studio import DragStudio
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def loading(small: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, di
 
     monkeypatch.setattr(dragnoise, "load_model", load)
     monkeypatch.setattr(small, "name", "somebody/small")
-    monkeypatch.setattr("dragnoise_widgets.code.SMALL", 300)  # so that one of the small masks goes into a file
+    monkeypatch.setattr("dragnoise_widgets.export.code.SMALL", 300)  # so that one of the small masks goes into a file
     return asked
 
 

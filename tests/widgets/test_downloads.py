@@ -19,10 +19,10 @@ from helpers import assert_one_sentence, complaints, smooth_picture
 from PIL import Image
 
 from dragnoise import Drag, DragSession
-from dragnoise_widgets import downloads
-from dragnoise_widgets.canvas import DragCanvas
-from dragnoise_widgets.share import Share
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export import downloads
+from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.studio.studio import DragStudio
 
 
 def saved(link: widgets.HTML) -> tuple[str, str, bytes]:

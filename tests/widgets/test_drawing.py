@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dragnoise import Drag
-from dragnoise_widgets import drawing
-from dragnoise_widgets.drawing import ANCHOR, OBJECTIVE, PATH, Picture, Scene
-from dragnoise_widgets.sketch import Edit, Move, Pull, Sketch, Spot, Stroke
-from dragnoise_widgets.view import View
+from dragnoise_widgets.canvas import drawing
+from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE, PATH, Picture, Scene
+from dragnoise_widgets.sketch.sketch import Edit, Move, Pull, Sketch, Spot, Stroke
+from dragnoise_widgets.sketch.view import View
 
 SIZE = (160, 120)
 VIEW = View.of(SIZE)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from dragnoise import Drag
 from dragnoise.geometry import as_drags
-from dragnoise_widgets import edits
-from dragnoise_widgets.masks import Mask, brushed
-from dragnoise_widgets.sketch import ENDS, LONE, TOOLS, Edit, Move, Pull, Sketch, Spot, Stroke
+from dragnoise_widgets.sketch import edits
+from dragnoise_widgets.sketch.masks import Mask, brushed
+from dragnoise_widgets.sketch.sketch import ENDS, LONE, TOOLS, Edit, Move, Pull, Sketch, Spot, Stroke
 
 SIZE = (40, 30)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dragnoise_widgets.canvas import DragCanvas
+from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.frontend import enable_custom_widget_manager
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.studio.studio import DragStudio
 
 OUTPUT = """
 calls = 0

@@ -37,7 +37,8 @@ from fuzzing import (
 from helpers import assert_one_sentence, fingerprint, quick_session, smooth_picture
 
 from dragnoise import Model
-from dragnoise_widgets import DragCanvas, DragStudio, Runner, breakpoints
+from dragnoise_widgets import DragCanvas, DragStudio, Runner
+from dragnoise_widgets.runner import breakpoints
 
 CALLS = 1000
 

@@ -16,11 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dragnoise import DragSession, feature_maps
-from dragnoise_widgets import inspector as module
-from dragnoise_widgets.inspector import Inspector, Page, Sight
-from dragnoise_widgets.log import Log
-from dragnoise_widgets.studio import DragStudio
+from dragnoise import DragSession
+from dragnoise.session import feature_maps
+from dragnoise_widgets.panels import inspector as module
+from dragnoise_widgets.panels.inspector import Inspector, Page, Sight
+from dragnoise_widgets.panels.log import Log
+from dragnoise_widgets.studio.studio import DragStudio
 
 TITLES = ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log")
 WIDGETS = Path(module.__file__).parent

@@ -19,7 +19,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import ipywidgets
 from fake_session import FakeSession
-from dragnoise_widgets.runner import Runner
+from dragnoise_widgets.runner.runner import Runner
 
 session = FakeSession(seconds=0.02)
 session.config = session.config.replace(max_iterations=100_000)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets import autosave_folder
-from dragnoise_widgets.source import USUAL
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.export import autosave_folder
+from dragnoise_widgets.panels.source import USUAL
+from dragnoise_widgets.studio.studio import DragStudio
 
 WAIT = 60.0
 
@@ -49,7 +49,7 @@ class Loader:
 @pytest.fixture
 def loader(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
     loader = Loader(small)
-    monkeypatch.setattr("dragnoise_widgets.library.load_model", loader)
+    monkeypatch.setattr("dragnoise_widgets.studio.library.load_model", loader)
     yield loader
     loader.gate.set()
 
@@ -156,7 +156,7 @@ def test_a_model_that_cannot_be_had_leaves_something_to_look_at(stranger: Path, 
     def none(name: str, **how: Any) -> Model:
         raise OSError(f"there is no model {name!r}.")
 
-    monkeypatch.setattr("dragnoise_widgets.library.load_model", none)
+    monkeypatch.setattr("dragnoise_widgets.studio.library.load_model", none)
     studio = DragStudio(inline=True, autosave=None)
     studio.library.open(stranger)
     studio.question.answers[0].click()
@@ -210,7 +210,9 @@ def test_it_can_be_switched_off(session: DragSession, off: Any) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(session: DragSession, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr("dragnoise_widgets.autosave_folder.default_path", lambda: tmp_path / "file" / "edit.drag")
+    monkeypatch.setattr(
+        "dragnoise_widgets.export.autosave_folder.default_path", lambda: tmp_path / "file" / "edit.drag"
+    )
     studio = DragStudio(session, inline=True)
     assert "autosave did not work" in studio.transport.line.value
     studio.step()

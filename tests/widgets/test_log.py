@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dragnoise_widgets.log import LINES, Log
+from dragnoise_widgets.panels.log import LINES, Log
 
 
 def test_the_newest_line_is_first() -> None:

@@ -15,8 +15,8 @@ import pytest
 from helpers import assert_one_sentence
 
 from dragnoise import DragConfig, DragSession
-from dragnoise_widgets.parameters import NEEDS_INVERSION, STARTS_AFRESH, Parameters, meanings
-from dragnoise_widgets.studio import DragStudio
+from dragnoise_widgets.panels.parameters import NEEDS_INVERSION, STARTS_AFRESH, Parameters, meanings
+from dragnoise_widgets.studio.studio import DragStudio
 
 NAMES = [field.name for field in dataclasses.fields(DragConfig)]
 

@@ -12,9 +12,9 @@ from helpers import smooth_picture
 from PIL import Image
 
 from dragnoise import DragSession
-from dragnoise_widgets.preview import Preview
-from dragnoise_widgets.studio import DragStudio
-from dragnoise_widgets.view import View
+from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.sketch.view import View
+from dragnoise_widgets.studio.studio import DragStudio
 
 
 def shown(image: widgets.Image) -> np.ndarray:

@@ -25,9 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragnoise import Drag, DragSession, Model
-from dragnoise_widgets import breakpoints, stages, telling
-from dragnoise_widgets.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
-from dragnoise_widgets.runner import Runner, Update
+from dragnoise_widgets.runner import breakpoints, stages, telling
+from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
+from dragnoise_widgets.runner.runner import Runner, Update
 
 PATIENCE = 100
 """Seconds after which something that should have happened never will."""
@@ -815,8 +815,8 @@ def test_a_process_ends_in_the_middle_of_a_run() -> None:
         import sys
         sys.path.insert(0, sys.argv[1])
         from fake_session import FakeSession
-        from dragnoise_widgets.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
-from dragnoise_widgets.runner import Runner
+        from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
+from dragnoise_widgets.runner.runner import Runner
 
         runner = Runner(FakeSession(seconds=0.05))
         runner.observe(lambda update: None)
@@ -1230,7 +1230,7 @@ def test_an_interrupt_inline_leaves_nobody_waiting() -> None:
 
 
 def test_commands_are_named_and_remembered(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG", logger="dragnoise_widgets.worker")
+    caplog.set_level("DEBUG", logger="dragnoise_widgets.runner.worker")
     session, runner = ready()
     runner.step(2)
     runner.do(SetConfig({"lr": 0.5}))

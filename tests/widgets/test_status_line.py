@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dragnoise import DragSession
-from dragnoise_widgets.status_line import Situation, as_html, state_word, stoppable
-from dragnoise_widgets.studio import DragStudio
-from dragnoise_widgets.updates import Status
+from dragnoise_widgets.runner.status_line import Situation, as_html, state_word, stoppable
+from dragnoise_widgets.runner.updates import Status
+from dragnoise_widgets.studio.studio import DragStudio
 
 DONE = Situation(iterations=4, max_iterations=9, status=Status(history_length=5))
 
@@ -113,7 +113,7 @@ def test_no_message_outlives_its_cause(studio: DragStudio, session: DragSession,
 
 def test_remarks_are_shown_under_the_line(studio: DragStudio, session: DragSession, monkeypatch: Any) -> None:
     monkeypatch.setattr(
-        "dragnoise_widgets.showing.remarks", lambda session: ["The mask <holds> it."] * bool(session.drags)
+        "dragnoise_widgets.studio.showing.remarks", lambda session: ["The mask <holds> it."] * bool(session.drags)
     )
     studio.refresh()
     assert "The mask &lt;holds&gt; it." in studio.remarks.value and studio.remarks.layout.display == ""

@@ -10,8 +10,8 @@ import pytest
 import torch
 from fake_session import FakeSession
 
-from dragnoise_widgets.runner import Runner
-from dragnoise_widgets.teams import disband
+from dragnoise_widgets.runner.runner import Runner
+from dragnoise_widgets.runner.teams import disband
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has an OpenMP that counts idle threads")
 
@@ -48,6 +48,6 @@ def test_the_worker_finds_no_idle_team(team: set[str]) -> None:
 
 
 def test_without_that_function_nothing_happens(team: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dragnoise_widgets.teams._pause", lambda: None)
+    monkeypatch.setattr("dragnoise_widgets.runner.teams._pause", lambda: None)
     disband()
     assert team <= alive()

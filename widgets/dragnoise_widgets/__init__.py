@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dragnoise_widgets.canvas import DragCanvas
-    from dragnoise_widgets.runner import Runner
-    from dragnoise_widgets.studio import DragStudio
+    from dragnoise_widgets.canvas.canvas import DragCanvas
+    from dragnoise_widgets.runner.runner import Runner
+    from dragnoise_widgets.studio.studio import DragStudio
 
 __all__ = ["DragCanvas", "DragStudio", "Runner"]
 
-_MODULES = {"DragCanvas": "canvas", "DragStudio": "studio", "Runner": "runner"}
+_MODULES = {"DragCanvas": "canvas.canvas", "DragStudio": "studio.studio", "Runner": "runner.runner"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""Pictures, masks and colour: what people give, read and checked."""

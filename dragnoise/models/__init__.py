@@ -1,0 +1,1 @@
+"""Models: loading, the U-Net cut at its bottleneck, text, memory and fingerprints."""

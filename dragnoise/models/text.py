@@ -1,0 +1,104 @@
+"""What a prompt becomes: a text tensor, with SDXL two more conditions beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dragnoise.validation import shown
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+AtWork = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
+"""Brings a module to its device for a while, and says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """SDXL's conditions.
+
+    text: (1, tokens, width), the words' embeddings of both text encoders side by side.
+    pooled: (1, P), the whole prompt's embedding.
+    sizes: (1, 6) float32: height and width of the picture in training, its crop's top and left,
+        height and width wanted, in pixels; None until a latent says how large the picture is.
+    """
+
+    text: Tensor
+    pooled: Tensor
+    sizes: Tensor | None = None
+
+    def sized(self, height: int, width: int) -> Conditioning:
+        """The same for an uncropped picture of this size in pixels, unless sizes were set before."""
+        if self.sizes is not None:
+            return self
+        ids = (height, width, 0, 0, height, width)
+        return dataclasses.replace(self, sizes=torch.tensor([ids], dtype=torch.float32, device=self.text.device))
+
+
+Text = Tensor | Conditioning
+"""A prompt as `Model.embed` gives it: (1, tokens, width), or SDXL's `Conditioning`.
+
+Hand it to `Model.encode` as it is; what is inside concerns the U-Net alone.
+"""
+
+
+@torch.no_grad()
+def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
+    """A prompt as the pipeline's text encoders see it; longer prompts are cut, as everywhere, with a warning.
+
+    With a second text encoder a `Conditioning`, otherwise the first one's (1, tokens, width).
+    """
+    if getattr(pipeline, "text_encoder_2", None) is None:
+        with at_work(pipeline.text_encoder) as device:
+            return pipeline.text_encoder(_ids(pipeline.tokenizer, prompt, device))[0]
+    with at_work(pipeline.text_encoder) as device:
+        first = pipeline.text_encoder(_ids(pipeline.tokenizer, prompt, device), output_hidden_states=True)
+    with at_work(pipeline.text_encoder_2) as device:
+        second = pipeline.text_encoder_2(_ids(pipeline.tokenizer_2, prompt, device), output_hidden_states=True)
+    words = [encoded.hidden_states[-2] for encoded in (first, second)]  # SDXL reads the last layer but one
+    return Conditioning(torch.cat([w.to(words[1].device) for w in words], dim=-1), second.text_embeds)
+
+
+def negative(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
+    """What classifier-free guidance leads away from; models that were trained so hear silence as zeros."""
+    text = embed(pipeline, prompt, at_work)
+    if prompt or not isinstance(text, Conditioning) or not pipeline.config.get("force_zeros_for_empty_prompt"):
+        return text
+    return Conditioning(torch.zeros_like(text.text), torch.zeros_like(text.pooled))
+
+
+def moved(text: Text, device: torch.device, dtype: torch.dtype) -> Text:
+    """The same on a device and in a dtype; sizes stay float32."""
+    if isinstance(text, Tensor):
+        return text.to(device, dtype)
+    sizes = None if text.sizes is None else text.sizes.to(device)
+    return Conditioning(text.text.to(device, dtype), text.pooled.to(device, dtype), sizes)
+
+
+def _ids(tokenizer: Any, prompt: str, device: torch.device) -> Tensor:
+    length = tokenizer.model_max_length
+    prompt = prompt.encode("utf-8", "replace").decode()  # half a character, as a cut text may end with, is no text
+    whole = tokenizer(prompt, verbose=False).input_ids
+    if len(whole) > length:
+        _say_what_is_cut(tokenizer.decode(whole[length - 1 : -1]).strip(), length)
+    tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return tokens.input_ids.to(device)
+
+
+@functools.lru_cache(maxsize=1000)
+def _say_what_is_cut(rest: str, length: int) -> None:
+    """Once for every text: a session embeds its prompt many times."""
+    warnings.warn(
+        f"the prompt is longer than the {length} tokens that the text encoder reads, with one at either end, and its "
+        f"last part is left out ({shown(rest)}); say it in fewer words.",
+        stacklevel=2,
+    )

@@ -1,0 +1,1 @@
+"""DDIM inversion and denoising, and pictures from a prompt."""

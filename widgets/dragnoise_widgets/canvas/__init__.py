@@ -1,0 +1,1 @@
+"""The canvas: drawing, pointer, keys and toolbar."""

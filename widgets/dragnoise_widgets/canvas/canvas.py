@@ -1,0 +1,385 @@
+"""DragCanvas: a picture on which drags are pulled and a mask is painted."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import traitlets
+
+from dragnoise.validation import as_integer, as_number, shown
+from dragnoise_widgets.canvas import keys, status
+from dragnoise_widgets.canvas.batch import LOCK
+from dragnoise_widgets.canvas.page_events import FRAME, PageEvents
+from dragnoise_widgets.canvas.pointer import Pointer
+from dragnoise_widgets.canvas.surface import Surface
+from dragnoise_widgets.canvas.table import PointTable
+from dragnoise_widgets.canvas.toolbar import Toolbar
+from dragnoise_widgets.frontend import enable_custom_widget_manager
+from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.sketch import checks, edits, store
+from dragnoise_widgets.sketch.masks import Mask, read_mask
+from dragnoise_widgets.sketch.sketch import LONE, PENDING, Edit, Sketch, Spot
+from dragnoise_widgets.sketch.view import Point, View
+from dragnoise_widgets.studio.link import link
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+
+NO_PICTURE = (512, 512)
+
+
+class Sure(traitlets.Any):
+    """Anything but None, which traitlets would let pass unchecked."""
+
+    allow_none = False
+
+
+class DragCanvas(widgets.Box):
+    """Pull arrows on a picture, paint a mask, watch anchors move; by hand or from code.
+
+    image: a path, a PIL image, an array, or None; one of another size begins with an empty canvas.
+    drags, mask: as a session takes them; setting them can be undone as all else.
+    trajectory: a sequence of (m, 2) anchors, one for each iteration.
+
+    Traits, all settable and observable, in image pixels: `image` (PIL.Image or None), `drags` (tuple
+    of `Drag`), `mask` ((H, W) bool, read-only, or None), `trajectory` (tuple of (m, 2) arrays), `tool`
+    ("drag", "paint", "erase"), `brush_size` (a diameter, 1 to half the picture), `opacity` (of the mask, 0..1),
+    `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
+    A lone anchor is not among the drags yet: `pending` is its place, or None.
+
+    A focused canvas takes every printable key; `keys.KEYMAP` says what they do.  `actions`: functions without
+    arguments for the keys that are not the canvas's own, by name: "run_or_pause", "step_forward", "step_back".
+
+    A wrong value raises TypeError or ValueError and changes nothing; what goes wrong in
+    the use by hand is shown under the canvas and given to those registered by `on_error`.
+    """
+
+    image = traitlets.Any(None)
+    drags = Sure(())
+    mask = traitlets.Any(None)
+    trajectory = Sure(())
+    tool = Sure("drag")
+    brush_size = Sure(16.0)
+    opacity = Sure(0.45)
+    selected = Sure(-1)
+    view_only = Sure(False)
+
+    def __init__(
+        self, image: Any = None, *, drags: Sequence[Any] = (), mask: Any = None, trajectory: Sequence[Any] = (),
+        view_only: bool = False,
+    ) -> None:  # fmt: skip
+        enable_custom_widget_manager()
+        self.sketch = Sketch(NO_PICTURE)
+        self._surface = Surface()
+        self._shown: tuple = ()
+        self._message = ""
+        self._own: Any = _NOTHING  # the value that a trait is just being given by the canvas itself
+        self._publishing = False
+        self._mask: Mask | None = None  # what the trait `mask` shows
+        self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
+        self._error_callbacks: list[Callable[[str], Any]] = []
+        self.actions: dict[str, Callable[[], Any]] = {}
+
+        self.canvas = self._surface.canvas
+        self.pointer = Pointer(self)
+        actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
+        self.toolbar = Toolbar({name: partial(self.by_hand, getattr(self, name)) for name in actions})
+        table: dict[str, Callable[..., Any]] = {
+            "put": self._typed,
+            "select": self._toggle,
+            "delete": self.delete,
+            "add": self.add,
+        }
+        self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
+        self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
+        self.page_events = PageEvents(partial(self.by_hand, self.pointer.key))
+        frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
+        self.help = widgets.HTML(keys.help_html(), layout={"margin": "0 2px", "display": "none"})
+        left = [self.toolbar, frame, self.toolbar.mask_row, self.status, self.help]
+        self.column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
+        super().__init__([self.column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
+
+        tenths = partial(round, ndigits=1)  # a slider sends 15.999999999999998
+        traitlets.link((self, "tool"), (self.toolbar.tool, "value"))
+        traitlets.link((self, "opacity"), (self.toolbar.opacity, "value"))
+        traitlets.link((self, "brush_size"), (self.toolbar.brush, "value"), transform=(float, tenths))
+        self.canvas.on_client_ready(partial(self.guarded, self.redraw))
+        self._surface.show_picture(None, self.view)
+        self.begin(image, drags, mask)
+        self.trajectory, self.view_only = trajectory, view_only
+
+    # ---- by code as by hand ------------------------------------------------------------------
+
+    def begin(self, image: Any, drags: Sequence[Any] = (), mask: Any = None) -> None:
+        """Show a picture with its drags and its mask, and nothing of what was before: undo does not reach it."""
+        self.image, self.trajectory = image, ()
+        self.drags, self.mask = drags, mask
+        self.change(lambda sketch: Sketch(sketch.size, Edit(sketch.edit.drags, None, sketch.edit.mask)))
+
+    @property
+    def pending(self) -> Point | None:
+        """The anchor that waits for its objective, (x, y) in image pixels, or None."""
+        return self.sketch.edit.pending
+
+    def undo(self) -> None:
+        """Take the last change of drags or mask back."""
+        self.change(edits.undo)
+
+    def redo(self) -> None:
+        """Make the change that was taken back again."""
+        self.change(edits.redo)
+
+    def delete(self, index: int | None = None) -> None:
+        """Remove a drag, -1 the lone anchor; by default what is selected, else the lone anchor."""
+        index = None if index is None else as_integer("index", index, PENDING)
+        self.change(partial(edits.delete, index=index))
+
+    def add(self) -> None:
+        """Add a drag in the middle, or from the lone anchor on, to be moved or typed over."""
+        self.change(edits.add)
+
+    def nudge(self, dx: float, dy: float) -> None:
+        """Move the selected point, or the lone anchor, by image pixels."""
+        right, down = as_number("dx", dx, -math.inf), as_number("dy", dy, -math.inf)
+        self.change(partial(edits.nudge, dx=right, dy=down))
+
+    def resize_brush(self, steps: int) -> None:
+        """Make the brush thicker (1) or thinner (-1) by about an eighth."""
+        wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
+        self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
+
+    def choose(self, index: int) -> None:
+        """Select the drag of this number, if there is one."""
+        if index < len(self.drags):
+            self.selected = index
+
+    def toggle_help(self) -> None:
+        """Show or hide the list of keys."""
+        self.help.layout.display = "" if self.help.layout.display == "none" else "none"
+
+    def invert_mask(self) -> None:
+        """What may change may not, and the other way round; ValueError where then nothing might."""
+        self.change(edits.invert_mask)
+
+    def clear_mask(self) -> None:
+        """Remove the mask."""
+        self.change(partial(edits.with_mask, array=None))
+
+    def load_mask(self, png: bytes) -> None:
+        """Take the bytes of a PNG of the picture's size as the mask; ValueError if they are none."""
+        if not isinstance(png, bytes | bytearray | memoryview):
+            raise TypeError(f"load_mask() takes the bytes of a PNG, not {shown(png)}.")
+        self.change(partial(edits.with_mask, array=read_mask(bytes(png), self.sketch.size)))
+
+    def to_json(self) -> str:
+        """All that is drawn, as text: drags, lone anchor, mask."""
+        return store.dumps(self.sketch.edit, self.sketch.size)
+
+    def from_json(self, text: str) -> None:
+        """Draw what `to_json` wrote; ValueError or TypeError, and no change, if it does not fit the picture."""
+        self.change(partial(edits.commit, edit=store.loads(text, self.sketch.size)))
+
+    def link(self, session: DragSession, *, call: Callable[[Callable], Any] | None = None) -> Callable[[], None]:
+        """Keep this canvas and session.drags, session.mask alike, both ways; returns what ends it.
+
+        The canvas takes the session's picture, drags and mask; where the session has none, it gets
+        the canvas's.  call: runs a function of the session when it may be changed (`Runner.call`);
+        by default at once.
+        """
+        if not hasattr(type(session), "watch"):
+            raise TypeError(f"a canvas is linked with a DragSession, not {shown(session)}.")
+        return link(self, session, call or (lambda function: function(session)))
+
+    def on_error(self, callback: Callable[[str], Any], remove: bool = False) -> None:
+        """Call callback(message), one sentence, when something goes wrong in a handler."""
+        if remove:
+            self._error_callbacks.remove(callback)
+        else:
+            self._error_callbacks.append(callback)
+
+    def redraw(self) -> None:
+        """Draw everything again, as on a page that was reloaded."""
+        with LOCK:
+            self._surface.forget()
+            self._draw()
+
+    # ---- the state, its picture, and those who watch -----------------------------------------
+
+    def change(self, step: Callable[[Sketch], Sketch], *, before: Callable[[], Any] | None = None) -> None:
+        """Let a function of `edits` make the next sketch, draw what differs, and set the traits.
+
+        before: called after the step and before the drawing.
+        """
+        try:
+            with LOCK:
+                sketch = step(self.sketch)
+                if sketch != self.sketch:
+                    self._message = ""
+                self.sketch = sketch
+                if before is not None:
+                    before()
+                self._draw()
+        finally:  # whether it could be drawn or not
+            self._publish()
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call it; what it raises is reported and not passed on, for ipywidgets would lose it."""
+        try:
+            return function(*arguments)
+        except Exception as error:
+            return self.report(sentence(error))
+
+    def by_hand(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`guarded`, for a button, a field or a key: an error reported before is over, whatever this does."""
+        self._message = ""
+        result = self.guarded(function, *arguments)
+        with LOCK:
+            self._show()
+        return result
+
+    def report(self, message: str) -> None:
+        """Show an error under the canvas until something else is done, and tell those registered."""
+        with LOCK:
+            self._message = message
+            self._show()
+        for callback in list(self._error_callbacks):
+            with contextlib.suppress(Exception):
+                callback(message)
+
+    @property
+    def apart(self) -> tuple[widgets.Widget, ...]:
+        """Widgets that are drawn with and not shown themselves."""
+        return (*self.canvas._canvases, *self._surface.pictures)
+
+    @property
+    def view(self) -> View:
+        """How the picture lies on the canvas."""
+        return View.of(self.sketch.size)
+
+    def _draw(self) -> None:
+        pointer, edit = self.pointer, self.sketch.edit
+        hovered = edits.place(edit, pointer.hovered) if pointer.hovered in edits.spots(edit) else None
+        brush = None if self.tool == "drag" or self.view_only else self.brush_size
+        self._surface.draw(
+            self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,
+            hovered=hovered,
+        )  # fmt: skip
+        self._show()
+
+    def _show(self) -> None:
+        """Bring buttons, table and status line in line, if there is anything to."""
+        sketch, view_only, has_picture = self.sketch, self.view_only, self.image is not None
+        steps = not sketch.past, not sketch.future
+        shown = (sketch.size, sketch.edit, sketch.selected, steps, view_only, self.tool, has_picture, self._message)
+        if shown != self._shown:
+            self._shown = shown
+            self.toolbar.show(sketch, view_only=view_only)
+            self.table.show(sketch, view_only=view_only or not has_picture)
+            hint = status.hint(sketch, tool=self.tool, has_picture=has_picture, view_only=view_only)
+            self.status.value = status.line(self._message, hint)
+
+    def _publish(self) -> None:
+        """Set the traits to what the sketch is by now; outside the lock, by one thread at a time.
+
+        Whoever comes while another is at it may leave: that one goes on until nothing differs.
+        """
+        with LOCK:
+            if self._publishing:
+                return
+            self._publishing = True
+        try:
+            while differing := self._differing():
+                for name, value in differing.items():
+                    self._own = value
+                    setattr(self, name, value)
+                    self._own = _NOTHING
+        except BaseException:
+            self._publishing, self._own = False, _NOTHING
+            raise
+
+    def _differing(self) -> dict[str, Any]:
+        """The traits that do not show the sketch yet, and their values; with none, the publishing is over."""
+        with LOCK:
+            edit, selected = self.sketch.edit, self.sketch.selected
+            index = PENDING if selected is None else selected.index
+            differing: dict[str, Any] = {}
+            if self.drags != edit.drags:
+                differing["drags"] = edit.drags
+            if self._mask != edit.mask:
+                differing["mask"] = None if edit.mask is None else edit.mask.array
+            if self.selected != index:
+                differing["selected"] = index
+            self._publishing = bool(differing)
+            return differing
+
+    # ---- traits set from outside -------------------------------------------------------------
+
+    @traitlets.validate(
+        "image", "drags", "mask", "trajectory", "tool", "brush_size", "opacity", "selected", "view_only"
+    )
+    def _checked(self, proposal: Any) -> Any:
+        if proposal.value is self._own:
+            return proposal.value
+        return getattr(checks, proposal.trait.name)(proposal.value, self.sketch, self.image)
+
+    @traitlets.observe("drags", "mask", "selected")
+    def _adopt(self, change: Any) -> None:
+        if change.name == "mask":
+            self._mask = Mask.of(change.new)
+        if change.new is self._own:
+            self._own = _NOTHING
+        elif change.name == "drags":
+            self.change(partial(edits.with_drags, drags=change.new))
+        elif change.name == "mask":
+            self.change(partial(edits.with_mask, array=change.new))
+        elif change.new != PENDING or self.sketch.selected not in (None, LONE):
+            self.change(partial(edits.select, spot=Spot(change.new, "objective")))
+
+    @traitlets.observe("image")
+    def _image_changed(self, change: Any) -> None:
+        size = NO_PICTURE if change.new is None else change.new.size
+        with LOCK:
+            self._message = ""
+            if another := size != self.sketch.size or change.new is None:
+                self.sketch = Sketch(size)
+            self._surface.show_picture(change.new, self.view)
+        self.change(edits.cancel)
+        if another:
+            self.trajectory = ()
+            self.toolbar.brush.max = checks.brush_limit(size)
+            self.brush_size = max(round(max(size) / 8), 1)
+
+    @traitlets.observe("trajectory")
+    def _trajectory_changed(self, change: Any) -> None:
+        self._paths = checks.paths(change.new)
+        self.change(lambda sketch: sketch)
+
+    @traitlets.observe("tool", "brush_size", "opacity", "view_only")
+    def _tools_changed(self, change: Any) -> None:
+        self._message = ""
+        self.change(edits.cancel if change.name in ("tool", "view_only") else lambda sketch: sketch)
+
+    # ---- the widgets round the canvas --------------------------------------------------------
+
+    def _typed(self, spot: Spot, axis: int, value: float) -> None:
+        def put(sketch: Sketch) -> Sketch:
+            point = list(edits.place(sketch.edit, spot))
+            point[axis] = value
+            return edits.put(sketch, spot, (point[0], point[1]))
+
+        self.change(put)
+        with LOCK:
+            self._shown = ()  # what was refused must not stay in its field
+            self._show()
+
+    def _toggle(self, spot: Spot) -> None:
+        chosen = self.sketch.selected is not None and self.sketch.selected.index == spot.index
+        self.change(partial(edits.select, spot=None if chosen else spot))
+
+
+_NOTHING = object()

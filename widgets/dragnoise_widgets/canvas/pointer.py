@@ -1,0 +1,161 @@
+"""Mouse, touch and keys of a canvas, turned into changes of its sketch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dragnoise_widgets.canvas import keys
+from dragnoise_widgets.sketch import edits
+from dragnoise_widgets.sketch.sketch import Sketch, Spot
+from dragnoise_widgets.sketch.view import Point
+
+if TYPE_CHECKING:
+    from dragnoise_widgets.canvas.canvas import DragCanvas
+
+REACH, TOUCH_REACH, SLACK = 11, 24, 4
+"""In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
+
+_ANYTIME = ("thinner", "thicker", "deselect", "help")
+"""What keys may do on a canvas that is only looked at."""
+
+
+class Pointer:
+    """Listens to a canvas.  Positions arrive in canvas pixels; nothing here raises, errors are reported.
+
+    cursor: where the brush hovers, or what leads on from a lone anchor; None where neither is shown.
+    hovered: the point that a press would take.
+    """
+
+    def __init__(self, canvas: DragCanvas) -> None:
+        self.cursor: Point | None = None
+        self.hovered: Spot | None = None
+        self._owner = canvas
+        surface = canvas.canvas
+        for register, handler in (
+            (surface.on_mouse_down, self.down),
+            (surface.on_mouse_move, self.move),
+            (surface.on_mouse_up, self.up),
+            (surface.on_mouse_out, self.out),
+            (surface.on_touch_start, self.touch_start),
+            (surface.on_touch_move, self.touch_move),
+            (surface.on_touch_end, self.touch_end),
+            (surface.on_touch_cancel, self.touch_cancel),
+            (surface.on_key_down, self.key),
+        ):
+            register(partial(canvas.guarded, handler))
+        self._commands: dict[str, Callable[..., Any]] = {
+            "tool": partial(setattr, canvas, "tool"),
+            "choose": canvas.choose,
+            "undo": canvas.undo,
+            "redo": canvas.redo,
+            "delete": canvas.delete,
+            "nudge": canvas.nudge,
+            "thinner": partial(canvas.resize_brush, -1),
+            "thicker": partial(canvas.resize_brush, 1),
+            "deselect": self._deselect,
+            "help": canvas.toggle_help,
+        }
+
+    # ---- mouse -------------------------------------------------------------------------------
+
+    def down(self, x: float, y: float) -> None:
+        """A button goes down."""
+        self._press(x, y, REACH)
+
+    def move(self, x: float, y: float) -> None:
+        """The mouse moves, with or without a button."""
+        point = self._point(x, y)
+        if point is not None:
+            self._owner.change(partial(edits.move, point=point), before=partial(self._hover, point))
+
+    def up(self, x: float, y: float) -> None:
+        """The button goes up."""
+        self._release(self._point(x, y))
+
+    def out(self, x: float, y: float) -> None:
+        """The mouse leaves: what it was doing ends at the edge."""
+        self._release(self._point(x, y), leave=True)
+
+    # ---- touch: the first finger is the mouse; a second one gives the gesture up --------------
+
+    def touch_start(self, touches: list[Point]) -> None:
+        """A finger goes down."""
+        if len(touches) == 1:
+            self._press(*touches[0], TOUCH_REACH)
+        else:
+            self.touch_cancel(touches)
+
+    def touch_move(self, touches: list[Point]) -> None:
+        """A finger moves."""
+        if len(touches) == 1 and (point := self._point(*touches[0])) is not None:
+            self._owner.change(partial(edits.move, point=point))
+
+    def touch_end(self, touches: list[Point]) -> None:
+        """A finger goes up; `touches` are those still down."""
+        if not touches:
+            self._release(None, leave=True)
+
+    def touch_cancel(self, touches: list[Point]) -> None:
+        """The page took the touch for itself: nothing was meant."""
+        self._leave()
+        self._owner.change(edits.cancel)
+
+    # ---- keys --------------------------------------------------------------------------------
+
+    def key(self, key: str, shift: bool, ctrl: bool, meta: bool, repeat: bool = False) -> None:
+        """A key goes down while the canvas has the focus."""
+        name, *arguments = keys.command(key, shift, ctrl, meta, repeat) or ("",)
+        owner = self._owner
+        if name in owner.actions:
+            owner.actions[name]()
+        elif name in _ANYTIME or not owner.view_only:
+            self._commands.get(name, _nothing)(*arguments)
+
+    def _deselect(self) -> None:
+        self._leave()
+        self._owner.change(lambda sketch: edits.select(edits.cancel(sketch), None))
+
+    # ---- what they share ---------------------------------------------------------------------
+
+    def _press(self, x: float, y: float, reach: float) -> None:
+        owner, point = self._owner, self._point(x, y)
+        if point is None or owner.view_only or owner.image is None:
+            return
+        reach = owner.view.length(reach)
+        owner.change(partial(edits.press, point=point, tool=owner.tool, reach=reach, brush=owner.brush_size))
+
+    def _release(self, point: Point | None, leave: bool = False) -> None:
+        slack = self._owner.view.length(SLACK)
+
+        def end(sketch: Sketch) -> Sketch:
+            return edits.release(sketch if point is None else edits.move(sketch, point), slack=slack)
+
+        self._owner.change(end, before=self._leave if leave else partial(self._hover, point))
+
+    def _hover(self, point: Point | None) -> None:
+        """Remember what of the pointer's place is worth showing."""
+        self._leave()
+        owner, sketch = self._owner, self._owner.sketch
+        if point is None or owner.view_only:
+            return
+        if owner.tool != "drag":
+            self.cursor = edits.inside(sketch, point)
+        elif sketch.gesture is None:
+            self.hovered = edits.spot_at(sketch, point, owner.view.length(REACH))
+            self.cursor = None if sketch.edit.pending is None else edits.inside(sketch, point)
+
+    def _leave(self) -> None:
+        self.cursor = self.hovered = None
+
+    def _point(self, x: Any, y: Any) -> Point | None:
+        """In image pixels; None for what a page without a layout sends."""
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in (x, y)):
+            return None
+        return self._owner.view.to_image((x, y))
+
+
+def _nothing(*arguments: Any) -> None:
+    """What a key does that has no action."""

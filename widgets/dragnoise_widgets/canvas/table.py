@@ -1,0 +1,107 @@
+"""The points as numbers: to see and to type them, and the way in where a page delivers no mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE
+from dragnoise_widgets.sketch import edits
+from dragnoise_widgets.sketch.sketch import ENDS, PENDING, Sketch, Spot
+from dragnoise_widgets.sketch.view import Point
+
+NUMBER, FIELD = "34px", "72px"
+
+
+class PointTable(widgets.VBox):
+    """A row for each drag, and one for the lone anchor.
+
+    actions: what its fields and buttons do, by name: put(spot, axis, value) for a coordinate that was
+    typed, axis 0 is x; select(spot), delete(index), add().
+    """
+
+    children: tuple[widgets.Widget, ...]
+
+    def __init__(self, actions: dict[str, Callable[..., Any]]) -> None:
+        self._actions = actions
+        self._rows: list[_Row] = []
+        self._lone = _Row(actions, PENDING)
+        self._head = widgets.HTML(_HEAD, layout={"margin": "0"})
+        self.add = widgets.Button(
+            description="Add a drag", icon="plus", tooltip="A drag to be typed over", layout={"width": "120px"}
+        )
+        self.add.on_click(lambda _: actions["add"]())
+        super().__init__([self._head, self.add])
+
+    @property
+    def rows(self) -> tuple[_Row, ...]:
+        """The rows shown, as many as there are drags, then the lone anchor's if there is one."""
+        return tuple(child for child in self.children if isinstance(child, _Row))
+
+    @property
+    def apart(self) -> tuple[_Row, ...]:
+        """The rows that there are, shown or not."""
+        return (*self._rows, self._lone)
+
+    def show(self, sketch: Sketch, *, view_only: bool) -> None:
+        """Bring the numbers in line."""
+        drags = sketch.edit.drags
+        while len(self._rows) < len(drags):
+            self._rows.append(_Row(self._actions, len(self._rows)))
+        shown = self._rows[: len(drags)] + ([self._lone] if sketch.edit.pending is not None else [])
+        for row in shown:
+            row.show(sketch, view_only=view_only)
+        head = [self._head] if shown else []
+        if (children := (*head, *shown, self.add)) != self.children:
+            self.children = children
+        self.add.disabled = view_only
+
+
+class _Row(widgets.HBox):
+    def __init__(self, actions: dict[str, Callable[..., Any]], index: int) -> None:
+        self._index, self._busy = index, False
+        ends = ENDS[:1] if index == PENDING else ENDS
+        self.number = widgets.Button(layout={"width": NUMBER}, tooltip="Select")
+        self.number.on_click(lambda _: actions["select"](Spot(index, ends[-1])))
+        self.fields = {(end, axis): self._field(actions, Spot(index, end), axis) for end in ends for axis in (0, 1)}
+        fields = list(self.fields.values())
+        to = widgets.HTML("→" if len(ends) > 1 else "→ now its objective", layout={"margin": "0 4px"})
+        self.remove = widgets.Button(icon="times", tooltip="Remove", layout={"width": NUMBER})
+        self.remove.on_click(lambda _: actions["delete"](index))
+        super().__init__([self.number, *fields[:2], to, *fields[2:], self.remove], layout={"align_items": "center"})
+
+    def _field(self, actions: dict[str, Callable[..., Any]], spot: Spot, axis: int) -> widgets.BoundedFloatText:
+        field = widgets.BoundedFloatText(min=0, max=0, layout={"width": FIELD})
+
+        def typed(change: Any) -> None:
+            if not self._busy:
+                actions["put"](spot, axis, change.new)
+
+        field.observe(typed, "value")
+        return field
+
+    def show(self, sketch: Sketch, *, view_only: bool) -> None:
+        selected = sketch.selected is not None and sketch.selected.index == self._index
+        self.number.description = str(self._index if self._index >= 0 else len(sketch.edit.drags))
+        self.number.button_style = "warning" if selected else ""
+        self.number.disabled = self.remove.disabled = view_only
+        self._busy = True
+        try:
+            for (end, axis), field in self.fields.items():
+                point: Point = edits.place(sketch.edit, Spot(self._index, end))
+                field.max, field.disabled = sketch.size[axis] - 1, view_only
+                field.value = round(point[axis], 2)
+        finally:
+            self._busy = False
+
+
+def _title(colour: str, mark: str, text: str) -> str:
+    return f'<span style="width: 156px; text-align: center"><span style="color: {colour}">{mark}</span> {text}</span>'
+
+
+_HEAD = (
+    f'<div style="display: flex; padding-left: 38px; gap: 18px; line-height: 20px">'
+    f"{_title(ANCHOR, '●', 'anchor x, y')}{_title(OBJECTIVE, '◆', 'objective x, y')}</div>"
+)

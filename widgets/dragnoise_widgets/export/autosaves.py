@@ -1,0 +1,116 @@
+"""Names of the autosave files of several sessions, so that no edit overwrites another one."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from dragnoise import DragSession
+from dragnoise.validation import as_integer, as_path
+
+KEPT = 10
+"""Files of earlier edits that stay; older ones are deleted when one more is put aside."""
+_open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
+"""Those of this process; no two save to one file."""
+
+
+class Autosaves:
+    """A file for each session, named after one path: the first gets "edit.drag", the next "edit 2.drag".
+
+    path: None as long as nothing is saved by itself.  A file that is there already is of an edit before the
+    kernel was restarted: it is renamed after its time, to "edit of 2024-06-13 12.00.00.drag", and of such files the
+    `KEPT` newest stay.
+    on_error: as for `DragSession.autosave`.
+    """
+
+    def __init__(
+        self, path: str | Path | None, every: int, *, on_error: Callable[[Exception | None], Any] | None = None
+    ) -> None:
+        self.path = None if path is None else as_path(path)
+        self._every = as_integer("every", every, 1)
+        self._on_error = on_error
+        self._files: dict[DragSession, Path] = {}
+        self._ours: set[Path] = set()  # files that an edit of here was saved to
+        _open.add(self)
+
+    def begin(self, session: DragSession) -> None:
+        """Have a session save itself, if any does; one that does so already goes on."""
+        if self.path is None or session in self._files:
+            return
+        taken = {path for autosaves in list(_open) for path in autosaves.in_use}
+        path = next(path for path in self._names(self.path) if path not in taken)
+        if path not in self._ours and path.is_file():
+            path.rename(_earlier(path))
+            _tidy(path)
+        session.autosave(path, every=self._every, on_error=self._on_error)
+        self._files[session] = path
+        self._ours.add(path)
+
+    def change(self, path: str | Path | None, sessions: Iterable[DragSession]) -> None:
+        """Other files for all of these, or None for no more of it.  Raises TypeError or ValueError for no path."""
+        self.path = None if path is None else as_path(path)
+        for session in self._files:
+            session.autosave(None)
+        self._files.clear()
+        for session in sessions:
+            self.begin(session)
+
+    def end(self, session: DragSession) -> None:
+        """A session saves itself no more; its file stays."""
+        if self._files.pop(session, None) is not None:
+            session.autosave(None)
+
+    @property
+    def in_use(self) -> tuple[Path, ...]:
+        """The files that sessions of here save themselves to."""
+        return tuple(self._files.values())
+
+    def close(self) -> None:
+        """The files are free for others; sessions that somebody still holds go on saving themselves."""
+        self._files.clear()
+
+    def saved(self, path: str | Path) -> None:
+        """An edit of here was saved to a file by hand, which autosaving may go on with."""
+        self._ours.add(as_path(path))
+
+    def newest(self) -> Path | None:
+        """The newest edit of before the kernel was restarted, if there is one."""
+        if self.path is None:
+            return None
+        beside = self.path.parent.glob(f"{_plain(self.path.stem)}*{_plain(self.path.suffix)}")
+        taken = self._ours.union(*(autosaves.in_use for autosaves in list(_open)))
+        found = [path for path in beside if path.is_file() and path not in taken]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    @staticmethod
+    def _names(path: Path) -> Iterable[Path]:
+        return itertools.chain([path], (path.with_stem(f"{path.stem} {n}") for n in itertools.count(2)))
+
+
+def _earlier(path: Path) -> Path:
+    """A name that is free, after the time when a file was written."""
+    written = time.strftime("%Y-%m-%d %H.%M.%S", time.localtime(path.stat().st_mtime))
+    named = path.with_stem(f"{path.stem} of {written}")
+    others = (named.with_stem(f"{named.stem} ({n})") for n in itertools.count(2))
+    return next(free for free in itertools.chain([named], others) if not free.exists())
+
+
+def _tidy(path: Path) -> None:
+    """Delete all but the newest files that `_earlier` has named."""
+    date = r"\d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d( \(\d+\))?"
+    name = re.compile(f"{re.escape(path.stem)} of {date}{re.escape(path.suffix)}")
+    earlier = [each for each in path.parent.iterdir() if name.fullmatch(each.name) and each.is_file()]
+    for old in sorted(earlier, key=lambda each: each.stat().st_mtime)[:-KEPT]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+
+
+def _plain(text: str) -> str:
+    """For a glob, in which these letters mean something."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

@@ -1,0 +1,82 @@
+"""The panel from which one takes the edit home: links that save files, and the code that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+from PIL import Image
+
+from dragnoise import Drag
+from dragnoise_widgets.encoded import png
+from dragnoise_widgets.export import downloads
+
+GIF, NO_GIF = "Make a GIF", "Stop the GIF"
+
+ROW = {"flex_flow": "row wrap", "align_items": "center"}
+
+
+class Share(widgets.VBox):
+    """Links to picture, drags and GIF, and a box of code.
+
+    actions: what the buttons do, by name: gif(), code().
+    visible: is the panel unfolded?  While it is not, no links are made.
+    """
+
+    def __init__(self, actions: Mapping[str, Callable[[], Any]]) -> None:
+        self.visible = True
+        self._shown: tuple[Any, ...] = ()
+        self.picture = widgets.HTML(layout={"margin": "2px"})
+        self.drags = widgets.HTML(layout={"margin": "2px"})
+        self.make_gif = widgets.Button(
+            description=GIF, icon="film", tooltip="Render the drag as a moving picture", layout={"width": "118px"}
+        )  # fmt: skip
+        self.make_gif.on_click(lambda _: actions["gif"]())
+        self.gif = widgets.HTML(layout={"margin": "2px"})
+        self.make_code = widgets.Button(
+            description="Copy as code", icon="code", tooltip="The Python that repeats this edit exactly",
+            layout={"width": "132px"},
+        )  # fmt: skip
+        self.make_code.on_click(lambda _: actions["code"]())
+        self.code = widgets.Textarea(layout={"width": "100%", "height": "220px", "display": "none"})
+        super().__init__(
+            [
+                widgets.HBox([self.picture, self.drags, self.make_gif, self.gif, self.make_code], layout=ROW),
+                self.code,
+            ]
+        )
+
+    def show(self, picture: Image.Image | None, drags: Sequence[Drag], size: tuple[int, int]) -> None:
+        """Let the links save this picture and these drags."""
+        shown = (picture, tuple(drags), size)
+        if self._shown and shown[0] is self._shown[0] and shown[1:] == self._shown[1:]:
+            return
+        if self._shown and shown[1:] != self._shown[1:]:
+            self.clear()
+        if not self.visible:
+            return
+        self._shown = shown
+        self.picture.value = "" if picture is None else downloads.link(png(picture, level=1), "edited.png", "Picture")
+        text = downloads.drags_json(drags, size)
+        self.drags.value = downloads.link(text.encode(), "drags.json", "Drags")
+
+    def clear(self) -> None:
+        """GIF and code are of what is no longer shown."""
+        self.gif.value = self.code.value = ""
+        self.code.layout.display = "none"
+
+    def show_gif(self, data: bytes) -> None:
+        """Let a link save this GIF."""
+        self.say("")
+        self.gif.value = downloads.link(data, "drag.gif", f"GIF ({max(len(data) // 1000, 1)} kB)")
+
+    def say(self, message: str) -> None:
+        """How far the GIF is; "" that none is being made."""
+        self.gif.value = message
+        self.make_gif.description = NO_GIF if message else GIF
+
+    def show_code(self, text: str) -> None:
+        """Show code, to be selected and copied."""
+        self.code.value = text
+        self.code.layout.display = ""

@@ -1,0 +1,1 @@
+"""Panels of the studio, each on its own."""

@@ -1,0 +1,92 @@
+"""The preview: the picture of an iteration, and a slider that uncovers the picture before."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import ipywidgets as widgets
+from PIL import Image
+
+from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.sketch.view import SMALLEST, View
+
+CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
+
+STYLE = """<style>
+.dragnoise-before { border-right: 2px solid white; box-shadow: 1px 0 3px rgba(0, 0, 0, 0.6); z-index: 1 }
+.dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
+.dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
+</style>"""
+
+
+class Preview(widgets.VBox):
+    """Two pictures, one over the other: the slider uncovers the one before from the left.
+
+    `picture` is what is shown now, as a PIL image; None shows nothing.
+    """
+
+    def __init__(self) -> None:
+        self.picture: Image.Image | None = None
+        self._before: Image.Image | None = None
+        cell = {"grid_area": "1 / 1", "margin": "0"}
+        self.after_image = widgets.Image(format="png", layout={**cell, "width": "100%", "height": "auto"})
+        self.before_image = widgets.Image(format="png", layout={"width": "100%", "max_width": "none", "height": "auto"})
+        self.curtain = widgets.Box([self.before_image], layout={**cell, "overflow": "hidden", "display": "none"})
+        self.curtain.add_class("dragnoise-before")
+        self.stage = widgets.Box(
+            [self.after_image, self.curtain],
+            layout={"display": "grid", "width": "100%", "max_width": f"{SMALLEST}px", "overflow": "hidden"},
+        )
+        self.stage.add_class("dragnoise-overlay")
+        self.caption = widgets.HTML(layout={"margin": "0 2px"})
+        self.slider = widgets.IntSlider(
+            value=0, min=0, max=100, readout=False, description="before / after",
+            style={"description_width": "initial"},
+            layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
+        )  # fmt: skip
+        self.every = widgets.Dropdown(
+            options=CHOICES, value="auto", description="preview", layout={"width": "150px"},
+            style={"description_width": "initial"},
+        )  # fmt: skip
+        self.slider.observe(self._slid, "value")
+        controls = widgets.HBox(
+            [self.slider, self.every], layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+        )
+        controls.layout.max_width = f"{SMALLEST}px"
+        style = widgets.HTML(STYLE, layout={"display": "none"})
+        super().__init__([controls, self.stage, self.caption, style], layout={"width": "auto", "overflow": "hidden"})
+        self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
+
+    @property
+    def before(self) -> Image.Image | None:
+        """What the slider brings up; the picture as it was given, unless a branch is compared."""
+        return self._before
+
+    @before.setter
+    def before(self, picture: Image.Image | None) -> None:
+        if picture is not self._before:
+            self._before = picture
+            self.before_image.value = b"" if picture is None else _seen(picture)
+
+    def show(self, picture: Image.Image | None, caption: str = "") -> None:
+        """Show a picture as the one now.  caption: plain text."""
+        if picture is not self.picture:
+            self.picture = picture
+            self.after_image.value = b"" if picture is None else _seen(picture)
+            width = SMALLEST if picture is None else View.of(picture.size).css[0]  # as wide as on the canvas
+            self.stage.layout.max_width = f"{width}px"
+        if html.escape(caption) != self.caption.value:
+            self.caption.value = html.escape(caption)
+
+    def _slid(self, change: Any) -> None:
+        share = change.new
+        self.curtain.layout.display = "" if share else "none"
+        if share:
+            self.curtain.layout.width = f"{share}%"
+            self.before_image.layout.width = f"{10000 / share:.2f}%"
+
+
+def _seen(picture: Image.Image) -> bytes:
+    """As PNG, no larger than anybody sees it here."""
+    return png_within(picture, View.of(picture.size).canvas)

@@ -1,0 +1,1 @@
+"""The runner: commands, the worker thread, and the updates that it publishes."""

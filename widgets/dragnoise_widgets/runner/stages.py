@@ -1,0 +1,242 @@
+"""Stages: generators over a session that do one unit of work between two yields.
+
+Between two yields anything may happen to the session: other drags, other numbers, a rewind.  A stage
+that finds itself overtaken starts over.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from PIL import Image
+
+from dragnoise.session.history import History, Snapshot
+from dragnoise.session.session import DragSession
+from dragnoise_widgets.runner.updates import TaskName
+
+Breakpoint = Callable[[History], Any]
+PreviewEvery = int | Literal["auto"]
+
+PREVIEW_SHARE = 0.25
+"""Of the time, at most this much goes into previews with `preview_every="auto"`."""
+
+LORA_STEPS = 200
+"""How many LoRA steps are expected when the number is not given: the default of `session.fit_lora`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """One unit of work done.
+
+    task, done, total: see `Status`.  step: what the session yielded, if it did.  hold: a breakpoint's
+    reason to pause, "" for none.  picture: a picture that is ready, of `snapshot` (None: of before
+    any iteration).
+    """
+
+    task: TaskName
+    done: int
+    total: int
+    step: Any = None
+    hold: str = ""
+    picture: Image.Image | None = None
+    snapshot: Snapshot | None = None
+
+
+Stage = Generator[Progress, None, str]
+"""Yields after every unit of work, and returns one line for people, may be empty."""
+
+
+@dataclass
+class Options:
+    """What one runner wants of its commands; may change while they run."""
+
+    breakpoints: list[Breakpoint] = field(default_factory=list)
+    preview_every: PreviewEvery = 0
+
+
+@dataclass
+class Kept:
+    """What outlives a command: stages that were paused, and what a picture costs.
+
+    A paused stage is gone on with by the next command that needs it.
+    """
+
+    stages: dict[Any, Iterator[Progress]] = field(default_factory=dict)
+    seconds_a_step: float | None = None
+    since_preview: int = 0
+
+    def resumable(self, key: Any, make: Callable[[], Iterator[Progress]]) -> Iterator[Progress]:
+        """The paused stage of this key, or a new one; kept when it is left in the middle."""
+        steps = self.stages.pop(key, None) or make()
+        try:
+            for progress in steps:  # noqa: UP028 - `yield from` would close them with this
+                yield progress
+        except GeneratorExit:
+            self.stages[key] = steps
+            raise
+
+    def drop(self, kind: str = "") -> None:
+        """Forget the paused stages of a kind, by default all."""
+        for key in [key for key in self.stages if kind in ("", key[0])]:
+            self.stages.pop(key).close()  # type: ignore[attr-defined]
+
+
+def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None) -> Stage:
+    """Fit a LoRA if asked or if one was paused, then invert unless that is done."""
+    if lora is not None:
+        key = ("lora", repr(sorted(lora.items())))
+        for other in [k for k in kept.stages if k[0] == "lora" and k != key]:
+            del kept.stages[other]
+        yield from kept.resumable(key, lambda: fitting(session, lora))
+    for key in [k for k in kept.stages if k[0] == "lora"]:
+        yield from kept.resumable(key, lambda: iter(()))
+    if session.inverted and lora is None:
+        return "the picture is inverted already"
+    yield from kept.resumable(("inverting",), lambda: inverting(session))
+    return "ready"
+
+
+def run(session: DragSession, kept: Kept, options: Options) -> Stage:
+    """Finish what was paused, then iterate until every anchor has arrived or `max_iterations`."""
+    for key in [k for k in kept.stages if k[0] == "rendering"]:
+        yield from kept.resumable(key, lambda: iter(()))
+    _require_drags(session)
+    while session.drags:
+        yield from prepare(session, kept)
+        snapshot = next(session.optimize(), None)
+        if snapshot is None:
+            break
+        done = _iterated(snapshot, snapshot.iteration, session.config.max_iterations, options, session.history)
+        yield done
+        yield from _preview_if_due(session, kept, options, done)
+    if not session.drags:
+        return "there is nothing left to drag"
+    if session.status == "reached":
+        return "every anchor has reached its objective"
+    return f"stopped at max_iterations={session.config.max_iterations}"
+
+
+def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
+    """n iterations, whatever the status."""
+    for i in range(1, n + 1):
+        _require_drags(session)
+        yield from prepare(session, kept)
+        done = _iterated(session.step(), i, n, options, session.history)
+        yield done
+        if i < n:
+            yield from _preview_if_due(session, kept, options, done)
+    return ""
+
+
+def render(session: DragSession, kept: Kept, k: int | None = None) -> Stage:
+    """The picture of iteration k, default the last."""
+    kept.stages = {key: steps for key, steps in kept.stages.items() if key[0] != "rendering"}
+    yield from prepare(session, kept)
+    yield from kept.resumable(("rendering",), lambda: rendering(session, kept, k))
+    return ""
+
+
+# ---- the stages themselves ---------------------------------------------------------------------
+
+
+def fitting(session: DragSession, arguments: dict[str, Any]) -> Iterator[Progress]:
+    """`session.fit_lora(**arguments)`."""
+    total = arguments.get("steps", LORA_STEPS)
+    yield Progress("lora", 0, total)
+    for state in session.fit_lora(**arguments):
+        yield Progress("lora", state.step, total, state)
+
+
+def inverting(session: DragSession) -> Iterator[Progress]:
+    """Invert, and start over when a change of numbers has overtaken it."""
+    while not session.inverted:
+        yield Progress("inverting", 0, session.config.edit_from)
+        for state in session.invert():
+            yield Progress("inverting", state.step, session.config.edit_from, state)
+            if len(session.trajectory) != state.step + 1:
+                break
+
+
+def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterator[Progress]:
+    """Render iteration k on a branch, which shares model and inversion and leaves the session alone.
+
+    Ends without a picture when that iteration has gone from the history meanwhile.
+    """
+    branch, started = session.branch(k), time.perf_counter()
+    snapshot = branch.history[-1] if branch.history else None
+    steps, total, state = branch.config.edit_from, branch.config.edit_from + 1, None  # the last makes pixels
+    yield Progress("rendering", 0, total)
+    for state in branch.denoise():
+        yield Progress("rendering", steps - state.step, total, state)
+        if not stands(session.history, snapshot):
+            return
+    if state is not None:
+        picture = branch.picture_of(state.latents)
+        kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
+        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot)
+
+
+def stands(history: History, snapshot: Snapshot | None) -> bool:
+    """Is the snapshot (None: the state before any) still part of the history?"""
+    if snapshot is None:
+        return len(history) <= 1
+    k = snapshot.iteration
+    return k < len(history) and history[k].anchors is snapshot.anchors  # a long history lets go of bottlenecks
+
+
+# ---- previews and breakpoints ------------------------------------------------------------------
+
+
+def preview_interval(every: PreviewEvery, history: History, kept: Kept, steps: int) -> int:
+    """Iterations between two previews; 0 for none.
+
+    "auto" compares the measured seconds of the last iterations and of the last picture, of `steps`
+    steps; before any picture a step is taken to cost what an iteration does.
+    """
+    if every != "auto":
+        return every
+    an_iteration = statistics.median([s.seconds for s in history[-10:] if s.iteration] or [0.0])
+    if not an_iteration:
+        return 0
+    a_picture = steps * (kept.seconds_a_step or an_iteration)
+    return max(math.ceil(a_picture * (1 / PREVIEW_SHARE - 1) / an_iteration), 1)
+
+
+def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: Progress) -> Iterator[Progress]:
+    """Between two iterations, as a part of the optimisation: its progress stays where it is."""
+    kept.since_preview += 1
+    interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)
+    if interval and kept.since_preview >= interval and session.history:
+        for progress in rendering(session, kept):
+            yield replace(after, hold="", picture=progress.picture, snapshot=progress.snapshot)
+
+
+def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:
+    return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, history))
+
+
+def _require_drags(session: DragSession) -> None:
+    """Ask before the inversion, which takes its time; the engine has the sentence for it."""
+    if not session.drags:
+        next(session.optimize())
+
+
+def _reason(breakpoints: list[Breakpoint], history: History) -> str:
+    """Why to pause here: the reasons of all breakpoints that say so."""
+    reasons = []
+    for breakpoint_ in list(breakpoints):
+        name = getattr(breakpoint_, "__name__", repr(breakpoint_))
+        try:
+            said = breakpoint_(history)
+        except Exception as error:
+            raise RuntimeError(
+                f"the breakpoint {name} failed ({type(error).__name__}: {error}); take it out of runner.breakpoints."
+            ) from error
+        if said:
+            reasons.append(said if isinstance(said, str) else name)
+    return "; ".join(reasons)

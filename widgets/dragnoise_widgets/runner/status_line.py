@@ -1,0 +1,126 @@
+"""The studio's status line: one state word, derived from the state of session and worker, and what goes with it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dragnoise_widgets.runner.updates import Status
+
+Kind = Literal["idle", "busy", "held", "good", "short", "bad"]
+
+COLOURS: dict[Kind, str] = {
+    "idle": "var(--jp-ui-font-color1, #333)",
+    "busy": "var(--jp-brand-color1, #1976d2)",
+    "held": "var(--jp-warn-color0, #b45f06)",
+    "good": "var(--jp-success-color0, #2e7d32)",
+    "short": "var(--jp-warn-color0, #b45f06)",
+    "bad": "var(--jp-error-color1, #d32f2f)",
+}
+
+DOING = {"lora": "fitting the LoRA", "inverting": "inverting", "optimising": "dragging", "rendering": "rendering"}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that the state word depends on.
+
+    loading: what the library is loading, "" for nothing.  status: of the worker.  verdict: of the newest iteration
+    with today's numbers: "running", "reached" or "max_iterations".  iterations: done so far.  error: the sentence of
+    an error that has not been answered by another action.
+    """
+
+    has_session: bool = True
+    has_model: bool = True
+    has_drags: bool = True
+    loading: str = ""
+    status: Status = field(default_factory=Status)
+    verdict: str = "running"
+    iterations: int = 0
+    max_iterations: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Word:
+    """word: the state, such as "Paused".  why: what is said right after it, may be empty."""
+
+    word: str
+    why: str = ""
+    kind: Kind = "idle"
+
+    def __str__(self) -> str:
+        return f"{self.word}{self.why}"
+
+
+def state_word(now: Situation) -> Word:
+    """The state in one word, with its reason.  The first line that applies is the state."""
+    status = now.status
+    holds = status.ended if status.history_length == _length(now) else ""  # of another history nothing is said
+    if status.state == "stopping":
+        return Word("Stopping", " after this iteration", "busy")
+    if status.state == "running":
+        if status.pausing:
+            return Word("Pausing", " after this iteration", "busy")
+        return Word("Running", f": {DOING[status.task]}" if status.task else "", "busy")
+    if now.error:
+        return Word("Failed", f": {now.error}", "bad")
+    if now.loading:
+        return Word("Loading", f": {now.loading}", "busy")
+    if not now.has_session:
+        return Word("No picture", ": Upload a picture, or take the Example")
+    if not now.has_model:
+        return Word("Only to look at", ": the session has no model", "held")
+    if status.state == "paused" and holds == "breakpoint":
+        return Word("Paused", f" by a breakpoint: {status.message}", "held")
+    if not now.has_drags:
+        return Word("No drags", ": Pull an arrow on the picture, from what should move to where it should be")
+    if now.verdict == "reached":
+        none = "" if now.iterations else " already, so nothing was done"
+        return Word("Finished", f": every anchor has reached its objective{none}", "good")
+    if now.verdict == "max_iterations":
+        return Word("Short of the goal", f": all {now.max_iterations} iterations are done", "short")
+    if status.state == "paused":
+        return Word("Paused", " by hand; Run goes on", "held")
+    if holds == "stop":
+        return Word("Stopped", " by hand; what is done stays", "held")
+    return Word("Ready", "" if now.iterations else ": press Run, or Step through it")
+
+
+def stoppable(status: Status) -> bool:
+    """Is there anything that Stop would end?"""
+    if status.state == "stopping":
+        return False
+    return status.state in ("running", "paused") or status.task != ""
+
+
+def as_html(word: Word, parts: Sequence[str], *, error: str = "") -> str:
+    """The line: the state word in its colour, why, then the parts that are not empty, each once.
+
+    error: an error that goes first, when the state word is not that error's.
+    """
+    said = "".join(f" · {html.escape(part)}" for part in dict.fromkeys(parts) if part)
+    bad = ""
+    if error:
+        bad = f'<span style="color: {COLOURS["bad"]}">{html.escape(error)}</span> · '
+    head = f'<b style="color: {COLOURS[word.kind]}">{html.escape(word.word)}</b>'
+    rest = f'{html.escape(word.why)}<span style="opacity: 0.75">{said}</span>'
+    return f'<span style="line-height: 1.4">{bad}{head}{rest}</span>'
+
+
+def verdict_of(history: Any, config: Any) -> str:
+    """The status of the newest snapshot, as long as the numbers that it depends on are still the session's."""
+    last = history[-1] if history else None
+    if last is None:
+        return "running"
+    if last.status == "max_iterations" and last.iteration < config.max_iterations:
+        return "running"
+    if last.status == "reached" and last.config is not None and last.config.tolerance != config.tolerance:
+        return "running"
+    return str(last.status)
+
+
+def _length(now: Situation) -> int:
+    return now.iterations + 1 if now.status.history_length else 0

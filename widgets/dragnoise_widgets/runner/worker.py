@@ -1,0 +1,374 @@
+"""The worker of a session: a queue of commands, carried out between two units of work on one thread."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from dragnoise.session.history import History
+from dragnoise.session.session import DragSession
+from dragnoise_widgets.runner import stages
+from dragnoise_widgets.runner.commands import Call, Pause, Stop, Task
+from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
+from dragnoise_widgets.runner.teams import disband
+from dragnoise_widgets.runner.telling import Teller
+from dragnoise_widgets.runner.updates import Ended, Update
+from dragnoise_widgets.runner.watchers import Watchers
+from dragnoise_widgets.sentences import sentence
+
+FAREWELL = 5.0
+"""Seconds that the end of the process waits for the unit of work under way."""
+
+
+RECENT = 100
+"""Commands that a worker remembers."""
+
+log = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Whoever is told of updates, a runner."""
+
+    def deliver(self, update: Update) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Queued:
+    """A task that waits.  calls: how many calls were made before it."""
+
+    task: Task
+    options: Options
+    calls: int
+
+
+class Worker:
+    """Owns a session's generators; everything that changes the session passes through here.
+
+    Its thread lives as long as there is work, and holds worker and session only then.  Get it with
+    `worker_of(session)`.
+    """
+
+    def __init__(self, session: DragSession) -> None:
+        self.session = session
+        self.watchers: Watchers[Receiver] = Watchers()  # when all are gone, work ends
+        self.changed = threading.Condition()  # guards everything below
+        self.recent: deque[Any] = deque(maxlen=RECENT)  # commands, the newest last
+        self.teller = Teller(session.history, self._deliver, self.changed)
+        self.error: str | None = None
+        self.traceback = ""
+        self._kept = Kept()
+        self._tasks: deque[Queued] = deque()
+        self._calls: deque[tuple[Call, Future]] = deque()
+        self._calls_made = self._calls_done = 0
+        self._current: Queued | None = None
+        self._wish: Literal["", "pause", "stop"] = ""
+        self._rest: Literal["idle", "paused"] = "idle"
+        self._thread: threading.Thread | None = None  # who works: a thread of our own, or an inline caller's
+        self._preview_wanted = False
+
+    # ---- commands, from any thread -----------------------------------------------------------
+
+    def put(self, task: Task, options: Options) -> None:
+        """Do a task when those before it are done."""
+        with self.changed:
+            self._note(task)
+            self._tasks.append(Queued(task, options, self._calls_made))
+        self._start()
+
+    def call(self, call: Call) -> Future:
+        """Do something short between two units of work."""
+        future: Future = Future()
+        with self.changed:
+            self._note(call)
+            self._calls.append((call, future))
+            self._calls_made += 1
+        self._start()
+        return future
+
+    def pause(self) -> None:
+        """Hold after the unit under way; forgets what waits."""
+        with self.changed:
+            self._note(Pause())
+            waited = bool(self._tasks)
+            self._tasks.clear()
+            self._preview_wanted = False
+            if self._current is not None and not self._wish:
+                self._wish = "pause"
+                self.teller.tell(message="pausing", pausing=True)
+            elif self._current is None and waited:
+                self._rest = "paused"
+                self.teller.tell(keep=True, state="paused", message="paused", ended="pause")
+        self.teller.flush()
+
+    def stop(self) -> None:
+        """End after the unit under way; forgets what waits and what was paused."""
+        with self.changed:
+            self._note(Stop())
+            self._tasks.clear()
+            self._preview_wanted = False
+            if self._current is not None:
+                self._wish = "stop"
+                self.teller.tell(state="stopping", message="stopping", pausing=False)
+            else:
+                self._kept.drop()
+                self._rest = "idle"
+                self.teller.tell(keep=True, state="idle", message="stopped", ended="stop")
+        self.teller.flush()
+
+    @property
+    def settled(self) -> bool:
+        """Is everything done and delivered?"""
+        return self._thread is None and not self._tasks and not self._calls and self.teller.publisher.settled
+
+    @property
+    def is_here(self) -> bool:
+        """Is this called by the work itself or by a watcher?"""
+        return self._thread is threading.current_thread() or self.teller.publisher.is_here
+
+    def leave(self) -> threading.Thread | None:
+        """End for good, as the process does, and tell nobody; returns the thread to wait for."""
+        with self.changed:
+            self.teller.publisher.close()
+            self.stop()
+            return self._thread
+
+    # ---- the work ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """See that somebody works: a thread of our own, or inline the caller."""
+        with self.changed:
+            if self._thread is not None:  # who is at it will find what is new
+                if self.teller.inline and not self.is_here:
+                    self.changed.wait_for(lambda: self.settled)
+                return
+            if not self.teller.inline:
+                disband()  # what this thread has computed is done, and its team would slow the worker's down
+                self._thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the system gives no more threads
+                    self._give_up()
+                    raise
+                return
+            self._thread = threading.current_thread()
+        self._work()
+
+    def _work(self) -> None:
+        """Do what there is to do.  However this ends, nobody waits for what will not be done any more."""
+        try:
+            while self._next_thing_or_log():
+                pass
+        finally:
+            with self.changed:
+                if self._thread is threading.current_thread():  # an error came through
+                    self._give_up()
+
+    def _give_up(self) -> None:
+        """Forget all that waits, as nobody works any more."""
+        with self.changed:
+            self._thread = self._current = None
+            self._tasks.clear()
+            self._preview_wanted = False
+            while self._calls:
+                self._calls.popleft()[1].cancel()
+                self._calls_done += 1
+            self.changed.notify_all()
+
+    def _next_thing_or_log(self) -> bool:
+        """On a thread of our own an error that nothing else has caught is logged, and the work goes on."""
+        try:
+            return self._next_thing()
+        except BaseException as error:
+            if self.teller.inline:  # the caller's interrupt
+                raise
+            log.exception("the worker of %r failed", self.session)
+            with self.changed:
+                self._current, self._wish, self._preview_wanted = None, "", False
+                self.teller.tell(keep=True, state="error", task="", message=self._fail(error), ended="error")
+            return True
+
+    def _next_thing(self) -> bool:
+        """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
+        self._do_calls()
+        with self.changed:
+            if self._tasks and self._tasks[0].calls > self._calls_done:  # what was called for before it comes first
+                return True
+            queued = self._current = self._tasks.popleft() if self._tasks else None
+            preview = self._preview_wanted
+            if queued is None and not preview and not self._calls:
+                self._thread = None  # under the same lock as the look at the queues, lest a command be missed
+                self.changed.notify_all()
+                return False
+        if queued is not None:
+            self._perform(queued)
+        elif preview:
+            self._preview()
+        return True
+
+    def _perform(self, queued: Queued) -> None:
+        """One task from its start to its end, a pause or an error."""
+        task = queued.task
+        stage = task.stage(self.session, self._kept, queued.options)
+        self.teller.begin(state=self._rest if task.aside else "running", aside=task.aside)
+        ended: Ended = "error"
+        message = ""
+        try:
+            ended, message = self._drive(stage, task)
+        except Exception as error:
+            message = self._fail(error)
+        except BaseException as error:  # inline, the caller's interrupt
+            ended, message = "pause", self._fail(error)
+            raise
+        finally:
+            stage.close()
+            self._end(queued, ended, message)
+
+    def _drive(self, stage: Stage, task: Task) -> tuple[Ended, str]:
+        while True:
+            try:
+                progress = next(stage)
+            except StopIteration as done:
+                return "done", done.value
+            self._between(progress)
+            if self._wish:
+                return self._wish, ""
+            if not self.watchers:
+                return "stop", ""
+            if task.aside and self._tasks:
+                return "done", ""
+            if progress.hold:
+                return "breakpoint", progress.hold
+
+    def _end(self, queued: Queued, ended: Ended, message: str) -> None:
+        task = queued.task
+        with self.changed:
+            self._current, self._wish = None, ""
+            if ended == "stop":
+                self._kept.drop()
+            if task.aside:
+                self._kept.drop("rendering")  # of something else, whoever comes next
+            if ended in ("pause", "breakpoint") and not task.aside:
+                self._rest = "paused"
+            elif ended == "stop" or (ended == "done" and task.ends):
+                self._rest = "idle"
+            if ended == "breakpoint" or not self.watchers:
+                self._tasks.clear()
+            self._preview_wanted = bool(queued.options.preview_every) and ended in ("done", "breakpoint", "pause")
+            message = message or {"pause": "paused", "stop": "stopped"}.get(ended, "")
+            looked = task.aside and ended in ("done", "pause")  # a look changes nothing of what was said
+            self.teller.rest(
+                self.session.history,
+                keep=not self._tasks or ended == "error",
+                state="error" if ended == "error" else self._rest,
+                **({} if task.aside and not message else {"message": message}),
+                **({} if looked else {"ended": ended}),
+            )
+        self.teller.flush()
+
+    def _preview(self) -> None:
+        """The picture of where the session stands, while there is nothing else to do."""
+        session, failed = self.session, dict[str, Any]()
+        try:
+            if session.inverted and self.teller.shown(session.history) != len(session.history) - 1:
+                for progress in stages.rendering(session, self._kept):
+                    self._between(progress)
+                    if self._tasks or not self._preview_wanted or not self.watchers:
+                        break
+        except Exception as error:
+            failed = {"state": "error", "message": self._fail(error), "ended": "error"}
+        with self.changed:
+            self._preview_wanted = False
+            self.teller.rest(session.history, **failed)
+        self.teller.flush()
+
+    def _between(self, progress: Progress) -> None:
+        """Between two units of work: tell how far they have come, and do what may be done now."""
+        self.teller.note(progress, self.session.history)
+        self.teller.flush()
+        self._do_calls()
+
+    def _do_calls(self) -> None:
+        for _ in range(len(self._calls)):  # those that come meanwhile wait for the next time, lest work never go on
+            call, future = self._calls.popleft()
+            self._calls_done += 1
+            if not future.set_running_or_notify_cancel():
+                continue
+            before = self.session.history
+            try:
+                result = call.apply(self.session)
+            except BaseException as error:
+                failed = {} if self._current else {"state": "error", "ended": "error"}
+                self._called({"message": self._fail(error), **failed})
+                future.set_exception(error)
+                if not isinstance(error, Exception) and self.teller.inline:
+                    raise
+            else:
+                self._called(self._mended(call, before))
+                future.set_result(result)
+
+    def _mended(self, call: Call, before: History) -> dict[str, Any]:
+        """What a call has put an end to: an error, or with another history what was said of the one before."""
+        status, history = self.teller.update.status, self.session.history
+        if self._current is not None:
+            return {}
+        another = len(history) != len(before) or not stages.stands(history, before[-1] if before else None)
+        if another and self._rest == "paused" and not self._kept.stages:
+            self._rest = "idle"  # what was paused is not there any more
+        if another or (status.state == "error" and not call.aside):
+            state = "error" if status.state == "error" and call.aside else self._rest
+            return {"message": "", "state": state, "ended": ""}
+        return {}
+
+    def _called(self, changes: dict[str, Any]) -> None:
+        """Tell what a call has changed."""
+        self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
+        self.teller.flush()
+
+    def _note(self, command: Any) -> None:
+        """Remember a command and log it."""
+        self.recent.append(command)
+        log.debug("%r: %r", self.session, command)
+
+    def _deliver(self, update: Update) -> None:
+        for runner in self.watchers:
+            runner.deliver(update)
+
+    def _fail(self, error: BaseException) -> str:
+        """Keep an error, and say it in one line."""
+        self.traceback = traceback.format_exc()
+        self.error = sentence(error)
+        return self.error
+
+
+_workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
+_registry = threading.Lock()
+
+
+def worker_of(session: DragSession) -> Worker:
+    """The session's worker: one, as long as anybody holds it."""
+    with _registry:
+        known = _workers.get(session)
+        worker = known() if known is not None else None
+        if worker is None:
+            worker = Worker(session)
+            _workers[session] = weakref.ref(worker)
+        return worker
+
+
+@atexit.register
+def _farewell() -> None:
+    """No thread may be inside torch when the interpreter goes."""
+    with _registry:
+        workers = [worker for known in _workers.values() if (worker := known()) is not None]
+    until = time.monotonic() + FAREWELL
+    for thread in [worker.leave() for worker in workers]:
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(until - time.monotonic(), 0))

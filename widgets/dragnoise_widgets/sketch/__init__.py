@@ -1,0 +1,1 @@
+"""Drags and masks as immutable edits with undo, without widgets."""

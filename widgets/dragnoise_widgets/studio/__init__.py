@@ -1,0 +1,1 @@
+"""The studio: panels, canvas, runner and sessions put together."""

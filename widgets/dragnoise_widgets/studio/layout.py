@@ -1,0 +1,85 @@
+"""The layout of a studio: the pictures side by side, the transport below them, then panels that fold away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ipywidgets as widgets
+
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export.clipboard import Clipboard
+from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.panels.inspector import Inspector
+from dragnoise_widgets.panels.parameters import Parameters
+from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.panels.question import Question
+from dragnoise_widgets.panels.stops import Stops
+from dragnoise_widgets.panels.transport import Transport
+from dragnoise_widgets.studio.library import Library
+
+
+class Parts(Protocol):
+    """The widgets that are arranged."""
+
+    library: Library
+    canvas: DragCanvas
+    preview: Preview
+    stage: widgets.Box
+    transport: Transport
+    remarks: widgets.HTML
+    question: Question
+    clipboard: Clipboard
+    inspector: Inspector
+    parameters: Parameters
+    stops: Stops
+    share: Share
+
+    def refresh(self) -> None: ...
+
+
+STYLE = """<style>
+.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px }
+.dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
+.dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
+</style>"""
+
+
+def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
+    """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
+    column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
+    studio.canvas.children = [studio.canvas.column]  # its table goes below the transport, which is used more often
+    studio.stage.children = [widgets.VBox([part], layout=column) for part in (studio.canvas, studio.preview)]
+    return [
+        widgets.HTML(STYLE, layout={"display": "none"}),
+        _fold("Picture, prompt, model", studio.library.source, folded=folded),
+        studio.stage,
+        studio.transport,
+        studio.remarks,
+        studio.question,
+        studio.clipboard,
+        studio.canvas.table,
+        _fold("Inspector", studio.inspector, unfolded=studio.refresh),
+        _fold("Parameters", studio.parameters),
+        _fold("Breakpoints", studio.stops),
+        _fold("Download and code", studio.share, unfolded=studio.refresh),
+        _fold("Branches and files", studio.library.keeping),
+    ]
+
+
+def _fold(
+    title: str, content: Any, *, folded: bool = True, unfolded: Callable[[], Any] | None = None
+) -> widgets.Accordion:
+    """A panel that folds away.  unfolded: brings up to date a content that minds whether it is `visible`."""
+    fold = widgets.Accordion([content], layout={"margin": "2px 0"})
+    fold.set_title(0, title)
+    fold.selected_index = None if folded else 0
+    if unfolded is not None:
+        content.visible = not folded
+
+        def toggled(change: Any) -> None:
+            content.visible = change.new is not None
+            unfolded()
+
+        fold.observe(toggled, "selected_index")
+    return fold

@@ -1,0 +1,247 @@
+"""The presenter: brings a studio's widgets in line with what its session has come to."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import ipywidgets as widgets
+import numpy as np
+from PIL import Image
+
+from dragnoise import DragSession
+from dragnoise.session.history import History, Snapshot, require_iteration
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.panels.inspector import Inspector, Sight
+from dragnoise_widgets.panels.messages import Messages
+from dragnoise_widgets.panels.parameters import Parameters
+from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.panels.remarks import remarks
+from dragnoise_widgets.panels.transport import Transport
+from dragnoise_widgets.runner.breakpoints import supervision_pixel
+from dragnoise_widgets.runner.commands import Apply
+from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
+from dragnoise_widgets.runner.updates import Status, Update
+from dragnoise_widgets.studio.binding import Binding
+
+
+class Parts(Protocol):
+    """The widgets that are brought in line."""
+
+    transport: Transport
+    stage: widgets.Box
+    canvas: DragCanvas
+    preview: Preview
+    parameters: Parameters
+    inspector: Inspector
+    share: Share
+    remarks: widgets.HTML
+    messages: Messages
+
+
+class Shelf(Protocol):
+    """What is to be known of the other sessions."""
+
+    @property
+    def loading(self) -> str: ...
+
+    @property
+    def compared_history(self) -> History: ...
+
+    @property
+    def compared_picture(self) -> Image.Image | None: ...
+
+    def show(self) -> None: ...
+
+
+class Showing:
+    """Holds the newest update and the iteration that is looked at; `refresh` brings every widget in line.
+
+    busy_aside: is something being made that Stop ends, beside the worker's tasks?
+    """
+
+    def __init__(self, parts: Parts, shelf: Shelf, *, busy_aside: Callable[[], bool]) -> None:
+        self._parts, self._shelf, self._busy_aside = parts, shelf, busy_aside
+        self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
+        self._binding: Binding | None = None
+        self._update = Update()
+        self._shown: int | None = None  # the iteration that the scrubber holds; None is the newest
+        self._album = Album()
+        self._now: tuple[Snapshot, np.ndarray] | None = None  # a snapshot, and where its anchors have come to
+        self._asked: tuple[Any, ...] = ()  # what was asked for once need not be asked for again
+
+    @property
+    def iteration(self) -> int:
+        """The iteration shown."""
+        return max(len(self._update.history) - 1, 0) if self._shown is None else self._shown
+
+    def begin(self, binding: Binding, album: Album) -> None:
+        """Another session is shown from now on, of which these pictures are known."""
+        with self._gate:
+            self._binding, self._album, self._update = binding, album, binding.runner.latest
+            self._shown, self._now, self._asked = None, None, ()
+            self._parts.share.clear()
+
+    def choose(self, k: int | None) -> None:
+        """Show iteration k; None follows the newest.  Raises IndexError beyond."""
+        count = max(len(self._update.history), 1)  # before any iteration 0 is what is shown
+        if k is not None:
+            require_iteration(k, count)
+        self._shown = None if k is None or k == count - 1 else k
+        self.refresh()
+
+    def follow(self) -> None:
+        """Show the newest iteration from the next update on."""
+        self._shown = None
+
+    def updated(self, binding: Binding, update: Update) -> None:
+        """What a session's runner tells, on a thread of its own; one that is not shown any more is not heard."""
+        with self._gate:
+            if binding is not self._binding:
+                return
+            self._update = update
+            if update.picture is not None and update.picture_iteration is not None:
+                self._album.put(update.history, update.picture_iteration, binding.session.config, update.picture)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Bring every widget in line with the newest update."""
+        with self._gate:
+            try:
+                self._bring_up_to_date()
+            except Exception as error:
+                self._parts.messages.failed(error)
+
+    # ---- part by part ------------------------------------------------------------------------
+
+    def _bring_up_to_date(self) -> None:
+        parts, status, history = self._parts, self._update.status, self._update.history
+        if self._shown is not None and self._shown >= len(history) - 1:
+            self._shown = None
+        k, session = self.iteration, None if self._binding is None else self._binding.session
+        drags = () if session is None else session.drags
+        ready = session is not None
+        parts.transport.show(status, history, k, ready=ready, drags=len(drags), busy_aside=self._busy_aside())
+        self._shelf.show()
+        for part in (parts.stage, parts.canvas.table):
+            part.layout.display = "none" if session is None else ""
+        if session is None:
+            self._say(None, status, history, k)
+            return
+        settled = status.state in ("idle", "paused", "error") and status.task == ""
+        self._show_anchors(history, k)
+        self._show_picture(session, history, k)
+        parts.parameters.show(session.config)
+        tolerance = session.config.tolerance * supervision_pixel(session)
+        others = self._shelf.compared_history
+        parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
+        self._say(session, status, history, k)
+        if settled:
+            parts.share.show(parts.preview.picture, drags, session.image.size)
+            self._want(session, history, k, failed=status.state == "error")
+
+    def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
+        """Where update k has brought the anchors: the next one was computed from there; None if it is not known."""
+        if k + 1 < len(history):
+            return history[k + 1].anchors
+        return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
+
+    def _show_anchors(self, history: History, k: int) -> None:
+        canvas, path = self._parts.canvas, [snapshot.anchors for snapshot in history[: k + 1]]
+        if k and (after := self._anchors_after(history, k)) is not None:
+            path.append(after)
+        fits = all(len(anchors) == len(canvas.drags) for anchors in path)
+        shown = tuple(path) if fits and len(path) > 1 else ()
+        if len(shown) != len(canvas.trajectory) or any(
+            not np.array_equal(a, b) for a, b in zip(shown, canvas.trajectory, strict=True)
+        ):
+            canvas.trajectory = shown
+
+    def _show_picture(self, session: DragSession, history: History, k: int) -> None:
+        """The picture of iteration k, or the nearest one there is, or as it was given."""
+        preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
+        preview.before = self._shelf.compared_picture or session.image
+        if near is None:
+            preview.show(session.image, "the picture as it was given")
+        elif near[0] == k:
+            preview.show(near[1], f"iteration {k}" if k else "before any iteration")
+        else:
+            preview.show(near[1], f"iteration {near[0]}, the nearest to {k} that has been rendered")
+
+    def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
+        """With nothing else to do: have what is shown computed, each once.
+
+        After an error only what is asked for, as rendering takes it from the status line.
+        """
+        if not history or not session.inverted or session.model is None or self._binding is None:
+            return
+        asked = (history[k], k, session.config)
+        wanted = self._album.get(history, k, session.config) is None and (
+            k < len(history) - 1 or (self._parts.preview.every.value != 0 and not failed)
+        )
+        if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
+            self._now = history[-1], history[-1].anchors
+            self._binding.runner.do(Apply(self._find_anchors, aside=True))
+        elif wanted and not _same(asked, self._asked):
+            self._asked = asked
+            self._binding.runner.render(k, aside=True)
+
+    def _find_anchors(self, session: DragSession) -> None:
+        """Where the anchors have come to by the last update, which no snapshot tells yet."""
+        if session.history and session.inverted:
+            self._now = session.history[-1], session.anchors
+
+    # ---- the status line ---------------------------------------------------------------------
+
+    def _say(self, session: DragSession | None, status: Status, history: History, k: int) -> None:
+        """Where things stand, and remarks on the edit while nothing runs."""
+        messages, shelf = self._parts.messages, self._shelf
+        if session is None or self._binding is None:
+            messages.stand(Situation(has_session=False, loading=shelf.loading))
+            self._remark(())
+            return
+        runner, failed = self._binding.runner, status.state == "error"
+        messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
+        now = Situation(
+            has_model=session.model is not None,
+            has_drags=bool(session.drags),
+            loading=shelf.loading,
+            status=status,
+            verdict=verdict_of(history, session.config),
+            iterations=max(len(history) - 1, 0),
+            max_iterations=session.config.max_iterations,
+            error=status.message if failed else "",
+        )
+        prepared = status.message if status.ended == "done" and not history else ""
+        messages.stand(now, self._position(session, history, k), prepared)
+        if status.state != "running":  # a run changes neither mask nor drags
+            self._remark(remarks(session))
+
+    def _position(self, session: DragSession, history: History, k: int) -> str:
+        """ "iteration 12: loss 3.4, 5.1 px to go" """
+        if not history:
+            return ""
+        snapshot, after = history[k], self._anchors_after(history, k)
+        distances, objectives = snapshot.distances, [drag.objective for drag in session.drags]
+        if after is not None and len(after) == len(objectives):
+            distances = np.linalg.norm(after - objectives, axis=-1)
+        far = ", ".join(f"{distance:.1f}" for distance in distances)
+        loss = f"loss {snapshot.loss:.4g}, " if k else ""
+        return f"iteration {k}: {loss}{far} px to go"
+
+    def _remark(self, sentences: Sequence[str]) -> None:
+        """The one place where remarks on masks and drags are shown."""
+        said = "".join(f'<div style="color: {COLOURS["held"]}">{html.escape(each)}</div>' for each in sentences)
+        if said != self._parts.remarks.value:
+            self._parts.remarks.value = said
+            self._parts.remarks.layout.display = "" if said else "none"
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return len(one) == len(other) and all(
+        a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True)
+    )
