@@ -56,7 +56,7 @@ class WearsLora:
 
     @property
     def lora_weight(self) -> float:
-        """How strongly the LoRA is worn, 0 (not at all) to 1; a change needs a new inversion.
+        """How strongly the LoRA is worn, -2 to 2 (1 as fitted, 0 not at all); a change needs a new inversion.
 
         0 when there is none.  Setting it raises ValueError then, and for a number out of its range.
         """
