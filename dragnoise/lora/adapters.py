@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from dragnoise.locks import PATCHING
-from dragnoise.models.loading import as_device
+from dragnoise.models.arguments import as_device
 from dragnoise.models.model import Model
-from dragnoise.models.sharing import sharing_copy
+from dragnoise.models.unet import sharing_copy
 from dragnoise.validation import as_float, as_number, shown
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
