@@ -26,7 +26,7 @@ from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
 from dragnoise import DragConfig, DragSession, Model, load_model
-from dragnoise.models import single_file
+from dragnoise.models import reading, single_file
 from dragnoise.models.text import Conditioning
 
 FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}

@@ -69,7 +69,6 @@ def _why(source: str, configs: str | None, variant: str | None, reason: str) -> 
 
 
 @contextmanager
-@contextmanager
 def _quiet() -> Iterator[None]:
     """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway.
 
