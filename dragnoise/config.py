@@ -21,6 +21,8 @@ Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
 Resize = Literal["longer", "shorter", "never"]
 Inversion = Literal["source", "target"]
+Target = Literal["current", "initial", "path", "direct"]
+Hold = Literal["nothing", "latents"]
 Forgets = Literal["inversion", "optimisation", "editor", "nothing"]
 """What a change makes obsolete: the inversion and all after it; the iterations; what the editor computed once."""
 
@@ -123,7 +125,7 @@ class DragConfig:
     max_iterations: int = _integer(80, 1, 100_000, "Optimisation", "updates at most")
     r1: int = _integer(
         1, 0, 50, "Supervision", "half side of the square window of the alignment loss (Eq. 1)",
-        unit="grid pixels",
+        unit="grid pixels", forgets="editor",
     )  # fmt: skip
     r2: int = _integer(
         3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
@@ -136,6 +138,22 @@ class DragConfig:
         0.0, 10, "Supervision",
         "without a mask, what lies farther than this from every drag is held as if a mask had been painted; 0 holds "
         "nothing, as in the paper", unit="shares of the picture's longer side", forgets="editor",
+    )  # fmt: skip
+    target: Target = _choice(
+        "current", Target, "Supervision",
+        'what the feature is pulled to: "current", the present feature one step further (Eq. 1); or the initial '
+        'feature at the anchor, wanted `stride` ahead of the tracked anchor ("initial"), at a point that moves evenly '
+        'along the drag ("path"), or at the objective ("direct"); ours, not in the paper', forgets="editor",
+    )  # fmt: skip
+    stride: float = _number(
+        1.0, 1000, "Supervision",
+        'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
+        above=True,
+    )  # fmt: skip
+    hold: Hold = _choice(
+        "nothing", Hold, "Rendering",
+        "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
+        "with a soft edge at every denoising step; ours, not in the paper",
     )  # fmt: skip
     tolerance: float = _number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
@@ -185,6 +203,11 @@ class DragConfig:
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
+        if self.is_released and self.target != "current":
+            raise ValueError(
+                f'target={self.target!r} does not combine with convention="released", whose loss compares with the '
+                'current feature; use convention="paper".'
+            )
 
     def replace(self, **changes: Any) -> DragConfig:
         """A copy with some numbers changed.
