@@ -15,7 +15,7 @@ EDITORS = {
     "dragnoise": "dragnoise.editors.dragnoise",
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
 }
-"""Editor name -> the module that defines its `Editor` class and its `PRESET` numbers.  Registering one is one line."""
+"""Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
@@ -23,6 +23,7 @@ Resize = Literal["longer", "shorter", "never"]
 Inversion = Literal["source", "target"]
 Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
+Schedule = Literal["single", "alternate"]
 Forgets = Literal["inversion", "optimisation", "editor", "nothing"]
 """What a change makes obsolete: the inversion and all after it; the iterations; what the editor computed once."""
 
@@ -105,6 +106,19 @@ class DragConfig:
         "replace", Propagation, "Schedule",
         '"replace" puts the optimised bottleneck in at every edit step (section 3.2); "delta" adds its difference from '
         "the unedited one to each step's own bottleneck", editors=_BOTTLENECK,
+    )  # fmt: skip
+    schedule: Schedule = _choice(
+        "single", Schedule, "Schedule",
+        'all iterations at `edit_from`, or "alternate": `step_iterations` at each of `drag_steps` edit steps, with a '
+        "denoising step between, the change of the bottleneck carried on; ours, not in the paper",
+        forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
+    drag_steps: int = _integer(
+        12, 1, 1000, "Schedule", "edit steps that are dragged at when alternating, at most `edit_from`",
+        forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
+    step_iterations: int = _integer(
+        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
     share_from: int = _integer(
         0, 0, 1000, "Schedule",
@@ -202,6 +216,9 @@ class DragConfig:
         if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
+        if self.schedule == "alternate" and self.drag_steps > self.edit_from:
+            given = self.drag_steps
+            raise ValueError(f"drag_steps={given} is beyond edit_from={self.edit_from}; choose 1..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
         if self.is_released and self.target != "current":
             raise ValueError(
@@ -248,6 +265,12 @@ class DragConfig:
     @property
     def is_released(self) -> bool:
         return self.convention == "released"
+
+    @property
+    def most_iterations(self) -> int:
+        """Updates at most, by `max_iterations` and by the schedule."""
+        planned = self.drag_steps * self.step_iterations if self.schedule == "alternate" else self.max_iterations
+        return min(planned, self.max_iterations)
 
     def forgets(self, other: DragConfig) -> Forgets:
         """The most that a change from these numbers to `other`'s makes obsolete."""

@@ -18,8 +18,9 @@ PAPER = {
     "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "eps": 1e-8,
     "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "reach": 0.0, "tolerance": 1.0, "supervision_block": 2,
     "supervision_scale": 0.5, "resize": "longer", "side": None, "latent_noise": 0.0, "seed": 0, "inversion": "source",
-    "convention": "paper", "editor": "dragnoise", "share_from": 0, "share_layer": 10, "target": "current", "stride": 1.0,
-    "hold": "nothing",
+    "convention": "paper", "editor": "dragnoise", "share_from": 0, "share_layer": 10,
+    "target": "current", "stride": 1.0,
+    "hold": "nothing", "schedule": "single", "drag_steps": 12, "step_iterations": 4,
 }  # fmt: skip
 RELEASED = PAPER | {
     "convention": "released", "refine_from": 0, "max_iterations": 60, "tolerance": 2.0, "resize": "never",

@@ -30,11 +30,17 @@ def holding(task: Task) -> Callable[[Tensor, int], Tensor] | None:
     return lambda z, step: free * z + (1 - free) * task.trajectory[step].to(z)
 
 
-def substitution(task: Task, edited: Tensor, original: Tensor) -> Iterator[DDIMState]:
-    """Semantic propagation (DragNoise, section 3.2): denoise z_t with the edited bottleneck, a state per step."""
+def substitution(
+    task: Task, edited: Tensor, original: Tensor, *, latents: Tensor | None = None, start: int | None = None
+) -> Iterator[DDIMState]:
+    """Semantic propagation (DragNoise, section 3.2): denoise with the edited bottleneck, a state per step.
+
+    latents, start: where to begin, default z_t at step `edit_from`.
+    """
     config = task.config
     yield from ddim.denoise(
-        task.model, task.latents, task.text, task.schedule, config.edit_from,
+        task.model, task.latents if latents is None else latents, task.text, task.schedule,
+        config.edit_from if start is None else start,
         edited=edited.to(original), original=original, refine_from=config.refine_from, propagation=config.propagation,
         hold=holding(task),
     )  # fmt: skip

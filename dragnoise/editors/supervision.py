@@ -69,7 +69,7 @@ class Paper:
         if config.target == "direct":
             return task.objectives
         if config.target == "path":
-            return task.anchors + (task.objectives - task.anchors) * min((count + 1) / config.max_iterations, 1.0)
+            return task.anchors + (task.objectives - task.anchors) * min((count + 1) / config.most_iterations, 1.0)
         gap = task.objectives - anchors
         share = config.stride / gap.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         return anchors + gap * share.clamp(max=1.0)
@@ -79,7 +79,7 @@ class Paper:
         """The initial feature in the window of every initial anchor, (m, (2 r1 + 1)^2, C)."""
         task = self.task
         with torch.no_grad():
-            decoded = self._variable.forward(self._variable.original, upto=task.config.supervision_block)
+            decoded = self._variable.reference(upto=task.config.supervision_block)
             patch = task.anchors[:, None] + semantics.window(task.config.r1, like=task.anchors)
             return semantics.sample(feature_of(decoded, task), patch, task.frame.grid)
 

@@ -41,9 +41,14 @@ def start(model: Model, target: str, **changes: Any) -> DragSession:
 WANTED = {
     "direct": lambda a, b, anchors, k: b,
     "path": lambda a, b, anchors, k: a + (b - a) * (k + 1) / 8,
-    "initial": lambda a, b, anchors, k: anchors
-    + (b - anchors) / (b - anchors).norm(dim=-1, keepdim=True) * torch.minimum(torch.tensor(2.5), (b - anchors).norm(dim=-1, keepdim=True)),
-}  # fmt: skip
+    "initial": lambda a, b, anchors, k: anchors + ahead(b - anchors, 2.5),
+}
+
+
+def ahead(gap: torch.Tensor, stride: float) -> torch.Tensor:
+    """So far along the way, and no further than its end."""
+    length = gap.norm(dim=-1, keepdim=True)
+    return gap / length * length.clamp(max=stride)
 
 
 @pytest.mark.parametrize("target", WANTED)
