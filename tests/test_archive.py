@@ -30,6 +30,7 @@ from dragnoise.archive import ArchiveError
 from dragnoise.archive.documents import LARGEST
 from dragnoise.interrupts import OutOfMemory
 from dragnoise.lora.files import pack
+from dragnoise.models import fingerprint as model_fingerprint
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
 
 
@@ -306,8 +307,8 @@ def test_a_file_says_how_to_load_its_model(tmp_path: Path) -> None:
 
 def test_a_fingerprint_is_made_once_and_looks_at_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    digests = fingerprint.digests
-    monkeypatch.setattr(fingerprint, "digests", lambda model: (calls.append(1), digests(model))[1])
+    digests = model_fingerprint.digests
+    monkeypatch.setattr(model_fingerprint, "digests", lambda model: (calls.append(1), digests(model))[1])
     model = small_model()
     session = quick_session(model)
     for _ in range(3):
@@ -712,7 +713,7 @@ IT = "iterations/4.safetensors"
 HOSTILE: dict[str, tuple[tuple[str, Callable[[bytes], bytes | None]], str]] = {
     "another version": (told("version", value=3), "version 3"),
     "a version before the first": (told("version", value=0), "version 0"),
-    "a version of another layout": (told("version", value=1), "alignment_loss"),
+    "a version of another layout": (told("version", value=1), "loss"),
     "an unknown field": (told("colour", value="red"), "'colour'"),
     "an unknown field of an iteration": (told("history", 2, "colour", value="red"), "'colour'"),
     "a loss too few": (told("history", 2, "losses", value={"mask": 1.0}), "losses"),

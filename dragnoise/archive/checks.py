@@ -89,11 +89,11 @@ def _require_snapshot(snapshot: Snapshot, k: int, drags: int) -> None:
     for name, number in (losses | others).items():
         if not math.isfinite(number) and not (k == 0 and math.isnan(number)):
             raise Broken(f"{name} of {what} is {number}")
-    if snapshot.drags is not None and len(snapshot.drags) != drags:
-        raise Broken(f"{what} has {len(snapshot.drags)} drags, not {drags}")
     _require_array(snapshot.anchors, (drags, 2), f"anchors of {what}")
     _require_array(snapshot.distances, (drags,), f"distances of {what}")
     _require_array(snapshot.state.anchors.numpy(), (drags, 2), f"grid anchors of {what}")
+    if snapshot.drags is not None and len(snapshot.drags) != drags:
+        raise Broken(f"{what} has {len(snapshot.drags)} drags, not {drags}")
 
 
 def _require_array(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:

@@ -55,7 +55,7 @@ def snapshot_of(
     if told.state.count != told.iteration:
         raise Broken(f"count of {what} is {told.state.count!r:.40}, which cannot be")
     if told.iteration and not ("total" in told.losses and told.grad_norm is not None):
-        raise Broken(f"{what} has no total loss or no grad_norm")
+        raise Broken(f"losses of {what} have no 'total', or its grad_norm is null")
     return Snapshot(
         iteration=told.iteration,
         losses=dict(told.losses),

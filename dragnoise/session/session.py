@@ -533,16 +533,14 @@ class DragSession:
             for callback in self._watchers:
                 callback(self)
 
-    @contextlib.contextmanager
-    def _unit(self) -> Iterator[None]:
-        """One unit of work: the session's only one at the time, and undone when memory runs out."""
+    def _unit(self) -> rescue:
+        """Enter it for one unit of work: the session's only one at the time, and undone when memory runs out."""
         if torch.is_inference_mode_enabled():
             raise RuntimeError(
                 "a session needs gradients, and torch.inference_mode() is on, which allows none of what is made inside "
                 "it; leave that block, or use torch.no_grad() in its place."
             )
-        with self._working, rescue(self._let_go):
-            yield
+        return rescue(self._let_go, lock=self._working)
 
     def _units(self, states: Iterator[ddim.DDIMState]) -> Iterator[ddim.DDIMState]:
         """Each state as a unit of work."""
