@@ -17,7 +17,7 @@ else:
     import tomli as tomllib  # comes with pytest there
 
 NOT_PINNED = ("torch",)
-GROUPS = ("widgets",)
+GROUPS = ("widgets", "bench")
 """Extras that a user installs."""
 
 

@@ -641,13 +641,13 @@ before, barrier, problems = state(), threading.Barrier(4), []
 
 def load(dtype):
     barrier.wait()
-    for _ in range(3):
+    for _ in range(2):
         if empty(load_model(dtype=dtype)):
             problems.append("a load left weights without values")
 
 def attach():
     barrier.wait()
-    for _ in range(6):
+    for _ in range(4):
         unet = adapters.sharing_copy(first.pipeline.unet)
         layers = training.attach(unet, LoraSettings(rank=2))
         if any(p.is_meta for pair in layers.values() for p in pair):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from dragnoise.validation import said
 
@@ -130,21 +130,22 @@ def require_read(source: str, part: str, module: nn.Module, held: Mapping[str, E
     held: with first values.  A weight is known by its shape and its first values, since loaders rename them.
     """
     require_all(source, part, shapes(module), held, names=held)
-    known: dict[torch.dtype, set[tuple[Any, ...]]] = {}
+    known: dict[torch.dtype, set[str]] = {}
     for name, parameter in module.named_parameters():
         dtype = parameter.dtype
         if dtype not in known:
-            rounded = (
-                (_core(e.shape), tuple(torch.tensor(e.first, dtype=torch.float64).to(dtype).tolist()))
-                for e in held.values()
-            )
-            known[dtype] = set(rounded)
-        values = first_values(parameter.detach(), parameter.ndim) if parameter.ndim else ()
-        if (_core(parameter.shape), values) not in known[dtype]:
+            known[dtype] = {_sign(e.shape, torch.tensor(e.first, dtype=torch.float64).to(dtype)) for e in held.values()}
+        first = first_values(parameter.detach(), parameter.ndim) if parameter.ndim else ()
+        if _sign(parameter.shape, torch.tensor(first, dtype=torch.float64)) not in known[dtype]:
             raise OSError(
                 f"{source!r} holds the weights of its {part} under names that the installed libraries do not know, "
                 f"such as {name!r}; upgrade transformers and diffusers, or get it again."
             )
+
+
+def _sign(shape: Iterable[int], first: Tensor) -> str:
+    """Text, in which NaN is equal to NaN."""
+    return repr((_core(shape), first.double().tolist()))
 
 
 def require_loaded(source: str, parts: Mapping[str, Any]) -> None:
