@@ -166,7 +166,7 @@ ENTRIES: dict[str, Entry] = {
          "training": Of(None, lambda v: v is None)},
     ),
     "lora.to": Entry(lambda w, device: w.dressed.lora.to(device), {"device": DEVICE}),
-    "lora.at": Entry(lambda w, weight: w.dressed.lora.at(weight), {"weight": number(1.0, 0, 1)}),
+    "lora.at": Entry(lambda w, weight: w.dressed.lora.at(weight), {"weight": number(1.0, -2, 2)}),
     "DragConfig": Entry(lambda w, **given: DragConfig(**given), CONFIG),
     "DragConfig.released": Entry(lambda w, **given: DragConfig.released(**given), CONFIG),
     "config.replace": Entry(lambda w, **given: QUICK.replace(**given), CONFIG),

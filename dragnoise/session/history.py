@@ -195,8 +195,9 @@ def require_iteration(iteration: object, count: int) -> None:
 
 
 def _beyond(iteration: object, count: int) -> IndexError:
-    last = f"choose 0..{count - 1}" if count else "run an iteration first"
-    return IndexError(f"there is no iteration {shown(iteration)} in the history; {last}.")
+    if not count:
+        return IndexError("there are no iterations yet; call session.step() or session.run() first.")
+    return IndexError(f"iterations are counted from 0 to {count - 1} here, so {shown(iteration)} is none of them.")
 
 
 def require_limit(limit: Any) -> float:

@@ -393,6 +393,7 @@ class DragSession:
     def rewind(self, k: int) -> None:
         """Go back to iteration k, 0..the last; what came after is forgotten, and computed again if asked for."""
         with self._unit():
+            self.history.require(k)
             if k != len(self.history) - 1 or not self.history[-1].is_whole:
                 self._write(history=self._up_to(k))
 
