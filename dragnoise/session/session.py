@@ -43,11 +43,10 @@ from dragnoise.validation import as_integer, as_text, shown
 class DragSession:
     """Drag points of a picture, step by step: `drags`, then `run()`; or `invert()`, `optimize()`, `render()`.
 
-    model: from `load_model`.  image: a path, PIL image or (H, W[, 3|4]) uint8 array.  prompt: what it shows.
-    config: default `model.default_config`.  autosave, every: see `autosave`.  Points are image pixels (x, y).
-    Any thread may read, and set drags, mask, config, prompt, lora or model: an iteration that is under way is then
-    dropped and raises RuntimeError.  Iterations and other work of several threads take turns.
-    Going on from a snapshot or file gives the same bits on a CPU; on a GPU with deterministic algorithms (README).
+    image: a path, PIL image or (H, W[, 3|4]) uint8 array; points are its pixels (x, y).  prompt: what it shows.
+    config: default `model.default_config`.  Any thread may read and set; work of several threads takes turns, and a
+    change of what an iteration is computed from drops that iteration with a RuntimeError.  Going on from a snapshot or
+    a file gives the same bits on a CPU, and on a GPU where torch uses deterministic algorithms.
     """
 
     def __init__(
@@ -297,8 +296,7 @@ class DragSession:
     # ---- the three stages
 
     def invert(self) -> Iterator[ddim.DDIMState]:
-        """DDIM inversion of the picture to `config.edit_from`, a state per step (section 3.1); starts over when called
-        again."""
+        """DDIM inversion to `config.edit_from` (section 3.1), a state per step; starts over when called again."""
         with self._unit():
             state = self._state
             self._write(trajectory=(self.engine.first_latent(state),))
@@ -322,11 +320,7 @@ class DragSession:
             yield done
 
     def optimize(self) -> Iterator[Snapshot]:
-        """Iterate until every anchor has arrived or `max_iterations`, a snapshot per iteration.
-
-        Inverts first if needed.  Leave it at any time and call it again to go on; drags set meanwhile start it
-        afresh.  Raises ValueError without drags, and FloatingPointError when a number stops being finite.
-        """
+        """Iterate until all anchors have arrived or `max_iterations`, a snapshot each; leave it and go on later."""
         while True:
             with self._unit():
                 self._begin()
@@ -359,8 +353,7 @@ class DragSession:
         yield from self._units(states)
 
     def render(self) -> Image.Image:
-        """The picture of the iteration that the session stands at, in the given picture's size; before any, the
-        reconstruction."""
+        """The picture of the iteration that the session stands at, in its own size; before any, the reconstruction."""
         return self.picture_of(_last(self.denoise()).latents)
 
     def reconstruct(self) -> Image.Image:
@@ -463,11 +456,7 @@ class DragSession:
 
     @classmethod
     def open(cls, path: str | Path, model: Model | None = None, *, afresh: bool = False) -> Self:
-        """The session that was saved to a file; without a model to look at only.
-
-        afresh: leave out what the file's own model has made, so that any model may go on.  Raises ArchiveError for a
-        broken file, ValueError for a model with other weights.  Nothing in a file can make it run code.
-        """
+        """The session of a file, without a model to look at; `afresh` leaves out what the file's model made."""
         if model is not None:
             require_model(model)
         if not isinstance(afresh, bool):
@@ -482,10 +471,7 @@ class DragSession:
     def autosave(
         self, path: str | Path | None, *, every: int = 10, on_error: Callable[[Exception | None], Any] | None = None
     ) -> None:
-        """Save to a file from now on after every so many iterations, and at the end; None ends it.
-
-        Written in a thread of its own.  on_error: called there with what went wrong, and with None when it works again.
-        """
+        """Save from now on, and at the end; None ends it; on_error hears of a save that failed, or None."""
         every = as_integer("every", every, 1)
         old, self._autosave = self._autosave, None if path is None else Autosave(path, every, on_error=on_error)
         if old is not None:
@@ -502,10 +488,7 @@ class DragSession:
         gradient_checkpointing: bool | None = None,
         cache: LoraCache | str | Path | None = None,
     ) -> Iterator[LoraStep]:
-        """Fit a LoRA to the picture and its prompt, a step at a time, see `lora.fit`; `session.lora` is set after each.
-
-        Leave it at any time and call it again to go on; other settings begin anew.  The inversion is forgotten.
-        """
+        """Fit a LoRA to the picture, a step at a time, see `lora.fit`; leave it and go on later."""
         steps = as_integer("steps", steps, 1)
         settings = LoraSettings(rank=rank, lr=lr, batch_size=batch_size, seed=seed)
         checkpoints(self._subject(), settings, gradient_checkpointing)  # says what is wrong with it
