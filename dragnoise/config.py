@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 import textwrap
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dragnoise.validation import LONGEST, as_integer, as_number, is_one_of, shown
+from dragnoise.fields import FieldInfo, Forgets, checked, choice, integer, number
+from dragnoise.validation import LONGEST, is_one_of, shown
 
 EDITORS = {
     "dragnoise": "dragnoise.editors.dragnoise",
@@ -24,56 +24,6 @@ Inversion = Literal["source", "target"]
 Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
 Schedule = Literal["single", "alternate"]
-Forgets = Literal["inversion", "optimisation", "editor", "nothing"]
-"""What a change makes obsolete: the inversion and all after it; the iterations; what the editor computed once."""
-
-
-@dataclass(frozen=True)
-class FieldInfo:
-    """Metadata of one `DragConfig` field.
-
-    meaning: one sentence for documentation and user interface.  group: the heading it stands under.
-    unit: empty for a plain number.  low, high, above: the range; `above` excludes `low` itself.
-    choices: the allowed words.  integer, optional: an int; may it be None.
-    forgets: what a change makes obsolete.  editors: the editors that read it, empty for all.
-    """
-
-    meaning: str
-    group: str
-    unit: str = ""
-    low: float = 0
-    high: float = math.inf
-    above: bool = False
-    choices: tuple[str, ...] = ()
-    integer: bool = False
-    optional: bool = False
-    forgets: Forgets = "nothing"
-    editors: tuple[str, ...] = ()
-
-    @property
-    def range(self) -> str:
-        """The allowed values in words."""
-        if self.choices:
-            return ", ".join(f'"{choice}"' for choice in self.choices)
-        least = f"> {self.low:g}" if self.above else f">= {self.low:g}"
-        if math.isinf(self.high):
-            return least
-        high = "2**63 - 1" if self.high > 2**53 else f"{self.high:g}"
-        return f"{least} and <= {high}" if self.above else f"{self.low:g}..{high}"
-
-
-def _integer(default: int | None, low: int, high: int, group: str, meaning: str, **more: Any) -> Any:
-    info = FieldInfo(meaning, group, low=low, high=high, integer=True, optional=default is None, **more)
-    return dataclasses.field(default=default, metadata={"info": info})
-
-
-def _number(default: float, high: float, group: str, meaning: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"info": FieldInfo(meaning, group, high=high, **more)})
-
-
-def _choice(default: str, allowed: Any, group: str, meaning: str, **more: Any) -> Any:
-    info = FieldInfo(meaning, group, choices=get_args(allowed) or tuple(allowed), **more)
-    return dataclasses.field(default=default, metadata={"info": info})
 
 
 _BOTTLENECK = ("dragnoise",)
@@ -82,122 +32,122 @@ _SHARING = ("dragdiffusion",)
 
 @dataclass(frozen=True, kw_only=True)
 class DragConfig:
-    editor: str = _choice(
+    editor: str = choice(
         "dragnoise", EDITORS, "Editor",
         "the method: what is optimised, what pulls it, and how it becomes a picture", forgets="optimisation",
     )  # fmt: skip
-    convention: Convention = _choice(
+    convention: Convention = choice(
         "paper", Convention, "Editor",
         'the equations as in the paper, or "released" for the rounding, stopping and masking of the published '
         "programs, see `released`", forgets="optimisation",
     )  # fmt: skip
-    steps: int = _integer(50, 2, 1000, "Schedule", "DDIM steps of the whole schedule", forgets="inversion")
-    edit_from: int = _integer(
+    steps: int = integer(50, 2, 1000, "Schedule", "DDIM steps of the whole schedule", forgets="inversion")
+    edit_from: int = integer(
         35, 1, 1000, "Schedule",
         "inversion stops after this many steps, and there the optimisation takes place (the paper's t = 35 of 50); "
         "at most `steps`", forgets="inversion",
     )  # fmt: skip
-    refine_from: int = _integer(
+    refine_from: int = integer(
         10, 0, 1000, "Schedule",
         "the last denoising steps, this many, run without substitution (the paper's t' = 10); at most `edit_from`, "
         "0 substitutes to the end", editors=_BOTTLENECK,
     )  # fmt: skip
-    propagation: Propagation = _choice(
+    propagation: Propagation = choice(
         "replace", Propagation, "Schedule",
         '"replace" puts the optimised bottleneck in at every edit step (section 3.2); "delta" adds its difference from '
         "the unedited one to each step's own bottleneck", editors=_BOTTLENECK,
     )  # fmt: skip
-    schedule: Schedule = _choice(
+    schedule: Schedule = choice(
         "single", Schedule, "Schedule",
         'all iterations at `edit_from`, or "alternate": `step_iterations` at each of `drag_steps` edit steps, with a '
         "denoising step between, the change of the bottleneck carried on; ours, not in the paper",
         forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
-    drag_steps: int = _integer(
+    drag_steps: int = integer(
         12, 1, 1000, "Schedule", "edit steps that are dragged at when alternating, at most `edit_from`",
         forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
-    step_iterations: int = _integer(
+    step_iterations: int = integer(
         4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
-    share_from: int = _integer(
+    share_from: int = integer(
         0, 0, 1000, "Schedule",
         "denoising step, counted from the first, from which self-attention reads the keys and values of the unedited "
         "picture (mutual self-attention)", editors=_SHARING,
     )  # fmt: skip
-    share_layer: int = _integer(
+    share_layer: int = integer(
         10, 0, 1000, "Schedule",
         "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
         "proportion on a U-Net with another number", editors=_SHARING,
     )  # fmt: skip
-    lr: float = _number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
-    eps: float = _number(
+    lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
+    eps: float = number(
         1e-8, 1e6, "Optimisation",
         "Adam's epsilon; at the usual 1e-8 every element moves at the rate lr, however small its gradient; near the "
         "gradients' size, elements that hardly matter hardly move", above=True,
     )  # fmt: skip
-    max_iterations: int = _integer(80, 1, 100_000, "Optimisation", "updates at most")
-    r1: int = _integer(
+    max_iterations: int = integer(80, 1, 100_000, "Optimisation", "updates at most")
+    r1: int = integer(
         1, 0, 50, "Supervision", "half side of the square window of the alignment loss (Eq. 1)",
         unit="grid pixels", forgets="editor",
     )  # fmt: skip
-    r2: int = _integer(
+    r2: int = integer(
         3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
         forgets="editor",
     )  # fmt: skip
-    mask_weight: float = _number(
+    mask_weight: float = number(
         0.1, 1e6, "Supervision", "weight of the masking loss, lambda of Eq. 3", forgets="editor"
     )
-    reach: float = _number(
+    reach: float = number(
         0.0, 10, "Supervision",
         "without a mask, what lies farther than this from every drag is held as if a mask had been painted; 0 holds "
         "nothing, as in the paper", unit="shares of the picture's longer side", forgets="editor",
     )  # fmt: skip
-    target: Target = _choice(
+    target: Target = choice(
         "current", Target, "Supervision",
         'what the feature is pulled to: "current", the present feature one step further (Eq. 1); or the initial '
         'feature at the anchor, wanted `stride` ahead of the tracked anchor ("initial"), at a point that moves evenly '
         'along the drag ("path"), or at the objective ("direct"); ours, not in the paper', forgets="editor",
     )  # fmt: skip
-    stride: float = _number(
+    stride: float = number(
         1.0, 1000, "Supervision",
         'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
         above=True,
     )  # fmt: skip
-    hold: Hold = _choice(
+    hold: Hold = choice(
         "nothing", Hold, "Rendering",
         "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
         "with a soft edge at every denoising step; ours, not in the paper",
     )  # fmt: skip
-    tolerance: float = _number(
+    tolerance: float = number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
         above=True,
     )  # fmt: skip
-    supervision_block: int = _integer(
+    supervision_block: int = integer(
         2, 0, 100, "Supervision",
         "which up block's output is the supervision feature, counted from 0 (the decoder's third layer is 2)",
         forgets="editor",
     )  # fmt: skip
-    supervision_scale: float = _number(
+    supervision_scale: float = number(
         0.5, 1, "Supervision", "side of the grid that features are sampled on, relative to the working picture",
         above=True, forgets="optimisation",
     )  # fmt: skip
-    resize: Resize = _choice(
+    resize: Resize = choice(
         "longer", Resize, "Picture",
         'bring the picture to the working size by its "longer" or "shorter" side, or "never"', forgets="inversion",
     )  # fmt: skip
-    side: int | None = _integer(
+    side: int | None = integer(
         None, 64, LONGEST, "Picture",
         "length of that side as the model sees it; None is the model's native one; a smaller one takes less memory and "
         "time, and gives coarser pictures", unit="pixels", forgets="inversion",
     )  # fmt: skip
-    latent_noise: float = _number(
+    latent_noise: float = number(
         0.0, 10, "Picture",
         "standard deviation of seeded Gaussian noise put on the picture's latent before inversion; very smooth "
         "pictures invert to latents of too little variance, which this mends at no visible cost", forgets="inversion",
     )  # fmt: skip
-    seed: int = _integer(0, 0, 2**63 - 1, "Picture", "seed of that noise", forgets="inversion")
-    inversion: Inversion = _choice(
+    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise", forgets="inversion")
+    inversion: Inversion = choice(
         "source", Inversion, "Picture",
         'the timestep at which an inversion step evaluates the noise, the "source" it starts from (DDIM) or the '
         '"target" it goes to (the released programs)', forgets="inversion",
@@ -210,7 +160,7 @@ class DragConfig:
                 if not is_one_of(value, info.choices):
                     raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(repr, info.choices))}.")
             elif not info.optional or value is not None:
-                object.__setattr__(self, name, _checked(name, value, info))
+                object.__setattr__(self, name, checked(name, value, info))
         if self.edit_from > self.steps:
             raise ValueError(f"edit_from={self.edit_from} is beyond steps={self.steps}; choose 1..{self.steps}.")
         if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
@@ -292,13 +242,6 @@ FIELDS: dict[str, FieldInfo] = {field.name: field.metadata["info"] for field in 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DragConfig)}
 RELEASED: dict[str, Any] = {"convention": "released", "resize": "never", "tolerance": 2.0, "inversion": "target"}
 """What the published programs of DragDiffusion and its descendants have in common."""
-
-
-def _checked(name: str, value: Any, info: FieldInfo) -> int | float:
-    """The number as int or float (numpy's numbers cannot be written to a file), or ValueError."""
-    if info.integer:
-        return as_integer(name, value, int(info.low), int(info.high))
-    return as_number(name, value, info.low, info.high, above=info.above)
 
 
 def _known(changes: dict[str, Any]) -> None:

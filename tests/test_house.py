@@ -12,7 +12,8 @@ ENGINE, WIDGETS = ROOT / "dragnoise", ROOT / "widgets" / "dragnoise_widgets"
 
 FLOORS = [
     {"locks", "validation", "atomic_write"},
-    {"config", "numerics"},
+    {"fields", "numerics"},
+    {"config"},
     {"geometry", "images"},
     {"interrupts", "semantics"},
     {"models"},

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -135,6 +136,8 @@ class DragSession:
             checked.flags.writeable = False
         if not (checked is now or (checked is not None and now is not None and np.array_equal(checked, now))):
             self._write(mask=checked)
+            for remark in masks.mask_remarks(checked, self.drags):
+                warnings.warn(remark, UserWarning, stacklevel=2)
 
     @property
     def config(self) -> DragConfig:
@@ -547,6 +550,8 @@ class DragSession:
         self._require_inverted()
         state = self._state
         if not state.history:
+            for remark in state.remarks:
+                warnings.warn(remark, UserWarning, stacklevel=4)
             editor = self.engine.editor(state)
             self._write(seen=state, what="the first forward", history=History([iterations.first(editor, state.drags)]))
 

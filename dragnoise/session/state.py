@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dragnoise.config import DragConfig
 from dragnoise.editors.base import Status
-from dragnoise.geometry import Drag, Frame
+from dragnoise.geometry import Drag, Frame, short_drags
+from dragnoise.images.masks import mask_remarks
 from dragnoise.lora import Lora
 from dragnoise.lora.files import pack, unpack
 from dragnoise.models.fingerprint import ModelInfo
@@ -79,6 +80,11 @@ class SessionState:
         moved = last.drags is not None and last.drags != self.drags
         more = last.status == "max_iterations" and last.iteration < self.config.most_iterations
         return "running" if more or (last.status == "reached" and moved) else last.status
+
+    @property
+    def remarks(self) -> list[str]:
+        """One sentence for each thing about mask and drags that is probably not meant, and what to change."""
+        return [*mask_remarks(self.mask, self.drags), *short_drags(self.drags, self.frame, self.config)]
 
     def changed(self, **changes: Any) -> SessionState:
         """This state with some fields changed, and without what no longer holds; what is given stays as given."""
