@@ -12,7 +12,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.config import FIELDS, FieldInfo
+from dragnoise.config import FIELDS
+from dragnoise.fields import FieldInfo
 from dragnoise_widgets.controls import ROW, button
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
