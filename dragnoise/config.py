@@ -15,12 +15,15 @@ EDITORS = {
     "dragnoise": "dragnoise.editors.dragnoise",
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
 }
-"""Editor name -> the module that defines its `Editor` class and its `PRESET` numbers.  Registering one is one line."""
+"""Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
 Resize = Literal["longer", "shorter", "never"]
 Inversion = Literal["source", "target"]
+Target = Literal["current", "initial", "path", "direct"]
+Hold = Literal["nothing", "latents"]
+Schedule = Literal["single", "alternate"]
 Forgets = Literal["inversion", "optimisation", "editor", "nothing"]
 """What a change makes obsolete: the inversion and all after it; the iterations; what the editor computed once."""
 
@@ -104,6 +107,19 @@ class DragConfig:
         '"replace" puts the optimised bottleneck in at every edit step (section 3.2); "delta" adds its difference from '
         "the unedited one to each step's own bottleneck", editors=_BOTTLENECK,
     )  # fmt: skip
+    schedule: Schedule = _choice(
+        "single", Schedule, "Schedule",
+        'all iterations at `edit_from`, or "alternate": `step_iterations` at each of `drag_steps` edit steps, with a '
+        "denoising step between, the change of the bottleneck carried on; ours, not in the paper",
+        forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
+    drag_steps: int = _integer(
+        12, 1, 1000, "Schedule", "edit steps that are dragged at when alternating, at most `edit_from`",
+        forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
+    step_iterations: int = _integer(
+        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
     share_from: int = _integer(
         0, 0, 1000, "Schedule",
         "denoising step, counted from the first, from which self-attention reads the keys and values of the unedited "
@@ -123,7 +139,7 @@ class DragConfig:
     max_iterations: int = _integer(80, 1, 100_000, "Optimisation", "updates at most")
     r1: int = _integer(
         1, 0, 50, "Supervision", "half side of the square window of the alignment loss (Eq. 1)",
-        unit="grid pixels",
+        unit="grid pixels", forgets="editor",
     )  # fmt: skip
     r2: int = _integer(
         3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
@@ -136,6 +152,22 @@ class DragConfig:
         0.0, 10, "Supervision",
         "without a mask, what lies farther than this from every drag is held as if a mask had been painted; 0 holds "
         "nothing, as in the paper", unit="shares of the picture's longer side", forgets="editor",
+    )  # fmt: skip
+    target: Target = _choice(
+        "current", Target, "Supervision",
+        'what the feature is pulled to: "current", the present feature one step further (Eq. 1); or the initial '
+        'feature at the anchor, wanted `stride` ahead of the tracked anchor ("initial"), at a point that moves evenly '
+        'along the drag ("path"), or at the objective ("direct"); ours, not in the paper', forgets="editor",
+    )  # fmt: skip
+    stride: float = _number(
+        1.0, 1000, "Supervision",
+        'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
+        above=True,
+    )  # fmt: skip
+    hold: Hold = _choice(
+        "nothing", Hold, "Rendering",
+        "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
+        "with a soft edge at every denoising step; ours, not in the paper",
     )  # fmt: skip
     tolerance: float = _number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
@@ -184,7 +216,15 @@ class DragConfig:
         if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
+        if self.schedule == "alternate" and self.drag_steps > self.edit_from:
+            given = self.drag_steps
+            raise ValueError(f"drag_steps={given} is beyond edit_from={self.edit_from}; choose 1..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
+        if self.is_released and self.target != "current":
+            raise ValueError(
+                f'target={self.target!r} does not combine with convention="released", whose loss compares with the '
+                'current feature; use convention="paper".'
+            )
 
     def replace(self, **changes: Any) -> DragConfig:
         """A copy with some numbers changed.
@@ -225,6 +265,12 @@ class DragConfig:
     @property
     def is_released(self) -> bool:
         return self.convention == "released"
+
+    @property
+    def most_iterations(self) -> int:
+        """Updates at most, by `max_iterations` and by the schedule."""
+        planned = self.drag_steps * self.step_iterations if self.schedule == "alternate" else self.max_iterations
+        return min(planned, self.max_iterations)
 
     def forgets(self, other: DragConfig) -> Forgets:
         """The most that a change from these numbers to `other`'s makes obsolete."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from safetensors import SafetensorError
 
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
-from dragnoise.models.offload import release
 
 DEVICES = ("cpu", "cuda", "mps")
 """Kinds of devices that mixed precision may be on for."""
@@ -138,3 +138,12 @@ def advice(model: Any, frame: Frame, config: DragConfig) -> str:
         f"the memory of {device!r} is used up at {width}x{height} pixels, and the session stands where it "
         f"stood before: try {', then '.join(tries)}."
     )
+
+
+def release() -> None:
+    """Give unused memory back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

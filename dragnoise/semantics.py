@@ -84,6 +84,18 @@ def alignment_loss(feature: Tensor, anchors: Tensor, objectives: Tensor, r1: int
     return (difference * inside(patch, grid).to(difference)).sum()
 
 
+def target_loss(feature: Tensor, initial: Tensor, anchors: Tensor, wanted: Tensor, r1: int, grid: Grid) -> Tensor:
+    """The initial feature as a fixed target: sum_i sum_{p in Omega(a_i, r1)} || sg(F0_p) - F_{p + q_i - a_i} ||_1.
+
+    feature (C, h, w); initial (m, (2 r1 + 1)^2, C), F0 in the windows of the initial anchors a_i, `anchors` (m, 2);
+    wanted (m, 2): the points q_i where it shall be -> scalar.  As GoodDrag's reference feature, with Eq. 1's sum.
+    """
+    patch = anchors[:, None] + window(r1, like=anchors)
+    moved = wanted[:, None] + window(r1, like=wanted)
+    difference = (initial.detach().to(feature) - sample(feature, moved, grid)).abs().sum(-1)
+    return (difference * (inside(patch, grid) & inside(moved, grid)).to(difference)).sum()
+
+
 def masking_loss(bottleneck: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
     """Eq. 2, semantic masking: || (s_t - s^_t) (1 - M) ||_1 -> scalar.
 

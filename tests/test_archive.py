@@ -30,7 +30,6 @@ from dragnoise.archive import ArchiveError
 from dragnoise.archive.documents import LARGEST
 from dragnoise.interrupts import OutOfMemory
 from dragnoise.lora.files import pack
-from dragnoise.models import fingerprint as model_fingerprint
 from dragnoise.plots import plot_anchor_motion, plot_bottleneck, plot_latents, plot_loss, plot_trajectory
 
 

@@ -18,7 +18,9 @@ PAPER = {
     "steps": 50, "edit_from": 35, "refine_from": 10, "propagation": "replace", "lr": 0.01, "eps": 1e-8,
     "max_iterations": 80, "r1": 1, "r2": 3, "mask_weight": 0.1, "reach": 0.0, "tolerance": 1.0, "supervision_block": 2,
     "supervision_scale": 0.5, "resize": "longer", "side": None, "latent_noise": 0.0, "seed": 0, "inversion": "source",
-    "convention": "paper",
+    "convention": "paper", "editor": "dragnoise", "share_from": 0, "share_layer": 10,
+    "target": "current", "stride": 1.0,
+    "hold": "nothing", "schedule": "single", "drag_steps": 12, "step_iterations": 4,
 }  # fmt: skip
 RELEASED = PAPER | {
     "convention": "released", "refine_from": 0, "max_iterations": 60, "tolerance": 2.0, "resize": "never",
@@ -63,7 +65,10 @@ WRONG: list[tuple[str, Any]] = [
     ("tolerance", 0), ("tolerance", -1), ("tolerance", math.inf),
     ("supervision_block", -1), ("supervision_scale", 0), ("supervision_scale", 1.01), ("latent_noise", -0.01),
     ("seed", -1), ("seed", 0.5), ("propagation", "swap"), ("inversion", "middle"), ("resize", "fit"),
-    ("convention", "mine"), ("propagation", None),
+    ("convention", "mine"), ("propagation", None), ("editor", "dragfast"), ("target", "ahead"), ("stride", 0),
+    ("hold", "pixels"), ("share_from", -1), ("share_layer", 1.5),
+    ("r1", 51), ("r1", 300), ("r2", 300), ("lr", 1e38), ("mask_weight", 1e30), ("tolerance", 1e9), ("reach", 1e6),
+    ("max_iterations", 10**9), ("eps", 1e30), ("latent_noise", 1e9), ("edit_from", 1001), ("supervision_block", 10**6),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dragnoise
 from dragnoise.toyland.scenes import render, sample_scene
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +39,9 @@ def sources() -> dict[str, str]:
     for path in sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.py")]):
         found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        found[str(path.relative_to(ROOT))] = "\n".join(cell.replace("    %", "    pass  # %") for cell in code_cells(path))
+        found[str(path.relative_to(ROOT))] = "\n".join(
+            cell.replace("    %", "    pass  # %") for cell in code_cells(path)
+        )
     return found
 
 
@@ -93,9 +97,7 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_widgets_measures_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dragnoise
-
+def test_the_benchmark_of_the_widgets_measures_a_move() -> None:
     spec = importlib.util.spec_from_file_location("bench_widgets", ROOT / "benchmarks" / "widgets.py")
     assert spec and spec.loader
     bench = importlib.util.module_from_spec(spec)
@@ -110,17 +112,23 @@ print(*sorted({{"accelerate", "diffusers", "matplotlib", "peft", "transformers"}
 """
 
 
-def heavy_modules(code: str) -> list[str]:
-    """The large libraries that a piece of code imports, in a process of its own."""
-    import subprocess
-
+def in_a_new_process(code: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "widgets")])}
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT.format(code=code)], cwd=ROOT, capture_output=True, text=True, check=False,
-        env=environment,
-    )  # fmt: skip
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+
+
+def heavy_modules(code: str) -> list[str]:
+    """The large libraries that a piece of code imports."""
+    done = in_a_new_process(LIGHT.format(code=code))
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_loading_a_model_prints_nothing() -> None:
+    """Neither on stdout nor on stderr, where a notebook would show it in red."""
+    done = in_a_new_process("import dragnoise; dragnoise.load_model()")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(

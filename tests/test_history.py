@@ -96,7 +96,7 @@ def test_what_was_let_go_says_so(small: Model) -> None:
     session = quick_session(small, 4, history_limit=1)
     thin = session.history[2]
     assert not thin.is_whole and thin.nbytes == 0 and "iteration" not in repr(thin) and "loss" in repr(thin)
-    for name in ("bottleneck", "moments"):
+    for name in ("bottleneck", "variable"):
         with pytest.raises(ThinnedError) as caught:
             getattr(thin, name)
         assert_one_sentence(caught.value, name, "iteration 2", "session.snapshot(2)")

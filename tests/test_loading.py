@@ -26,7 +26,7 @@ from ldm_layout import checkpoint, unet_weights, vae_weights
 from safetensors.torch import save_file
 
 from dragnoise import DragConfig, DragSession, Model, load_model
-from dragnoise.models import loading, single_file
+from dragnoise.models import reading, single_file
 from dragnoise.models.text import Conditioning
 
 FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
@@ -679,8 +679,8 @@ def test_loads_in_several_threads_leave_the_process_as_it_was() -> None:
 def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
     """`catch_warnings` of another thread, entered during a load and left after it, brings nothing of it back."""
     before = list(warnings.filters)
-    loading_it, other = loading._quiet(), warnings.catch_warnings()
-    with loading.PATCHING:
+    loading_it, other = reading._quiet(), warnings.catch_warnings()
+    with reading.PATCHING:
         loading_it.__enter__()
         assert warnings.filters[0][0] == "ignore"
         other.__enter__()
@@ -688,7 +688,7 @@ def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
         assert list(warnings.filters) == before
         other.__exit__(None, None, None)
     assert list(warnings.filters) == before
-    with loading.PATCHING, pytest.raises(KeyboardInterrupt), loading._quiet():
+    with reading.PATCHING, pytest.raises(KeyboardInterrupt), reading._quiet():
         raise KeyboardInterrupt
     assert list(warnings.filters) == before
 
@@ -696,7 +696,7 @@ def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
 def test_a_load_waits_for_the_lock() -> None:
     done = threading.Event()
     thread = threading.Thread(target=lambda: (load_model(), done.set()))
-    with loading.PATCHING:
+    with reading.PATCHING:
         load_model()  # re-entrant
         thread.start()
         assert not done.wait(0.3)

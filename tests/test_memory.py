@@ -22,7 +22,7 @@ from helpers import assert_one_sentence, smooth_picture
 
 from dragnoise import DragConfig, DragSession, Model, load_model
 from dragnoise.interrupts import OutOfMemory, advice, is_out_of_memory
-from dragnoise.models import loading
+from dragnoise.models import arguments
 from dragnoise.models.offload import economise, visit
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
@@ -338,7 +338,7 @@ def test_an_iteration_without_memory_is_undone(part: str, after: int, memory: An
 def test_a_pipeline_that_the_device_cannot_hold_goes_back(monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
     """There is no accelerator here: the moves are written down, and the U-Net's fails."""
     pipeline, sent = build_sd15(), []
-    monkeypatch.setattr(loading, "as_device", torch.device)
+    monkeypatch.setattr(arguments, "as_device", torch.device)
 
     def move(name: str, device: Any) -> None:
         sent.append((name, str(device)))

@@ -12,5 +12,5 @@ __all__ = ["EditState", "Editor", "Report", "Status", "Task", "make_editor"]
 
 def make_editor(task: Task) -> Editor:
     """The editor that `task.config.editor` names, from the table `dragnoise.config.EDITORS`."""
-    editor: Editor = importlib.import_module(EDITORS[task.config.editor]).Editor(task)
+    editor: Editor = importlib.import_module(EDITORS[task.config.editor]).make(task)
     return editor

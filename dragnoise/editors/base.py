@@ -107,9 +107,8 @@ class Editor(Protocol):
     def feature(self, state: EditState) -> Tensor:
         """The supervision feature F of this state, (C, h, w) float32."""
 
-    @property
-    def initial_features(self) -> Tensor:
-        """The initial feature at the initial anchors, (m, C): f_i of Eq. 4."""
+    def initial_features(self, state: EditState) -> Tensor:
+        """The unedited picture's feature at the state's step and the initial anchors, (m, C): f_i of Eq. 4."""
 
     def retasked(self, task: Task) -> Editor:
         """This editor for a task whose numbers differ only where `FieldInfo.forgets` is "nothing"."""

@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from dragnoise.config import RELEASED
-from dragnoise.editors.base import EditState, Task
+from dragnoise.editors.attention import with_shared_keys_and_values
+from dragnoise.editors.base import Editor, EditState, Task
 from dragnoise.editors.rendering import key_value_sharing
 from dragnoise.editors.single import SingleTimestep
 from dragnoise.editors.supervision import Supervision, supervision_of
 from dragnoise.editors.variables import Latent, Variable
-from dragnoise.models.attention import with_shared_keys_and_values
 from dragnoise.models.model import Model
 from dragnoise.sampling.ddim import DDIMState
 
@@ -20,7 +20,7 @@ PRESET: dict[str, Any] = RELEASED | {"lr": 0.01, "max_iterations": 80, "r1": 1, 
 """Numbers of the released program for real pictures (its user interface and its benchmark)."""
 
 
-class Editor(SingleTimestep):
+class DragDiffusion(SingleTimestep):
     """Latent x the convention's losses x one timestep x key/value sharing with the unedited picture.
 
     The released mask term is there only if the mask has an editable element: without a mask nothing is held.
@@ -38,3 +38,8 @@ class Editor(SingleTimestep):
     @cached_property
     def _sharing(self) -> Model:
         return with_shared_keys_and_values(self.task.model, self.task.config.share_layer)
+
+
+def make(task: Task) -> Editor:
+    """The editor of a task."""
+    return DragDiffusion(task)

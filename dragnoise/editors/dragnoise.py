@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dragnoise.editors.base import EditState, Task
+from dragnoise.editors.alternating import Alternating
+from dragnoise.editors.base import Editor, EditState, Task
 from dragnoise.editors.rendering import substitution
 from dragnoise.editors.single import SingleTimestep
 from dragnoise.editors.variables import Bottleneck
@@ -15,7 +16,7 @@ PRESET: dict[str, Any] = {}
 """The paper's numbers are `DragConfig`'s defaults; `DragConfig.released()` has those of the authors' program."""
 
 
-class Editor(SingleTimestep):
+class SingleStep(SingleTimestep):
     """Bottleneck x the convention's losses x one timestep x substitution."""
 
     def __init__(self, task: Task) -> None:
@@ -23,3 +24,8 @@ class Editor(SingleTimestep):
 
     def render(self, state: EditState) -> Iterator[DDIMState]:
         return substitution(self.task, state.variable, self.variable.original)
+
+
+def make(task: Task) -> Editor:
+    """The editor of the task's schedule."""
+    return Alternating(task) if task.config.schedule == "alternate" else SingleStep(task)

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from dragnoise.editors.area import editable_area, soft_edge
 from dragnoise.editors.base import Task
 from dragnoise.models.model import Model
 from dragnoise.sampling import ddim
 from dragnoise.sampling.ddim import DDIMState
 
 
-def substitution(task: Task, edited: Tensor, original: Tensor) -> Iterator[DDIMState]:
-    """Semantic propagation (DragNoise, section 3.2): denoise z_t with the edited bottleneck, a state per step."""
+def holding(task: Task) -> Callable[[Tensor, int], Tensor] | None:
+    """A function that puts the inversion's own latents back outside the editable area, with a soft edge.
+
+    It takes the latent of a step, (1, C, h, w), and the step.  None if nothing is held.
+    """
+    if task.config.hold == "nothing":
+        return None
+    h, w = task.latents.shape[-2:]
+    area = editable_area(task, (w, h))
+    if area is None:
+        return None
+    free = soft_edge(area)
+    return lambda z, step: free * z + (1 - free) * task.trajectory[step].to(z)
+
+
+def substitution(
+    task: Task, edited: Tensor, original: Tensor, *, latents: Tensor | None = None, start: int | None = None
+) -> Iterator[DDIMState]:
+    """Semantic propagation (DragNoise, section 3.2): denoise with the edited bottleneck, a state per step.
+
+    latents, start: where to begin, default z_t at step `edit_from`.
+    """
     config = task.config
     yield from ddim.denoise(
-        task.model, task.latents, task.text, task.schedule, config.edit_from,
+        task.model, task.latents if latents is None else latents, task.text, task.schedule,
+        config.edit_from if start is None else start,
         edited=edited.to(original), original=original, refine_from=config.refine_from, propagation=config.propagation,
+        hold=holding(task),
     )  # fmt: skip
 
 
@@ -31,8 +54,11 @@ def key_value_sharing(task: Task, edited: Tensor, sharing: Model) -> Iterator[DD
     """
     config = task.config
     z = torch.cat([task.latents, edited.to(task.latents)])
+    hold = holding(task)
     for done, step in enumerate(range(config.edit_from, 0, -1)):
         model = sharing if done >= config.share_from else task.model
         state = next(ddim.denoise(model, z, task.text, task.schedule, step))
         z = state.latents
+        if hold is not None:
+            z = torch.cat([z[:1], hold(z[1:], step - 1)])
         yield dataclasses.replace(state, latents=z[1:], bottleneck=state.bottleneck[1:])

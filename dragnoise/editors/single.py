@@ -71,7 +71,7 @@ class SingleTimestep:
 
     def status(self, state: EditState) -> Status:
         config = self.task.config
-        if state.count >= config.max_iterations:
+        if state.count >= config.most_iterations:
             return "max_iterations"
         gaps = (self.task.objectives - self._looked(state, grad=True).anchors).norm(dim=-1)
         return "reached" if bool(arrived(gaps, config).all()) else "running"
@@ -90,7 +90,7 @@ class SingleTimestep:
         del look
         checked = {"loss": total, "gradient": gradient.norm(), self.variable.name: self._adam.value.abs().max()}
         numbers = [value.detach().float() for value in (*checked.values(), *losses.values())]
-        ahead = self._forward(after, grad=True) if k < config.max_iterations else None
+        ahead = self._forward(after, grad=True) if k < config.most_iterations else None
         read = torch.stack(numbers + (ahead.numbers if ahead else [])).tolist()  # the one blocking read
         for what, value in zip(checked, read, strict=False):
             if not math.isfinite(value):
@@ -114,13 +114,10 @@ class SingleTimestep:
     def release(self) -> None:
         self._look = None
 
-    @property
-    def initial_features(self) -> Tensor:
-        """f_i of Eq. 4: (m, C), the initial feature at the initial anchors."""
+    def initial_features(self, state: EditState) -> Tensor:
         if self._initial is None:
-            with torch.no_grad():
-                block = self.task.config.supervision_block
-                self._initial = self._at_initial_anchors(self.variable.forward(self.variable.original, upto=block))
+            block = self.task.config.supervision_block
+            self._initial = self._at_initial_anchors(self.variable.reference(upto=block))
         return self._initial
 
     def _at_initial_anchors(self, decoded: Decoded) -> Tensor:
@@ -150,7 +147,7 @@ class SingleTimestep:
                 self._initial = self._at_initial_anchors(decoded)
             return Ahead(decoded, None, numbers, grad)
         places = semantics.tracking_places(state.anchors, self.task.config.r2)
-        index = semantics.nearest_place(feature, self.initial_features, places, self.task.frame.grid)
+        index = semantics.nearest_place(feature, self.initial_features(state), places, self.task.frame.grid)
         return Ahead(decoded, places, [*numbers, *index.float()], grad)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dragnoise import semantics
+from dragnoise.editors.area import editable_area
 from dragnoise.editors.base import Task
 from dragnoise.editors.variables import Variable
-from dragnoise.geometry import around
 from dragnoise.images.masks import mask_tensor
 from dragnoise.models.unet import Decoded
 
@@ -37,7 +37,10 @@ def feature_of(decoded: Decoded, task: Task) -> Tensor:
 
 
 class Paper:
-    """Eqs. 1 and 2 of DragNoise: one step on from the current feature; the variable held outside the mask."""
+    """Eqs. 1 and 2 of DragNoise: one step on from the current feature; the variable held outside the mask.
+
+    With another `config.target` than "current" the initial feature is a fixed target, see `semantics.target_loss`.
+    """
 
     def __init__(self, task: Task, variable: Variable) -> None:
         self.task, self._variable = task, variable
@@ -48,21 +51,43 @@ class Paper:
     def losses(self, decoded: Decoded, value: Tensor, anchors: Tensor, *, count: int) -> dict[str, Tensor]:
         task = self.task
         feature, grid = feature_of(decoded, task), task.frame.grid
-        alignment = semantics.alignment_loss(feature, anchors, task.objectives, task.config.r1, grid)
+        if task.config.target == "current":
+            alignment = semantics.alignment_loss(feature, anchors, task.objectives, task.config.r1, grid)
+        else:
+            wanted = self._wanted(anchors, count)
+            alignment = semantics.target_loss(
+                feature, self._initial_patches, task.anchors, wanted, task.config.r1, grid
+            )
         masking = alignment.new_zeros(())
         if self._mask is not None:
             masking = semantics.masking_loss(self._variable.original, value, self._mask)
         return {"alignment": alignment, "mask": masking}
 
+    def _wanted(self, anchors: Tensor, count: int) -> Tensor:
+        """Where the initial feature shall be after this update, (m, 2) grid pixels."""
+        task, config = self.task, self.task.config
+        if config.target == "direct":
+            return task.objectives
+        if config.target == "path":
+            return task.anchors + (task.objectives - task.anchors) * min((count + 1) / config.most_iterations, 1.0)
+        gap = task.objectives - anchors
+        share = config.stride / gap.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return anchors + gap * share.clamp(max=1.0)
+
+    @cached_property
+    def _initial_patches(self) -> Tensor:
+        """The initial feature in the window of every initial anchor, (m, (2 r1 + 1)^2, C)."""
+        task = self.task
+        with torch.no_grad():
+            decoded = self._variable.reference(upto=task.config.supervision_block)
+            patch = task.anchors[:, None] + semantics.window(task.config.r1, like=task.anchors)
+            return semantics.sample(feature_of(decoded, task), patch, task.frame.grid)
+
     @cached_property
     def _mask(self) -> Tensor | None:
         """M of Eq. 2; without a mask it is what lies within `reach` of a drag, and None if that is everything."""
-        task, (h, w) = self.task, self._variable.original.shape[-2:]
-        mask = None if task.mask is None else task.frame.pad(task.mask)
-        if mask is None and task.config.reach > 0:
-            grid = task.frame.grid
-            mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)
-        return None if mask is None else mask_tensor(mask, (w, h)).to(self._variable.original)
+        h, w = self._variable.original.shape[-2:]
+        return editable_area(self.task, (w, h))
 
 
 class Released:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from dragnoise.editors.base import Task
-from dragnoise.models.unet import Decoded
+from dragnoise.models.unet import Decoded, Encoded
 
 
 class Variable(Protocol):
@@ -22,24 +23,45 @@ class Variable(Protocol):
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
         """The U-Net with this value, up to up block `upto`, or to the noise.  Gradients reach `value`."""
 
+    def reference(self, *, upto: int | None) -> Decoded:
+        """The forward of the unedited picture at the same step, without gradients."""
+
     def latents(self, value: Tensor) -> Tensor:
         """The latent that the forward denoises, (1, C, h, w) float32."""
 
 
 class Bottleneck:
-    """The mid block's output s_t at step `edit_from` (DragNoise): the encoder runs once, an iteration decodes."""
+    """The mid block's output s_t at one step (DragNoise): the encoder runs once, an iteration decodes.
+
+    step, latents: default `edit_from` and the inverted latent; otherwise an edited latent of a lower step, whose
+    reference is the inversion's own latent of that step.
+    """
 
     name = "bottleneck"
 
-    def __init__(self, task: Task) -> None:
-        self._task, self._encoded = task, task.first_pass()
-        self.original = self._encoded.bottleneck.float()
+    def __init__(self, task: Task, step: int | None = None, latents: Tensor | None = None) -> None:
+        self._task, self.step = task, task.config.edit_from if step is None else step
+        self._latents = task.latents if latents is None else latents
+        self.encoded = task.first_pass() if latents is None else self._encode(latents)
+        self.original = self.encoded.bottleneck.float()
 
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
-        return self._task.model.decode(value, self._encoded, upto=upto)
+        return self._task.model.decode(value, self.encoded, upto=upto)
+
+    @torch.no_grad()
+    def reference(self, *, upto: int | None) -> Decoded:
+        task, encoded = self._task, self.encoded
+        if self.step != task.config.edit_from:
+            encoded = self._encode(task.trajectory[self.step])
+        return task.model.decode(encoded.bottleneck, encoded, upto=upto)
 
     def latents(self, value: Tensor) -> Tensor:
-        return self._task.latents
+        return self._latents
+
+    @torch.no_grad()
+    def _encode(self, latents: Tensor) -> Encoded:
+        task = self._task
+        return task.model.encode(latents, task.schedule.timestep(self.step), task.text)
 
 
 class Latent:
@@ -54,6 +76,10 @@ class Latent:
         task = self._task
         encoded = task.model.encode(value, task.schedule.timestep(task.config.edit_from), task.text)
         return task.model.decode(encoded.bottleneck, encoded, upto=upto)
+
+    @torch.no_grad()
+    def reference(self, *, upto: int | None) -> Decoded:
+        return self.forward(self.original, upto=upto)
 
     def latents(self, value: Tensor) -> Tensor:
         return value

@@ -17,8 +17,8 @@ from dragnoise.locks import PATCHING
 from dragnoise.lora.adapters import HALF_SCALE, TARGETS, Adapter, Lora, Training, bare_unet
 from dragnoise.lora.settings import LoraSettings, Subject
 from dragnoise.models.model import Model
-from dragnoise.models.sharing import sharing_copy
 from dragnoise.models.text import Text
+from dragnoise.models.unet import sharing_copy
 from dragnoise.sampling.ddim import noised
 
 

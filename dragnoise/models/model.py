@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +16,19 @@ from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
 from dragnoise.images.pictures import as_picture, picture_tensor
 from dragnoise.interrupts import loading_advice, rescue
-from dragnoise.models import fingerprint, loading, text, weights
+from dragnoise.models import arguments, fingerprint, loading, text, weights
 from dragnoise.models.fingerprint import ModelInfo
+from dragnoise.models.model_folder import recommended_config
 from dragnoise.models.noise_models import as_ddim
 from dragnoise.models.offload import Memory, economise, visit
 from dragnoise.models.text import Conditioning, Text
 from dragnoise.models.unet import CutUNet, Decoded, Encoded
-from dragnoise.validation import LONGEST, as_integer, as_text, said, shown
+from dragnoise.validation import LONGEST, as_integer, as_text, shown
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 TOYLAND = Path(__file__).parents[1] / "toyland" / "weights"
-CONFIG_FILE = "drag_config.json"
-"""A pipeline folder may hold its recommended `DragConfig` fields in this file."""
 
 
 class Model:
@@ -72,7 +70,7 @@ class Model:
                     f"{type(pipeline).__name__} has no {part}, so DragNoise cannot use it; pipelines with a U-Net that "
                     "has a mid block work: Stable Diffusion 1.x, 2.x, SDXL and models of their shape."
                 )
-        loading.require_memory(memory)
+        arguments.require_memory(memory)
         self.pipeline = pipeline
         self.name = name or type(pipeline).__name__
         self.options: dict[str, Any] = {}
@@ -96,7 +94,7 @@ class Model:
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         side = pipeline.unet.config.sample_size
         self.native = self.factor * (side if isinstance(side, int) else max(side))
-        self._place(self.device if device is None else loading.as_device(device))
+        self._place(self.device if device is None else arguments.as_device(device))
         weights.require_finite(self.name, pipeline.components, self.dtype)
 
     def __repr__(self) -> str:
@@ -262,14 +260,14 @@ def load_model(
     ValueError for a pickle, a wrong argument, and a pipeline that has no bottleneck to drag or wants
     more than a text, such as an inpainting model, and `OutOfMemory`.
     """
-    found = loading.as_source(name, name="name", what="a model, or its hub id")
+    found = arguments.as_source(name, name="name", what="a model, or its hub id")
     embedded = found == "toyland"
     source = TOYLAND if embedded else Path(found)
-    loading.require_memory(memory)
-    on = loading.as_device("cpu" if embedded and device is None else device)
+    arguments.require_memory(memory)
+    on = arguments.as_device("cpu" if embedded and device is None else device)
     half = on.type == "cuda" and not embedded
-    kind = loading.as_dtype(dtype, default=torch.float16 if half else torch.float32)
-    default = _recommended(source / CONFIG_FILE)
+    kind = arguments.as_dtype(dtype, default=torch.float16 if half else torch.float32)
+    default = recommended_config(source)
     with torch.inference_mode(False):  # weights made inside it let no gradient pass
         with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
             pipeline = loading.read_pipeline(
@@ -279,18 +277,6 @@ def load_model(
     asked = {"vae": vae, "config": config, "variant": variant, "prediction": prediction}
     model.options = {key: value for key, value in asked.items() if value is not None}
     return model
-
-
-def _recommended(path: Path) -> DragConfig | None:
-    """The config that a model's folder recommends, if it does; raises ValueError for one that cannot be read."""
-    if not path.is_file():
-        return None
-    try:
-        return DragConfig(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{str(path)!r} is no DragConfig in JSON ({said(error)}); mend it, or delete it for the usual numbers."
-        ) from None
 
 
 def require_model(model: object) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dragnoise.config import DragConfig
 from dragnoise.models.weights import Entry, entries, refuse_scaled
 from dragnoise.validation import said, shown
 
@@ -185,3 +186,20 @@ def _fields(content: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+CONFIG_FILE = "drag_config.json"
+"""A pipeline folder may hold its recommended `DragConfig` fields in this file."""
+
+
+def recommended_config(folder: Path) -> DragConfig | None:
+    """The config that a model's folder recommends, if it does; raises ValueError for one that cannot be read."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return None
+    try:
+        return DragConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no DragConfig in JSON ({said(error)}); mend it, or delete it for the usual numbers."
+        ) from None

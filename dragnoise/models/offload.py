@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
+
+from dragnoise.interrupts import release
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -102,12 +103,3 @@ def _tile_large_pictures_alone(vae: Any, factor: int) -> None:
         return decode(z) if max(z.shape[-2:]) > vae.tile_latent_min_size else vae.decoder(z)
 
     vae._tiled_encode, vae._tiled_decode, vae._whole = tiled_encode, tiled_decode, True
-
-
-def release() -> None:
-    """Give unused memory back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()

@@ -6,6 +6,7 @@ one after the other equal `UNet2DConditionModel.forward`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,3 +168,9 @@ def require_text_to_image(config: Mapping[str, Any]) -> None:
 
 def _text(block: torch.nn.Module, text: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": text} if getattr(block, "has_cross_attention", False) else {}
+
+
+def sharing_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """A module tree of its own whose parameters and buffers are the original's very tensors."""
+    tensors = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

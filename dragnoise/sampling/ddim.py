@@ -7,7 +7,7 @@ picture's own.  Inversion climbs from 0 to k, denoising comes down again.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,12 +155,13 @@ def denoise(
     refine_from: int = 0,
     propagation: str = "replace",
     original: Tensor | None = None,
+    hold: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[DDIMState]:
     """Come down from step `start` to the clean latent, a state per step.
 
     With `edited`, semantic propagation (section 3.2): at every step above `refine_from` the mid
     block's output is replaced by it, or with "delta" moved by `edited - original`, the difference
-    made at `start`.
+    made at `start`.  hold: called with the latent of every step and the step, gives the latent to go on with.
     """
     z = z.float()
     for step in range(start, 0, -1):
@@ -170,6 +171,8 @@ def denoise(
             if edited is not None and step > refine_from:
                 bottleneck = propagate(encoded, edited, original, propagation)
             z = schedule.down(model.predict(bottleneck, encoded), z, step)
+            if hold is not None:
+                z = hold(z, step - 1)
         yield DDIMState(step - 1, schedule.timestep(step - 1) if step > 1 else 0, z, bottleneck.float())
 
 

@@ -55,7 +55,7 @@ def measure(session: DragSession, k: int | None = None) -> FeatureMaps:
     corners = torch.cat([begun - r2 - 0.5, begun + r2 + 0.5]).double()
     return FeatureMaps(
         snapshot=snapshot,
-        distance=distance_maps(feature, editor.initial_features, frame.grid).cpu().numpy(),
+        distance=distance_maps(feature, editor.initial_features(snapshot.state), frame.grid).cpu().numpy(),
         tracked=frame.to_image(tracked).numpy(),
         windows=np.concatenate(np.split(frame.to_image(corners).numpy(), 2), axis=1),
         frame=frame,

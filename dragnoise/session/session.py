@@ -86,7 +86,7 @@ class DragSession:
 
     @classmethod
     def from_prompt(cls, model: Model, prompt: str, *, config: DragConfig | None = None, **options: Any) -> Self:
-        """A session about a picture that the model makes of the prompt; options as of `text_to_image.generate_picture`."""
+        """A session about a picture that the model makes of the prompt; options of `text_to_image.generate_picture`."""
         config = None if config is None else _checked_config(config)
         return cls(model, text_to_image.generate_picture(model, prompt, **options), prompt, config)
 

@@ -77,7 +77,7 @@ class SessionState:
             return "running"
         last = self.history[-1]
         moved = last.drags is not None and last.drags != self.drags
-        more = last.status == "max_iterations" and last.iteration < self.config.max_iterations
+        more = last.status == "max_iterations" and last.iteration < self.config.most_iterations
         return "running" if more or (last.status == "reached" and moved) else last.status
 
     def changed(self, **changes: Any) -> SessionState:

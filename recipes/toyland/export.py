@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dragnoise.atomic_write import atomic_write
-from dragnoise.models.model import CONFIG_FILE
+from dragnoise.models.model_folder import CONFIG_FILE
 from dragnoise.toyland.judge import WEIGHTS as JUDGE
 from dragnoise.toyland.scenes import SIZE, caption, sample_scene
 from recipes.toyland import networks

@@ -50,7 +50,8 @@ def test_an_iteration_is_one_decode(small: Model, calls: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"max_iterations": 9}, {"propagation": "delta"}, {"lr": 0.02}, {"refine_from": 2}, {"r1": 2}]
+    "changes",
+    [{}, {"max_iterations": 9}, {"propagation": "delta"}, {"lr": 0.02}, {"refine_from": 2}, {"hold": "latents"}],
 )
 def test_a_change_of_what_nothing_depends_on_costs_nothing(
     small: Model, calls: Counter[str], changes: dict[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dragnoise import ModelInfo
-from dragnoise.models import loading
+from dragnoise.models import arguments
 
 EMBEDDED = "toyland"
 
@@ -26,7 +26,7 @@ def asked(*, dtype: str | None, memory: str) -> dict[str, str]:
 
 def how(info: ModelInfo) -> dict[str, Any]:
     """Arguments of `load_model` that load it as it was; the dtype only on the kind of device that it was on."""
-    same_place = info.dtype and info.device == loading.as_device(None).type
+    same_place = info.dtype and info.device == arguments.as_device(None).type
     return dict(info.options) | ({"dtype": info.dtype} if same_place else {})
 
 

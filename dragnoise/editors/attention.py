@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from dragnoise.models.model import Model
-from dragnoise.models.sharing import sharing_copy
+from dragnoise.models.unet import sharing_copy
 
 LAYERS = 16
 """Self-attention layers of Stable Diffusion 1.5's U-Net, by which layer numbers are counted."""

@@ -1,0 +1,104 @@
+"""The schedule that alternates iterations with denoising steps, the change of the bottleneck carried along; ours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from dragnoise.editors.base import EditState, Report, Status, Task
+from dragnoise.editors.rendering import holding, substitution
+from dragnoise.editors.single import SingleTimestep
+from dragnoise.editors.variables import Bottleneck
+from dragnoise.sampling import ddim
+
+LATENT = "latent"
+"""Name in an `EditState` of the edited latent of its step, (1, C, h, w)."""
+
+
+class Alternating:
+    """`step_iterations` updates of the bottleneck at each of `drag_steps` edit steps, a denoising step between.
+
+    Every step has an editor of its own, for the bottleneck of the edited latent; its reference features are those of
+    the inversion's latent of that step.  An update that is due for the next step denoises first.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._level: tuple[Tensor | None, SingleTimestep, Bottleneck] | None = None
+
+    def start(self) -> EditState:
+        level, _ = self._at(None, self.task.config.edit_from)
+        return _with_latent(level.start(), self.task.latents.cpu())
+
+    def locate(self, state: EditState) -> Tensor:
+        return self._of(state)[0].locate(state)
+
+    def feature(self, state: EditState) -> Tensor:
+        return self._of(state)[0].feature(state)
+
+    def initial_features(self, state: EditState) -> Tensor:
+        return self._of(state)[0].initial_features(state)
+
+    def status(self, state: EditState) -> Status:
+        return self._of(state)[0].status(state)
+
+    def advance(self, state: EditState) -> tuple[EditState, Report]:
+        config = self.task.config
+        done = config.edit_from - state.step + 1  # steps that were dragged at
+        if state.count == done * config.step_iterations and done < config.drag_steps:
+            state = self._step_down(state)
+        after, report = self._of(state)[0].advance(state)
+        return _with_latent(after, state.tensors[LATENT]), report
+
+    def render(self, state: EditState) -> Iterator[ddim.DDIMState]:
+        """Semantic propagation from where the state stands."""
+        _, variable = self._of(state)
+        latents = state.tensors[LATENT].to(variable.original)
+        return substitution(self.task, state.variable, variable.original, latents=latents, start=state.step)
+
+    def retasked(self, task: Task) -> Self:
+        other = copy.copy(self)
+        other.task = task
+        if self._level is not None:
+            key, level, variable = self._level
+            other._level = key, level.retasked(task), variable
+        return other
+
+    def release(self) -> None:
+        if self._level is not None:
+            self._level[1].release()
+
+    @torch.no_grad()
+    def _step_down(self, state: EditState) -> EditState:
+        """One denoising step with the edited bottleneck, and the same change on the bottleneck of the next step."""
+        task, (_, variable) = self.task, self._of(state)
+        z, value = state.tensors[LATENT].to(variable.original), state.variable.to(variable.original)
+        z = task.schedule.down(task.model.predict(value, variable.encoded), z, state.step)
+        if (hold := holding(task)) is not None:
+            z = hold(z, state.step - 1)
+        latent, change = z.cpu(), value - variable.original
+        _, below = self._at(latent, state.step - 1)
+        tensors = dict(state.tensors) | {below.name: (below.original + change).cpu(), LATENT: latent}
+        return EditState(tensors, state.anchors, state.step - 1, state.count)
+
+    def _of(self, state: EditState) -> tuple[SingleTimestep, Bottleneck]:
+        first = state.step == self.task.config.edit_from
+        return self._at(None if first else state.tensors[LATENT], state.step)
+
+    def _at(self, latent: Tensor | None, step: int) -> tuple[SingleTimestep, Bottleneck]:
+        """The editor of one step, made once; latent: the edited one on the CPU, None for the inverted one."""
+        if self._level is None or self._level[0] is not latent:
+            self._level = None  # before the next one takes memory
+            variable = Bottleneck(self.task)
+            if latent is not None:
+                variable = Bottleneck(self.task, step, latent.to(variable.original))
+            self._level = latent, SingleTimestep(self.task, variable), variable
+        return self._level[1], self._level[2]
+
+
+def _with_latent(state: EditState, latent: Tensor) -> EditState:
+    return EditState({**state.tensors, LATENT: latent}, state.anchors, state.step, state.count)

@@ -1,0 +1,31 @@
+"""The area of the picture that may change, as weights on a tensor's grid."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dragnoise.editors.base import Task
+from dragnoise.geometry import around
+from dragnoise.images.masks import mask_tensor
+
+
+def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
+    """1 where the picture may change, 0 where it is held, (1, 1, height, width) float32; None if nothing is held.
+
+    It is the mask, and without one what lies within `config.reach` of a drag.  size: (width, height) of the tensor.
+    """
+    mask = None if task.mask is None else task.frame.pad(task.mask)
+    if mask is None and task.config.reach > 0:
+        grid = task.frame.grid
+        mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)
+    return None if mask is None else mask_tensor(mask, size).to(task.latents)
+
+
+def soft_edge(area: Tensor) -> Tensor:
+    """Weights (1, 1, h, w) that fall from 1 to 0 over one cell inside the edge of an area; what is held stays 0.
+
+    A cell is fully free only if its neighbours are free, so that nothing changes where the area is 0.
+    """
+    blurred = F.avg_pool2d(F.pad(area, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return blurred.minimum(area)
