@@ -43,7 +43,7 @@ def ours(unet: UNet2DConditionModel, z: Tensor, text: Tensor, grid: tuple[int, i
     def iteration() -> None:
         feature = cut.decode(leaf, encoded, upto=2).feature[0]
         with torch.no_grad():
-            semantics.track(feature.detach(), initial, anchors, 3, grid)
+            semantics.nearest_place(feature.detach(), initial, semantics.tracking_places(anchors, 3), grid)
         semantics.alignment_loss(feature, anchors, objectives, 1, grid).backward()
 
     return iteration
@@ -67,7 +67,8 @@ def plain(unet: UNet2DConditionModel, z: Tensor, text: Tensor, grid: tuple[int, 
 
 
 def _points(z: Tensor, grid: tuple[int, int], *, channels: int) -> tuple[Tensor, Tensor, Tensor]:
-    one = torch.ones(1, 2, device=z.device, dtype=torch.float64)
+    """Anchors and objectives, which the engine keeps on the CPU, and the features of the initial anchors."""
+    one = torch.ones(1, 2, device="cpu", dtype=torch.float64)
     return one * grid[0] / 3, one * grid[0] / 2, torch.zeros(1, channels, device=z.device)
 
 

@@ -23,6 +23,14 @@ settings.load_profile("same-every-time")
 TEXT_WIDTH = 24
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once."""
+    for item in items:
+        group = "browser" if item.get_closest_marker("browser") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def randomise(module: torch.nn.Module, seed: int) -> None:
     """Weights that keep the signal's size on its way through, and no bias or norm left at its neutral value."""
     rng = torch.Generator().manual_seed(seed)

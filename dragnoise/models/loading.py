@@ -99,9 +99,10 @@ def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None,
     scheduler = as_ddim(scheduler, what=repr(source), **changes) if changes else _checked(scheduler, source)
     given: dict[str, Any] = {name: None for name in UNUSED if name in index}
     given |= {"scheduler": scheduler} | ({} if vae is None else {"vae": read_vae(vae, dtype, configs=source)})
-    wanted: Any = diffusers.StableDiffusionXLPipeline
-    if not _has(index, "text_encoder_2"):
-        wanted = diffusers.StableDiffusionPipeline
+    large = _has(index, "text_encoder_2")
+    with explained(source):  # the pipelines' modules give advice while they are imported
+        wanted: Any = diffusers.StableDiffusionXLPipeline if large else diffusers.StableDiffusionPipeline
+    if not large:
         given |= {"safety_checker": None, "requires_safety_checker": False}
 
     def read(found: str | None) -> Any:

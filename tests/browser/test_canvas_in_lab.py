@@ -12,9 +12,10 @@ from lab import PATIENCE, Kernel, Lab, chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright, so the browser tests are skipped")
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"),
+]
 
 OUT = Path(__file__).parent / "out"
 CELL = """

@@ -28,9 +28,10 @@ ARGUMENTS = [
 BY_HAND = ((93.0, 24.0), (73.0, 33.0))
 """Where the mouse pulls, in pixels of the picture: the sun, down to the left."""
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"),
+]
 
 
 @pytest.fixture(scope="module")
