@@ -1,4 +1,4 @@
-"""Being broken off: what is left behind when memory runs out or somebody presses Ctrl-C."""
+"""Exhausted memory and Ctrl-C: cleaning up, and advice on what to try."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Autosave:
         thread that writes.
 
     A failure is also kept as `error`, and told by a RuntimeWarning in the thread that calls `due`, `flush` or `close`.
-    Interpreter exit waits for a save under way.  Raises TypeError or ValueError for what is no path and for `every`
+    Interpreter exit waits for a save under way.  Raises TypeError or ValueError if it is not a path and for `every`
     below 1.
     """
 

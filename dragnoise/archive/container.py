@@ -29,7 +29,7 @@ def write(state: SessionState, path: str | Path) -> Path:
 
     It is written atomically: a kill or a full disk at any moment leaves what was there before, and so does a state
     that `read` would refuse.  The same state gives the same bytes.  Raises OSError when it cannot be written,
-    TypeError or ValueError for what is no path, and ValueError for such a state and for what is too large.
+    TypeError or ValueError if it is not a path, and ValueError for such a state and for what is too large.
     """
     path = as_path(path)
     with saving(path):
@@ -80,7 +80,7 @@ def read(path: str | Path) -> SessionState:
     """Read what `write` wrote, every tensor on the CPU; nothing in a file can make it run code.
 
     Raises ArchiveError, a ValueError, for a file that is no session or a broken one, FileNotFoundError
-    and other OSErrors when it cannot be read, TypeError or ValueError for what is no path, and `OutOfMemory`.
+    and other OSErrors when it cannot be read, TypeError or ValueError if it is not a path, and `OutOfMemory`.
     """
     path = as_path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The parts of a session's file as its state; nothing in them is believed before it is checked."""
+"""Decoding: the parts of a session's file to its state, every part checked first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from dragnoise.session.state import SessionState
 
 
 def decode(files: Mapping[str, bytes]) -> SessionState:
-    """Parts by name -> the state; raises Broken, or any other Exception, for what is no session."""
+    """Parts by name -> the state; raises Broken, or any other Exception, if it is not a session."""
     told, configs = _document(files)
     image = _picture(files, "picture.png", "RGB")
     config = _chosen(configs, told.config, "config of session.json")

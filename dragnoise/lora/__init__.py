@@ -1,4 +1,4 @@
-"""LoRA: the model learns the one picture before it is edited (section 4.1), and forgets it again."""
+"""LoRA: fitting adapters to one picture (section 4.1), their files, and models that wear them."""
 
 from dragnoise.lora.adapters import Adapter, Lora, Training, fuse
 from dragnoise.lora.cache import LoraCache

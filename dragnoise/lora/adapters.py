@@ -1,4 +1,4 @@
-"""What a LoRA is, and a model that wears one."""
+"""LoRA adapters, and models with adapters in or beside their weights."""
 
 from __future__ import annotations
 

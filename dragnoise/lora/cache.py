@@ -1,4 +1,4 @@
-"""A folder of fitted LoRAs, so that the same fit need not be waited for twice."""
+"""A folder of fitted LoRAs, which spares fitting the same one twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LoraCache:
     def get(self, key: str, model: Model) -> Lora | None:
         """The LoRA of a key, or None; a file that cannot be read any more is thrown away.
 
-        Raises ValueError for a key that is none, and TypeError for what is no model.
+        Raises ValueError for a key that is none, and TypeError if it is not a model.
         """
         path = self._path(key)
         require_model(model)
@@ -60,7 +60,7 @@ class LoraCache:
     def put(self, key: str, lora: Lora) -> None:
         """Keep a LoRA, and let go what is over the limit, the longest unused first.
 
-        Raises ValueError for a key that is none, TypeError for what is no `Lora`, and OSError when it cannot be
+        Raises ValueError for a key that is none, TypeError if it is not a `Lora`, and OSError when it cannot be
         written.
         """
         path = self._path(key)

@@ -40,7 +40,7 @@ def save(lora: Lora, path: str | Path) -> Path:
 
     path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
     holds the LoRA at weight 1, float32, and is written atomically.  Raises OSError when it cannot be
-    written, and TypeError for what is no `Lora`.
+    written, and TypeError if it is not a `Lora`.
     """
     if not isinstance(lora, Lora):
         raise TypeError(f"what is saved must be a Lora, not {shown(lora)}; session.fit_lora() makes one.")

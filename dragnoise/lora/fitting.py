@@ -71,7 +71,7 @@ def checkpoints(subject: Subject, settings: LoraSettings, asked: bool | None) ->
     That costs about a third more time, gives the same bits, and saves most of the memory that grows
     with the picture (`benchmarks/memory.py` counts it).  asked: yes, no, or None for yes when the
     batch is larger than four pictures of 512x512 pixels, in pixels of the latent: `KEPT_AT_MOST`.  A
-    model in low memory does so in any case.  Raises ValueError for what is none of the three.
+    model in low memory does so in any case.  Raises ValueError if it is none of the three.
     """
     if not (asked is None or isinstance(asked, bool)):
         raise ValueError(f"gradient_checkpointing={shown(asked)} must be True, False or None.")

@@ -1,4 +1,4 @@
-"""What a fit is asked for: the picture, the prompt and the model to learn them, and its numbers."""
+"""Settings of a LoRA fit, and its subject: picture, prompt and model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dragnoise.models.model import Model
 from dragnoise.validation import as_integer, as_number
 
 MOST = 2**14
-"""Rank and batch at most, so that a slip of the finger is not a computer without memory."""
+"""Rank and batch at most, so that a typing error cannot use up the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

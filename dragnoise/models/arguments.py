@@ -80,7 +80,7 @@ def as_dtype(dtype: torch.dtype | str | None, *, default: torch.dtype) -> torch.
 
 
 def require_memory(memory: Any) -> None:
-    """Raise ValueError for what is not "normal" or "low"."""
+    """Raise ValueError if it is not "normal" or "low"."""
     if not is_one_of(memory, get_args(Memory)):
         raise ValueError(f"memory={shown(memory)} must be 'normal' or 'low'.")
 

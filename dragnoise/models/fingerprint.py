@@ -1,4 +1,4 @@
-"""Which model made something: how to load it again, and how to tell it from others."""
+"""Model fingerprints: how to load a model again, and how to tell it from others."""
 
 from __future__ import annotations
 

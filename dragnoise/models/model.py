@@ -1,4 +1,4 @@
-"""One frozen diffusers pipeline, and everything the method reads off it."""
+"""Model: one frozen diffusers pipeline, cut at its bottleneck; and `load_model`."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Model:
         """Mean and standard deviation of the VAE's posterior, scaled: (1, C, height/f, width/f) float32 each.
 
         The deviation is zero for a VAE that has none.  Both are on the device.  Raises ValueError or
-        TypeError for what is no picture, or no size in pixels from the VAE's factor to `LONGEST`.
+        TypeError if it is not a picture, or no size in pixels from the VAE's factor to `LONGEST`.
         """
         pixels = picture_tensor(as_picture(picture), _checked_size(size, self.factor))
         with self.at_work(self.vae) as device:
@@ -177,7 +177,7 @@ class Model:
     def decode_latents(self, z: Tensor) -> Tensor:
         """Latent (1, C, h, w) -> picture (1, 3, h f, w f) float32, about -1..1, on the CPU.
 
-        Raises TypeError or ValueError for what is no such latent.
+        Raises TypeError or ValueError if it is not such a latent.
         """
         channels = self.unet.unet.config.in_channels
         if not isinstance(z, Tensor):
@@ -280,7 +280,7 @@ def load_model(
 
 
 def require_model(model: object) -> None:
-    """Raise TypeError for what is no `Model`."""
+    """Raise TypeError if it is not a `Model`."""
     if not isinstance(model, Model):
         raise TypeError(f"model must come from dragnoise.load_model(), not be a {type(model).__name__}.")
 

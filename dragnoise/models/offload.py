@@ -1,4 +1,4 @@
-"""What fits: parts of a pipeline that visit the accelerator, and giving its memory back."""
+"""Low memory: parts of a pipeline moved to the device for their work alone, VAE tiling, checkpointing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading by other libraries: alone and in silence, with errors that say what to do."""
+"""Reading by diffusers and transformers: one thread at a time, without output, with errors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompt becomes: a text tensor, with SDXL two more conditions beside it."""
+"""Prompt embeddings, with SDXL's additional conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branches of an edit beside each other."""
+"""Plots that compare branches of an edit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fork(one: DragSession, other: DragSession) -> int | None:
     """The last iteration that two sessions have in common, by their numbers; None if there is none.
 
     The numbers of an iteration are of before its update, so that a difference shows one later.  Raises
-    TypeError for what is no session.
+    TypeError if it is not a session.
     """
     _require_sessions((one, other))
     common = None
@@ -34,7 +34,7 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
     """The loss, and the mean distance of the anchors to their objectives in image pixels, a line for each session.
 
     What the first two have in common is shaded.  ax: two Axes in an array; default a new figure.
-    Returns the (2,) array.  Raises TypeError for what is no session, ValueError without sessions or
+    Returns the (2,) array.  Raises TypeError if it is not a session, ValueError without sessions or
     iterations.
     """
     _require_sessions(sessions)
@@ -63,7 +63,7 @@ def plot_before_after(*sessions: DragSession, ax: Panels | None = None) -> np.nd
     """The given picture, and what each session renders where it stands, side by side.
 
     ax: an Axes for each picture, or one to divide.  Returns the panels in a flat array.  Raises
-    TypeError for what is no session, ValueError without sessions or for those of different pictures.
+    TypeError if it is not a session, ValueError without sessions or for those of different pictures.
     """
     _require_sessions(sessions)
     given = sessions[0].image

@@ -34,7 +34,7 @@ class NotebookFigure(Figure):
 
 
 def one_axes(ax: Any, width: float = 6.0, height: float = 3.4) -> Axes:
-    """The Axes given, or those of a new figure of so many inches; raises TypeError for what is none."""
+    """The Axes given, or those of a new figure of so many inches; raises TypeError if it is not one."""
     if ax is None:
         return NotebookFigure(figsize=(width, height), layout="constrained").subplots()
     if not isinstance(ax, Axes):

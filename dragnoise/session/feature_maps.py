@@ -1,4 +1,4 @@
-"""What point tracking sees: how near every place of the picture is to each anchor's initial feature (Eq. 4)."""
+"""Feature maps for point tracking: the distance of every place to each anchor's initial feature (Eq. 4)."""
 
 from __future__ import annotations
 

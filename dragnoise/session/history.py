@@ -34,7 +34,7 @@ class Snapshot:
     iteration: 0 is the state before any update.
     losses: by name, what this update was computed from: "total", and its parts unweighted, for DragNoise "alignment"
         (Eq. 1) and "mask" (Eq. 2).  Empty at 0.
-    anchors, distances: (m, 2) and (m,) float64 in image pixels, also of before the update.
+    anchors, distances: (m, 2) and (m,) float64 in image pixels, also before the update.
     grad_norm: L2 norm of the gradient at the variable; NaN at 0.
     state: the editor's own, after the update, for going on from here.
     status: "running", or why there is nothing left to do after this update.
@@ -182,12 +182,12 @@ class History(Sequence[Snapshot]):
         return History(self._snapshots[: iteration + 1])
 
     def require(self, iteration: object) -> None:
-        """Raise TypeError for what is no iteration, and IndexError for one that is not there."""
+        """Raise TypeError if it is not an iteration, and IndexError for one that is not there."""
         require_iteration(iteration, len(self))
 
 
 def require_iteration(iteration: object, count: int) -> None:
-    """Raise TypeError for what is no iteration, and IndexError for one that is not among the first `count`."""
+    """Raise TypeError if it is not an iteration, and IndexError for one that is not among the first `count`."""
     if isinstance(iteration, bool) or not isinstance(iteration, int | np.integer):
         raise TypeError(f"an iteration is a whole number, not {shown(iteration)}.")
     if not 0 <= iteration < count:

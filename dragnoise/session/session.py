@@ -1,4 +1,4 @@
-"""DragSession: one picture being edited, an iteration at a time.  Long, for every verb that a user has is here."""
+"""DragSession: one picture being edited, an iteration at a time.  Long, because every verb of a user is here."""
 
 from __future__ import annotations
 

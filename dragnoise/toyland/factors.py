@@ -1,4 +1,4 @@
-"""What a scene of the rendered world is: a handful of numbers and choices, drawn at random or moved one at a time."""
+"""Factors of a scene: a few numbers and choices, drawn at random or changed one at a time."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Scene:
 
 
 def require_scene(scene: object) -> None:
-    """Raise TypeError for what is no `Scene`."""
+    """Raise TypeError if it is not a `Scene`."""
     if not isinstance(scene, Scene):
         raise TypeError(f"give a Scene, such as sample_scene(3), not {shown(scene)}.")
 
@@ -133,7 +133,7 @@ def factors(scene: Scene) -> dict[str, float]:
 def with_factors(scene: Scene, **moved: float) -> Scene:
     """The scene with some factors set, each clipped into its range.
 
-    Raises TypeError for what is no scene, ValueError for an unknown factor and for what is no number.
+    Raises TypeError if it is not a scene, ValueError for an unknown factor and if it is not a number.
     """
     require_scene(scene)
     for name, value in moved.items():

@@ -43,7 +43,7 @@ LANDMARKS = (
 
 
 def caption(scene: Scene) -> str:
-    """What the picture shows, in the small vocabulary that the text encoder knows; TypeError for what is no scene."""
+    """What the picture shows, in the small vocabulary that the text encoder knows; TypeError if it is not a scene."""
     require_scene(scene)
     sky = {"day": "by day", "dawn": "at dawn", "dusk": "at dusk", "night": "at night"}[scene.time]
     hat = "" if scene.hat == "none" else f" with a {scene.hat} hat"
@@ -145,7 +145,7 @@ def _polar(start: Point, length: float, angle: float, side: float) -> Point:
 def landmarks(scene: Scene) -> dict[str, tuple[float, float]]:
     """Where the named points are, {name: (x, y)} in picture pixels; `hat_top` only under a hat.
 
-    Points are given whether or not something stands in front of them.  Raises TypeError for what is no scene.
+    Points are given whether or not something stands in front of them.  Raises TypeError if it is not a scene.
     """
     require_scene(scene)
     body = Body(scene)
@@ -201,7 +201,7 @@ _HAT = {"red": (0.82, 0.14, 0.14), "green": (0.13, 0.55, 0.22), "blue": (0.16, 0
 def render(scene: Scene, *, supersample: int = 2) -> np.ndarray:
     """The picture of a scene: (128, 128, 3) uint8 RGB, anti-aliased, the same bytes every time.
 
-    supersample: samples a pixel and axis, 1..16.  Raises TypeError for what is no scene, ValueError for a wrong number.
+    supersample: samples a pixel and axis, 1..16.  Raises TypeError if it is not a scene, ValueError for a wrong number.
     """
     require_scene(scene)
     supersample = as_integer("supersample", supersample, 1, 16)
