@@ -176,6 +176,12 @@ class History(Sequence[Snapshot]):
             raise ValueError(f"iteration {snapshot.iteration} cannot follow {len(self) - 1}.")
         return History([*self._snapshots, snapshot])
 
+    def reopened(self) -> History:
+        """This history with the last iteration's "reached" taken back, as when an objective moves."""
+        if not self or self[-1].status != "reached":
+            return self
+        return History([*self._snapshots[:-1], dataclasses.replace(self[-1], status="running")])
+
     def upto(self, iteration: int) -> History:
         """The history as it was at an iteration, 0..len-1; raises IndexError beyond."""
         self.require(iteration)
@@ -197,7 +203,7 @@ def require_iteration(iteration: object, count: int) -> None:
 def _beyond(iteration: object, count: int) -> IndexError:
     if not count:
         return IndexError("there are no iterations yet; call session.step() or session.run() first.")
-    return IndexError(f"iterations are counted from 0 to {count - 1} here, so {shown(iteration)} is none of them.")
+    return IndexError(f"{shown(iteration)} is not an iteration of this history; choose 0..{count - 1}, counted from its start.")
 
 
 def require_limit(limit: Any) -> float:

@@ -302,8 +302,8 @@ class DragSession:
         """DDIM inversion to `config.edit_from` (section 3.1), a state per step; starts over when called again."""
         with self._unit():
             state = self._state
-            self._write(trajectory=(self.engine.first_latent(state),))
-            mine = self._state.trajectory
+            mine = (self.engine.first_latent(state),)
+            self._write(seen=state, what="the inversion", trajectory=mine)
             steps = self.engine.invert(state, mine[0])
         while True:
             with self._unit():
@@ -334,7 +334,7 @@ class DragSession:
             yield snapshot
         with self._unit():
             if self.history and status != self.history[-1].status:  # done before it began, or by a change of numbers
-                last = dataclasses.replace(self.history[-1], status=status, drags=self.drags)
+                last = dataclasses.replace(self.history[-1], status=status)
                 self._write(history=History([*self.history[:-1], last]), anchors=self._state.anchors)
 
     def step(self) -> Snapshot:
@@ -514,7 +514,7 @@ class DragSession:
         """The one place that changes the state; raises RuntimeError if an input differs from what was `seen`."""
         with self._writing:
             if seen is not None and any(getattr(self._state, name) is not getattr(seen, name) for name in INPUTS):
-                raise RuntimeError(f"{what} was overtaken by a change; call session.optimize() or step() again.")
+                raise RuntimeError(f"{what} was overtaken by a change; call again what was called.")
             self._state = self._state.changed(**changes)
         if changes.keys() & {"drags", "mask"}:
             for callback in self._watchers:

@@ -73,13 +73,12 @@ class SessionState:
 
     @property
     def status(self) -> Status:
-        """Of the last iteration, as far as it still holds with the numbers and drags of now; "running" before any."""
+        """Of the last iteration, as far as it still holds with the numbers of now; "running" before any."""
         if not self.history:
             return "running"
         last = self.history[-1]
-        moved = last.drags is not None and last.drags != self.drags
         more = last.status == "max_iterations" and last.iteration < self.config.most_iterations
-        return "running" if more or (last.status == "reached" and moved) else last.status
+        return "running" if more else last.status
 
     @property
     def remarks(self) -> list[str]:
@@ -94,6 +93,7 @@ class SessionState:
             lost |= {"inversion": {"trajectory", "history"}, "optimisation": {"history"}}.get(level, set())
         if "drags" in changes and self.history and _same_anchors(self.drags, changes["drags"]):
             lost -= {"history"}
+            changes = {"history": self.history.reopened(), "anchors": self.anchors} | changes
         lost |= {name for field in lost for name in FORGETS.get(field, ())}
         return dataclasses.replace(self, **({name: FORGOTTEN[name] for name in lost} | changes))
 
