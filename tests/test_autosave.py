@@ -231,7 +231,8 @@ def test_no_state_that_cannot_be_opened_replaces_a_file(small: Model, tmp_path: 
     history, wrong = state.history, {}
     nan = history[2].bottleneck.clone()
     nan.view(-1)[0] = float("nan")
-    broken = dataclasses.replace(history[2], bottleneck=nan)
+    tensors = {**history[2].state.tensors, "bottleneck": nan}
+    broken = dataclasses.replace(history[2], state=dataclasses.replace(history[2].state, tensors=tensors))
     late = dataclasses.replace(history[2], iteration=7)
     wrong = {
         "other drags": dataclasses.replace(state, drags=state.drags[:1]),

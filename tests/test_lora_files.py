@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -401,11 +402,10 @@ def test_saved_over_an_old_one_and_never_half(small: Model, tmp_path: Path, monk
     path = session.save_lora(tmp_path / "new" / "folder")
     old = path.read_bytes()
 
-    def full(tensors: Any, target: Path, **kwargs: Any) -> None:
-        Path(target).write_bytes(old[:100])
-        raise OSError("No space left on device")
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dragnoise.lora.files.save_file", full)
+    monkeypatch.setattr("dragnoise.atomic_write.os.fsync", full)
     with pytest.raises(OSError) as caught:
         session.save_lora(path)
     assert_one_sentence(caught.value, str(path), "No space left")
