@@ -4,7 +4,11 @@
 #   make setup    make .venv and install what notebooks and tests need (quick when nothing changed);
 #                 beside it .venv-colab, with Google Colab's old widgets, for the tests alone
 #   make lab      make .venv if need be, then open the first notebook in JupyterLab
-#   make test     make setup, then run the tests
+#   make test     make setup, then run all tests
+#   make test-fast
+#                 make .venv if need be, then run the tests that need no browser, execute no notebook and
+#                 are not marked slow
+#   make coverage the same tests, and which share of the packages' lines they execute
 #   make lint     make .venv if need be, then ruff and mypy
 #   make test-lowest
 #                 make .venv-lowest, with the oldest versions that pyproject.toml allows beside the torch
@@ -17,17 +21,22 @@
 #                     make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                 Read when .venv is installed, so give it the first time.
 #   JUPYTER_ARGS  passed on to JupyterLab                           make lab JUPYTER_ARGS=--no-browser
+#   WORKERS       processes that run tests, 0 for pytest's own      make test WORKERS=0 PYTEST_ARGS=--pdb
 #   PYTEST_ARGS   passed on to pytest                               make test PYTEST_ARGS="-x tests/test_ddim.py"
 
 PYTHON       ?= python3
 TORCH_INDEX  ?=
 JUPYTER_ARGS ?=
+WORKERS      ?= 2
 PYTEST_ARGS  ?=
 
 VENV  := .venv
 COLAB := .venv-colab
 LOWEST := .venv-lowest
 IN    := $(VENV)/bin/python -m
+# A thread for each process: two processes with torch's own threads would wait for each other.
+PYTEST = $(if $(filter-out 0 1,$(WORKERS)),OMP_NUM_THREADS=1 )$(IN) pytest -n $(WORKERS) --dist loadgroup
+FAST  := -m "not browser and not notebook and not slow"
 LOWEST_TESTS := \
     tests/test_packaging.py::test_the_lowest_versions_are_installed \
     tests/test_determinism.py \
@@ -42,7 +51,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test test-lowest lint
+.PHONY: help setup lab test test-fast coverage test-lowest lint
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -72,7 +81,13 @@ lab: $(VENV)/.installed
 	$(IN) jupyterlab notebooks/01_first_drag.ipynb $(JUPYTER_ARGS)
 
 test: setup
-	$(IN) pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed
+	$(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.installed
+	$(PYTEST) $(FAST) --cov=dragnoise --cov=dragnoise_widgets --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 # Here too the packages of .venv come last: torch, and whatever the oldest versions accept of the rest.
 $(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed

@@ -37,15 +37,19 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_second_environment_has_the_versions_that_colab_has(python: str) -> None:
     assert run(python, "-W", "ignore", "-c", VERSIONS).split() == ["7.7.1", "6.17.1", "7.34.0"]
 
 
+@pytest.mark.slow
 def test_torch_is_not_there_twice(python: str) -> None:
     where = "import torch; print(torch.__file__)"
     assert run(python, "-c", where) == run(sys.executable, "-c", where)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_widgets_pass_their_tests_there(python: str) -> None:
     out = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/widgets")
     assert " passed" in out.splitlines()[-1], out

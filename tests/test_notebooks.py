@@ -83,10 +83,14 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
     assert not any(cell.get("execution_count") for cell in notebook.cells)
 
 
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
 def test_a_first_drag() -> None:
     assert pictures(executed("01_first_drag")) >= 4
 
 
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
 def test_a_photo_with_the_example(tmp_path: Path) -> None:
     notebook = executed(PHOTO, MODEL="toyland", LORA_STEPS=3, SAVE_TO=str(tmp_path / "edits"))
     assert pictures(notebook) >= 8
@@ -105,6 +109,8 @@ def a_colab(folder: Path) -> Path:
     return folder / "packages"
 
 
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
 def test_a_photo_that_is_uploaded_in_colab_and_kept_in_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(a_colab(tmp_path)), prepend=os.pathsep)
     case = drag_cases("sun", 1, seed=20_000_000)[0]
@@ -159,6 +165,8 @@ def test_half_the_weights_are_fetched_where_half_precision_is_used(
     assert asked == {"name": name, "memory": "low", "dtype": dtype, "variant": variant}
 
 
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
 def test_step_debugging_finds_a_lost_drag_and_mends_it() -> None:
     notebook = executed("03_step_debugging")
     assert pictures(notebook) >= 8

@@ -19,6 +19,7 @@ def bench() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_an_iteration_costs_less_than_a_third_of_the_plain_one(bench: ModuleType) -> None:
     ours = bench.operations(bench.ours, bench.SD15, 512)
     plain = bench.operations(bench.plain, bench.SD15, 512)

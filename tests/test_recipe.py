@@ -27,6 +27,9 @@ from recipes.toyland.pictures import SMALL, THINGS, change_odds, changed_scene, 
 from recipes.toyland.recipe import VARIANTS, Recipe, keep_recipe
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_pictures_are_the_scenes_and_are_rendered_once(tmp_path: Path) -> None:
     few = pictures(tmp_path, 6, workers=1, chunk=3).copy()
     written = (tmp_path / "pictures.npy").stat().st_mtime_ns
