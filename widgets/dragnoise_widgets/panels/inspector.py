@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dragnoise import Drag, DragSession, plots
 from dragnoise.plots import panels
+from dragnoise.session.cache import same
 from dragnoise.session.feature_maps import FeatureMaps, measure
 from dragnoise.session.history import History
 from dragnoise_widgets.panels.figures import FigureImage
@@ -70,17 +71,15 @@ class Page(widgets.VBox):
         """The objects and numbers that the figure shows; the same ones need no new drawing."""
         return (sight.history, sight.k, sight.drags, sight.other)
 
-    if TYPE_CHECKING:
-
-        def paint(self, figure: Figure, sight: Sight) -> Any:
-            """Fill the figure; a ValueError is shown as a note.  Every page has its own."""
+    def paint(self, figure: Figure, sight: Sight) -> Any:
+        """Fill the figure; a ValueError is shown as a note."""
+        raise NotImplementedError
 
     def show(self, sight: Sight) -> None:
         """Draw what differs; while something runs only so often that it hardly slows it down."""
         with self._drawing:
             key = self.key(sight)
-            same = self._drawn is not None and all(map(_is, key, self._drawn))
-            if same or (sight.running and time.monotonic() < self._due):
+            if (self._drawn is not None and same(key, self._drawn)) or (sight.running and time.monotonic() < self._due):
                 return
             self._drawn = key
             self.plot.draw(lambda figure: self.paint(figure, sight))
@@ -199,7 +198,7 @@ class FeaturesPage(Page):
             return
         wanted = (sight.history[sight.k].anchors, sight.session.config, sight.drags)
         soon = sight.running and time.monotonic() < self._asked_at + 2
-        if not soon and not (self._asked and all(map(_is, wanted, self._asked))):
+        if not soon and not (self._asked and same(wanted, self._asked)):
             self._asked, self._asked_at = wanted, time.monotonic()
             self._call(lambda session: self._measure(session, sight.k))
         if self._maps:
@@ -299,7 +298,3 @@ def _layer(name: str) -> str:
     for long, short in (("_blocks", ""), ("attentions.", ""), ("transformer", "t"), ("to_out.0", "to_out")):
         name = name.replace(long, short)
     return name
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, int | str | tuple) and type(one) is type(other) and one == other)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import DragSession
+from dragnoise.session.cache import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.album import Album
@@ -186,7 +187,7 @@ class Showing:
         if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
             self._now = history[-1], history[-1].anchors
             self._binding.runner.do(Apply(self._find_anchors, aside=True))
-        elif wanted and not _same(asked, self._asked):
+        elif wanted and not (self._asked and same(asked, self._asked)):
             self._asked = asked
             self._binding.runner.render(k, aside=True)
 
@@ -239,9 +240,3 @@ class Showing:
         if said != self._parts.remarks.value:
             self._parts.remarks.value = said
             self._parts.remarks.layout.display = "" if said else "none"
-
-
-def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(
-        a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True)
-    )
