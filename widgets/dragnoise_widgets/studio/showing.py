@@ -45,18 +45,22 @@ class Parts(Protocol):
 
 
 class Shelf(Protocol):
-    """What is to be known of the other sessions."""
+    """The panels of the other sessions."""
 
     @property
     def loading(self) -> str: ...
+
+    def show(self) -> None: ...
+
+
+class Comparison(Protocol):
+    """What the session shown is compared with."""
 
     @property
     def compared_history(self) -> History: ...
 
     @property
     def compared_picture(self) -> Image.Image | None: ...
-
-    def show(self) -> None: ...
 
 
 class Showing:
@@ -65,8 +69,8 @@ class Showing:
     busy_aside: is something being made that Stop ends, beside the worker's tasks?
     """
 
-    def __init__(self, parts: Parts, shelf: Shelf, *, busy_aside: Callable[[], bool]) -> None:
-        self._parts, self._shelf, self._busy_aside = parts, shelf, busy_aside
+    def __init__(self, parts: Parts, shelf: Shelf, comparison: Comparison, *, busy_aside: Callable[[], bool]) -> None:
+        self._parts, self._shelf, self._comparison, self._busy_aside = parts, shelf, comparison, busy_aside
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
         self._binding: Binding | None = None
         self._update = Update()
@@ -138,7 +142,7 @@ class Showing:
         self._show_picture(session, history, k)
         parts.parameters.show(session.config)
         tolerance = session.config.tolerance * supervision_pixel(session)
-        others = self._shelf.compared_history
+        others = self._comparison.compared_history
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
         if settled:
@@ -165,7 +169,7 @@ class Showing:
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
         """The picture of iteration k, or the nearest one there is, or as it was given."""
         preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
-        preview.before = self._shelf.compared_picture or session.image
+        preview.before = self._comparison.compared_picture or session.image
         if near is None:
             preview.show(session.image, "the picture as it was given")
         elif near[0] == k:

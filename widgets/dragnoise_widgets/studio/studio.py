@@ -89,7 +89,7 @@ class DragStudio(widgets.VBox):
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
         self.share = Share({"gif": partial(guarded, self._make_gif), "code": partial(guarded, self._show_code)})
         self.library = Library(self, autosave=autosave, every=every)
-        self.showing = Showing(self, self.library, busy_aside=lambda: self._gif is not None)
+        self.showing = Showing(self, self.library, self.library.branches, busy_aside=lambda: self._gif is not None)
         super().__init__(arranged(self, folded=session is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
@@ -387,7 +387,7 @@ class DragStudio(widgets.VBox):
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
             function(session)
-            told = self.library.put_aside(session, before)
+            told = self.library.branches.put_aside(session, before, shown=self.session)
             if told:
                 self.messages.tell(told)
 
