@@ -27,6 +27,9 @@ from dragnoise_widgets.sentences import sentence
 WIDE = 760
 """CSS pixels of a figure at most."""
 
+VARIABLES = {"latent": "Edited latent"}
+"""The title of the page of the optimised tensor, by the tensor's name, where it is no bottleneck."""
+
 SHARE = 0.05
 """Of the time while something runs, so much may go into figures at most."""
 
@@ -271,6 +274,7 @@ class Inspector(widgets.Tab):
     def show(self, sight: Sight | None) -> None:
         """Bring the page that is seen up to date."""
         self._sight = sight
+        self._name_variable(sight)
         at = self.selected_index
         if sight is None or not self.visible or at is None or at >= len(self.pages):
             return
@@ -278,6 +282,13 @@ class Inspector(widgets.Tab):
             self.pages[at].show(sight)
         except Exception as error:
             self._journal.error(f"the tab {self.pages[at].title} failed", error)
+
+    def _name_variable(self, sight: Sight | None) -> None:
+        """Call the page of the optimised tensor after it."""
+        tensors = () if sight is None or not len(sight.history) else sight.history[-1].state.tensors
+        title = VARIABLES.get(next(iter(tensors), ""), BottleneckPage.title)
+        if self.get_title(2) != title:
+            self.set_title(2, title)
 
 
 def _mark(ax: Any, sight: Sight) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import DragSession
+from dragnoise.geometry import short_drags
 from dragnoise.session.cache import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
@@ -140,7 +141,7 @@ class Showing:
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
         self._show_picture(session, history, k)
-        parts.parameters.show(session.config)
+        parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
         others = self._comparison.compared_history
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
@@ -197,8 +198,15 @@ class Showing:
 
     def _find_anchors(self, session: DragSession) -> None:
         """Where the anchors have come to by the last update, which no snapshot tells yet."""
-        if session.history and session.inverted:
-            self._now = session.history[-1], session.anchors
+        state = session.state
+        if not (state.history and state.inverted):
+            return
+        try:
+            anchors = session.anchors
+        except IndexError:  # the history has gone meanwhile
+            return
+        if session.state.history is state.history:
+            self._now = state.history[-1], anchors
 
     # ---- the status line ---------------------------------------------------------------------
 
@@ -219,6 +227,7 @@ class Showing:
             verdict=verdict_of(history, session.config),
             iterations=max(len(history) - 1, 0),
             max_iterations=session.config.max_iterations,
+            too_short=bool(short_drags(session.drags, session.frame, session.config)),
             error=status.message if failed else "",
         )
         prepared = status.message if status.ended == "done" and not history else ""

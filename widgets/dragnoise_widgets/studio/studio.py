@@ -326,10 +326,11 @@ class DragStudio(widgets.VBox):
         self.messages.clear()
         return self.configure(**{name: value})
 
-    def _preset(self, config: DragConfig | None) -> None:
-        config = config or getattr(self.session.model, "default_config", None)
-        if config is not None:
-            self.runner.do(ReplaceConfig(config))
+    def _preset(self, config: DragConfig | None) -> Future[None] | None:
+        model = self.session.model
+        if config is None and model is not None:
+            config = model.default_config
+        return None if config is None else self.runner.do(ReplaceConfig(config))
 
     def _set_preview(self) -> None:
         if (binding := self._binding) is not None:
