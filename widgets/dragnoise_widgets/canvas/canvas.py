@@ -1,4 +1,4 @@
-"""DragCanvas: a picture on which drags are pulled and a mask is painted."""
+"""DragCanvas: drags and a mask on a picture, by mouse, keys and code.  Long, for all its traits and verbs are here."""
 
 from __future__ import annotations
 

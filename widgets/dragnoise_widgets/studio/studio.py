@@ -1,4 +1,4 @@
-"""DragStudio: picture, canvas, transport, inspector and panels in one widget."""
+"""DragStudio: all panels in one widget.  Long, for every verb that a person has, by hand or by code, is here."""
 
 from __future__ import annotations
 
