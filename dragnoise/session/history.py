@@ -203,7 +203,7 @@ def require_iteration(iteration: object, count: int) -> None:
 def _beyond(iteration: object, count: int) -> IndexError:
     if not count:
         return IndexError("there are no iterations yet; call session.step() or session.run() first.")
-    return IndexError(f"there is no iteration {shown(iteration)}; choose 0..{count - 1}, counted from the start of the history.")
+    return IndexError(f"there is no iteration {shown(iteration)} in the history; choose 0..{count - 1}.")
 
 
 def require_limit(limit: Any) -> float:

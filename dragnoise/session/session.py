@@ -37,7 +37,7 @@ from dragnoise.session import iterations
 from dragnoise.session.cache import Cache
 from dragnoise.session.engine import Engine
 from dragnoise.session.history import HISTORY_LIMIT, History, Snapshot, require_limit
-from dragnoise.session.state import FORGOTTEN, INPUTS, SessionState
+from dragnoise.session.state import FORGOTTEN, INPUTS, OvertakenError, SessionState
 from dragnoise.validation import as_integer, as_text, shown
 
 
@@ -313,7 +313,7 @@ class DragSession:
                 require_finite(done.latents, f"inversion step {done.step}")
                 with self._writing:
                     if self._state.trajectory is not mine:
-                        raise RuntimeError("this inversion was overtaken by a change; call session.invert() again.")
+                        raise OvertakenError("this inversion was overtaken by a change; call session.invert() again.")
                     mine = (*mine, done.latents)
                     self._write(trajectory=mine)
                 if self.inverted and self.drags:
@@ -514,7 +514,7 @@ class DragSession:
         """The one place that changes the state; raises RuntimeError if an input differs from what was `seen`."""
         with self._writing:
             if seen is not None and any(getattr(self._state, name) is not getattr(seen, name) for name in INPUTS):
-                raise RuntimeError(f"{what} was overtaken by a change; call again what was called.")
+                raise OvertakenError(f"{what} was overtaken by a change; call again what was called.")
             self._state = self._state.changed(**changes)
         if changes.keys() & {"drags", "mask"}:
             for callback in self._watchers:
@@ -596,7 +596,7 @@ class DragSession:
                     return
                 step, fitted = done
                 if not _same_lora(self.lora, mine):
-                    raise RuntimeError("this fit was overtaken by another LoRA; call session.fit_lora() again.")
+                    raise OvertakenError("this fit was overtaken by another LoRA; call session.fit_lora() again.")
                 self.lora = mine = fitted if self.lora is None else fitted.at(self.lora.weight)
                 self._save_if_due(step.step, last=step.step == steps)
             yield step

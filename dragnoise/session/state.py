@@ -40,6 +40,10 @@ INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
 """Fields that an iteration is computed from: a change of one while it is computed overtakes it."""
 
 
+class OvertakenError(RuntimeError):
+    """An input was changed while something was computed from it; nothing of that was kept."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SessionState:
     """All that is asked of a session and all that it has made, without its model, immutable.

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -72,6 +73,10 @@ class FakeSession:
         if config.edit_from != self._config.edit_from:
             self.trajectory, self.history = (), History()
         self._config = config
+
+    @property
+    def state(self) -> SimpleNamespace:
+        return SimpleNamespace(trajectory=self.trajectory, history=self.history, inverted=self.inverted)
 
     @property
     def inverted(self) -> bool:

@@ -131,7 +131,7 @@ def test_what_was_drawn_before_another_session_is_shown_reaches_its_own(several:
 def test_an_observer_that_shows_another_session_does_not_lock_up(
     threaded: DragStudio, several: list[DragSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dragnoise_widgets.studio.link.PATIENCE", 0.2)
+    monkeypatch.setattr("dragnoise_widgets.canvas.link.PATIENCE", 0.2)
     mine, other = several[:2]
     threaded.session = mine
     assert threaded.wait(WAIT)

@@ -87,6 +87,12 @@ def gone_back(session: DragSession) -> None:
     _steps(session, 1)
 
 
+def with_an_objective_moved(session: DragSession) -> None:
+    _steps(session, 2)
+    session.drags = [drag if i else (drag.anchor, (50.0, 20.0)) for i, drag in enumerate(session.drags)]
+    _steps(session, 2)
+
+
 def other_numbers(session: DragSession) -> None:
     change(session, steps=6, edit_from=4, refine_from=2, side=80, latent_noise=0.05, seed=3, propagation="delta")
     session.drags = [((3.25, 4), (20, 30.5))]
@@ -116,8 +122,8 @@ def _steps(session: DragSession, n: int) -> None:
 
 @pytest.mark.parametrize(
     "edit",
-    [plain, not_yet, masked, coarsely_masked, changed_in_between, gone_back, other_numbers, as_released, in_a_lora,
-     in_half_a_lora],
+    [plain, not_yet, masked, coarsely_masked, changed_in_between, gone_back, with_an_objective_moved, other_numbers,
+     as_released, in_a_lora, in_half_a_lora],
 )  # fmt: skip
 def test_the_code_makes_the_same_bits(session: DragSession, tmp_path: Path, edit: Callable[..., None]) -> None:
     edit(session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import re
 from collections.abc import Iterator
@@ -15,16 +14,17 @@ import pytest
 from helpers import assert_one_sentence
 
 from dragnoise import DragConfig, DragSession
-from dragnoise_widgets.panels.parameters import NEEDS_INVERSION, STARTS_AFRESH, Parameters, meanings
+from dragnoise.config import EDITORS, FIELDS
+from dragnoise_widgets.panels.parameters import CHANGED, EFFECTS, OWN, PRESETS, Parameters
 from dragnoise_widgets.studio.studio import DragStudio
 
-NAMES = [field.name for field in dataclasses.fields(DragConfig)]
+NAMES = list(FIELDS)
 
 OTHER: dict[str, Any] = {
     "steps": 5, "edit_from": 2, "refine_from": 0, "propagation": "delta", "lr": 0.3, "eps": 1e-4,
     "max_iterations": 7, "r1": 2, "r2": 1, "mask_weight": 0.5, "reach": 0.4, "tolerance": 2.0, "supervision_block": 1,
     "supervision_scale": 0.25, "resize": "shorter", "side": "80", "latent_noise": 0.1, "seed": 4,
-    "inversion": "target", "convention": "released",
+    "inversion": "target", "convention": "released", "editor": "dragdiffusion", "share_from": 2, "share_layer": 3,
 }  # fmt: skip
 """For each field another value than the tests' config has, as its control takes it."""
 
@@ -67,18 +67,17 @@ def test_before_there_is_a_session_nothing_can_be_typed() -> None:
     fields = studio.parameters.fields
     assert fields["steps"].value == DragConfig().steps and all(field.disabled for field in fields.values())
     studio.library.example()
-    assert fields["steps"].value == studio.session.config.steps and not any(f.disabled for f in fields.values())
+    assert fields["steps"].value == studio.session.config.steps
+    assert {name for name, field in fields.items() if field.disabled} == {"share_from", "share_layer"}
     studio.close()
 
 
 def test_every_field_of_the_config_has_a_control_and_nothing_else_has(studio: DragStudio) -> None:
     assert sorted(studio.parameters.fields) == sorted(NAMES) == sorted(OTHER)
-    assert [meaning.name for meaning in meanings() if not meaning.text] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_tooltip_tells_meaning_and_range(studio: DragStudio, name: str) -> None:
-    (meaning,) = [meaning for meaning in meanings() if meaning.name == name]
     titles = [
         html.unescape(title)
         for text in texts(row_of(studio.parameters, name))
@@ -86,25 +85,25 @@ def test_its_tooltip_tells_meaning_and_range(studio: DragStudio, name: str) -> N
     ]
     assert len(titles) == 2  # on the name and on what stands beside it
     for title in titles:
-        assert title.startswith(meaning.text)
+        assert title.startswith(FIELDS[name].meaning) and FIELDS[name].range in title
     field = studio.parameters.fields[name]
     if isinstance(field, widgets.Dropdown):
-        assert len(field.options) >= 2
-    else:
-        assert re.search(r">=? ?\d|\d\.\.|counted from 0|relative to", titles[0]), titles[0]
+        assert tuple(field.options) == FIELDS[name].choices
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_a_change_costs_and_that_is_what_it_costs(
     studio: DragStudio, session: DragSession, name: str
 ) -> None:
+    if FIELDS[name].editors:
+        studio.configure(editor=FIELDS[name].editors[0])
     studio.step(2)
     before, told = len(session.history), " ".join(texts(row_of(studio.parameters, name)))
     studio.parameters.fields[name].value = OTHER[name]
     assert value_of(session.config, name) == OTHER[name]
     assert studio.parameters.error.value == ""
-    assert (NEEDS_INVERSION in told) is not session.inverted
-    assert (NEEDS_INVERSION in told or STARTS_AFRESH in told) is (len(session.history) != before)
+    assert (EFFECTS["inversion"] in told) is not session.inverted
+    assert any(effect in told for effect in EFFECTS.values()) is (len(session.history) != before)
 
 
 # ---- what they do -----------------------------------------------------------------------------------
@@ -135,15 +134,37 @@ def test_a_config_from_code_is_shown(studio: DragStudio) -> None:
     assert studio.session.config.side is None
 
 
-def test_the_presets(studio: DragStudio, session: DragSession) -> None:
-    buttons = {button.description: button for button in studio.parameters.children[0].children}
-    for label, config in (
-        ("Paper", DragConfig()), ("Released program", DragConfig.released()),
-        ("Model's own", session.model.default_config),
-    ):  # fmt: skip
-        buttons[label].click()
-        assert session.config == config
-        assert all(field.value == value_of(config, name) for name, field in studio.parameters.fields.items())
+@pytest.mark.parametrize("label", list(PRESETS))
+def test_the_presets(studio: DragStudio, session: DragSession, label: str) -> None:
+    presets = studio.parameters.presets
+    assert (presets.value, set(EDITORS) <= set(presets.options)) == (CHANGED, True)
+    presets.value = label
+    assert session.config == PRESETS[label]()
+    assert all(field.value == value_of(session.config, name) for name, field in studio.parameters.fields.items())
+    studio.configure(lr=0.123)
+    assert presets.value == CHANGED
+    presets.value = OWN
+    assert session.config == session.model.default_config and presets.value == OWN
+
+
+def test_what_the_chosen_editor_does_not_read_is_greyed_out(studio: DragStudio) -> None:
+    fields = studio.parameters.fields
+    for editor, grey in (
+        ("dragdiffusion", {"refine_from", "propagation"}),
+        ("dragnoise", {"share_from", "share_layer"}),
+    ):
+        fields["editor"].value = editor
+        assert studio.session.config.editor == editor
+        assert {name for name, field in fields.items() if field.disabled} == grey
+
+
+def test_a_preset_that_the_session_refuses_is_not_shown_as_chosen(studio: DragStudio, tmp_path: Path) -> None:
+    studio.session.save(tmp_path / "edit.drag")
+    studio.session = DragSession.open(tmp_path / "edit.drag")  # without a model
+    before = studio.session.config
+    for label in ("dragdiffusion", OWN):
+        studio.parameters.presets.value = label
+        assert studio.session.config == before and studio.parameters.presets.value == CHANGED
 
 
 @pytest.mark.parametrize("name", list(WRONG))

@@ -25,6 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragnoise import Drag, DragSession, Model
+from dragnoise.geometry import short_drags
+from dragnoise.session import iterations
 from dragnoise_widgets.runner import breakpoints, stages, telling
 from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
 from dragnoise_widgets.runner.runner import Runner, Update
@@ -506,6 +508,33 @@ def test_all_drags_deleted_while_running_ends_the_run(held: Held) -> None:
     held.runner.call(lambda session: setattr(session, "drags", (Drag((2, 2), (8, 8)),)))
     held.runner.run()
     assert held.runner.wait(PATIENCE) and len(held.session.history) == 9
+
+
+@pytest.mark.parametrize("command", ["run", "step"])
+def test_drags_set_during_an_iteration_are_gone_on_with(small: Model, monkeypatch: Any, command: str) -> None:
+    session = real_session(small)
+    runner, following = Runner(session, inline=True), iterations.following
+
+    def overtaken(editor: Any, last: Any, drags: Any) -> Any:
+        snapshot = following(editor, last, drags)
+        if snapshot.iteration == 2 and len(session.drags) == 2:
+            session.drags = session.drags[:1]  # as a cell does while the worker computes
+        return snapshot
+
+    monkeypatch.setattr(iterations, "following", overtaken)
+    runner.run() if command == "run" else runner.step(4)
+    assert runner.error is None and runner.state == "idle"
+    assert [len(snapshot.anchors) for snapshot in session.history] == [1] * len(session.history)
+    assert len(session.history) > 3
+
+
+def test_a_drag_too_short_to_move_anything_is_not_called_arrived(small: Model) -> None:
+    session = real_session(small)
+    session.drags = [((10.0, 10.0), (10.5, 10.0))]
+    runner = Runner(session, inline=True)
+    runner.run()
+    assert len(session.history) == 1 and runner.error is None
+    assert [runner.status.message] == short_drags(session.drags, session.frame, session.config)
 
 
 def test_a_real_session_whose_drags_and_numbers_change_in_the_middle(small: Model) -> None:

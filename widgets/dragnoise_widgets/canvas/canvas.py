@@ -1,4 +1,4 @@
-"""DragCanvas: a picture on which drags are pulled and a mask is painted."""
+"""DragCanvas: drags and a mask on a picture, by mouse, keys and code.  Long, for all its traits and verbs are here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import traitlets
@@ -14,6 +14,7 @@ import traitlets
 from dragnoise.validation import as_integer, as_number, shown
 from dragnoise_widgets.canvas import keys, status
 from dragnoise_widgets.canvas.batch import LOCK
+from dragnoise_widgets.canvas.link import Call, Watched, link
 from dragnoise_widgets.canvas.page_events import FRAME, PageEvents
 from dragnoise_widgets.canvas.pointer import Pointer
 from dragnoise_widgets.canvas.surface import Surface
@@ -25,10 +26,6 @@ from dragnoise_widgets.sketch import checks, edits, store
 from dragnoise_widgets.sketch.masks import Mask, read_mask
 from dragnoise_widgets.sketch.sketch import LONE, PENDING, Edit, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
-from dragnoise_widgets.studio.link import link
-
-if TYPE_CHECKING:
-    from dragnoise import DragSession
 
 NO_PICTURE = (512, 512)
 
@@ -184,7 +181,7 @@ class DragCanvas(widgets.Box):
         """Draw what `to_json` wrote; ValueError or TypeError, and no change, if it does not fit the picture."""
         self.change(partial(edits.commit, edit=store.loads(text, self.sketch.size)))
 
-    def link(self, session: DragSession, *, call: Callable[[Callable], Any] | None = None) -> Callable[[], None]:
+    def link(self, session: Watched, *, call: Call | None = None) -> Callable[[], None]:
         """Keep this canvas and session.drags, session.mask alike, both ways; returns what ends it.
 
         The canvas takes the session's picture, drags and mask; where the session has none, it gets

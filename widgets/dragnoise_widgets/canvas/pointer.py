@@ -5,15 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dragnoise_widgets.canvas import keys
 from dragnoise_widgets.sketch import edits
 from dragnoise_widgets.sketch.sketch import Sketch, Spot
-from dragnoise_widgets.sketch.view import Point
+from dragnoise_widgets.sketch.view import Point, View
 
-if TYPE_CHECKING:
-    from dragnoise_widgets.canvas.canvas import DragCanvas
+
+class Owner(Protocol):
+    """What of a `DragCanvas` the pointer and the keys read and use."""
+
+    canvas: Any
+    image: Any
+    tool: Any
+    brush_size: Any
+    view_only: Any
+    sketch: Sketch
+    actions: dict[str, Callable[[], Any]]
+
+    @property
+    def view(self) -> View: ...
+
+    def change(self, step: Callable[[Sketch], Sketch], *, before: Callable[[], Any] | None = None) -> None: ...
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any: ...
+
+    def choose(self, index: int) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def redo(self) -> None: ...
+
+    def delete(self, index: int | None = None) -> None: ...
+
+    def nudge(self, dx: float, dy: float) -> None: ...
+
+    def resize_brush(self, steps: int) -> None: ...
+
+    def toggle_help(self) -> None: ...
+
 
 REACH, TOUCH_REACH, SLACK = 11, 24, 4
 """In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
@@ -29,7 +60,7 @@ class Pointer:
     hovered: the point that a press would take.
     """
 
-    def __init__(self, canvas: DragCanvas) -> None:
+    def __init__(self, canvas: Owner) -> None:
         self.cursor: Point | None = None
         self.hovered: Spot | None = None
         self._owner = canvas

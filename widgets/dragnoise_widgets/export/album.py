@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dragnoise.config import DragConfig
+from dragnoise.config import FIELDS, DragConfig
 from dragnoise.session.history import History
+
+RENDERING = tuple(name for name, info in FIELDS.items() if info.group == "Schedule" and info.forgets == "nothing")
+"""Numbers that change the picture of an iteration and not the iteration."""
 
 LIMIT = 2**28
 """Bytes of pixels that the pictures of all sessions may take together, 256 MiB; those not asked for longest go."""
@@ -99,4 +102,4 @@ def size_of(picture: Image.Image) -> int:
 
 
 def _key(anchors: np.ndarray, config: DragConfig) -> tuple[Any, ...]:
-    return id(anchors), config.refine_from, config.propagation
+    return id(anchors), *(getattr(config, name) for name in RENDERING)

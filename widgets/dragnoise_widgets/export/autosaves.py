@@ -13,9 +13,11 @@ from typing import Any
 
 from dragnoise import DragSession
 from dragnoise.validation import as_integer, as_path
+from dragnoise_widgets.export import autosave_folder
 
 KEPT = 10
 """Files of earlier edits that stay; older ones are deleted when one more is put aside."""
+
 _open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
 """Those of this process; no two save to one file."""
 
@@ -23,15 +25,19 @@ _open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
 class Autosaves:
     """A file for each session, named after one path: the first gets "edit.drag", the next "edit 2.drag".
 
-    path: None as long as nothing is saved by itself.  A file that is there already is of an edit before the
+    path: True for the default file in the folder .dragnoise, see `autosave_folder`; None or False as long as nothing is
+    saved by itself.  A file that is there already is of an edit before the
     kernel was restarted: it is renamed after its time, to "edit of 2024-06-13 12.00.00.drag", and of such files the
     `KEPT` newest stay.
     on_error: as for `DragSession.autosave`.
     """
 
     def __init__(
-        self, path: str | Path | None, every: int, *, on_error: Callable[[Exception | None], Any] | None = None
+        self, path: str | Path | bool | None, every: int, *, on_error: Callable[[Exception | None], Any] | None = None
     ) -> None:
+        self._by_default = path is True
+        if isinstance(path, bool):
+            path = autosave_folder.default_path() if path else None
         self.path = None if path is None else as_path(path)
         self._every = as_integer("every", every, 1)
         self._on_error = on_error
@@ -43,6 +49,9 @@ class Autosaves:
         """Have a session save itself, if any does; one that does so already goes on."""
         if self.path is None or session in self._files:
             return
+        if self._by_default:
+            self.path.parent.mkdir(exist_ok=True)
+            autosave_folder.tidy(self.path.parent, in_use=self.in_use)
         taken = {path for autosaves in list(_open) for path in autosaves.in_use}
         path = next(path for path in self._names(self.path) if path not in taken)
         if path not in self._ours and path.is_file():
@@ -54,6 +63,7 @@ class Autosaves:
 
     def change(self, path: str | Path | None, sessions: Iterable[DragSession]) -> None:
         """Other files for all of these, or None for no more of it.  Raises TypeError or ValueError for no path."""
+        self._by_default = False
         self.path = None if path is None else as_path(path)
         for session in self._files:
             session.autosave(None)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession
+from dragnoise import Drag, DragConfig, DragSession
 from dragnoise.atomic_write import one_sentence, write_bytes
 from dragnoise.lora import Lora
 from dragnoise.lora.files import to_bytes
@@ -28,13 +28,14 @@ SMALL = 3000
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What an iteration was made with; both may change between two."""
+    """What an iteration was made with; all of it may change between two."""
 
     config: DragConfig
     mask: np.ndarray | None
+    drags: tuple[Drag, ...]
 
     def same(self, other: Setting) -> bool:
-        return self.config == other.config and alike(self.mask, other.mask)
+        return self.config == other.config and self.drags == other.drags and alike(self.mask, other.mask)
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def code_of(session: DragSession, folder: str | Path, *, picture: str | None = N
     if session.model is None:
         raise RuntimeError("this session was opened without a model; set session.model, for the code must name it.")
     model = _load(session.model)
-    folder, now, files = Path(folder), Setting(session.config, session.mask), list[Path]()
+    folder, now, files = Path(folder), Setting(session.config, session.mask, session.drags), list[Path]()
     history = session.history[1:] if k is None else session.history[1 : k + 1]
-    made = [now if s.config is None else Setting(s.config, s.mask) for s in history]
+    made = [now if s.config is None else Setting(s.config, s.mask, s.drags or session.drags) for s in history]
     if picture is None:
         files.append(_kept(folder, "picture.png", png(session.image, level=1)))
         picture = str(files[0])
@@ -81,14 +82,16 @@ def code_of(session: DragSession, folder: str | Path, *, picture: str | None = N
     lines = [f"model = {model}", f"session = DragSession(model, {picture!r}, prompt={session.prompt!r})"]
     if session.lora is not None:
         lines += _wear(session.lora, folder, files)
-    lines.append(f"session.drags = [{', '.join(map(repr, session.drags))}]")
     config, mask = session.model.default_config, None
+    drags: tuple[Drag, ...] = ()
     for setting, n in [*_runs(made), (now, 0)]:
+        if setting.drags != drags:
+            lines.append(f"session.drags = [{', '.join(map(repr, setting.drags))}]")
         if setting.config != config:
             lines.append(_changes(config, setting.config))
         if not alike(setting.mask, mask):
             lines.append(_mask(setting.mask, folder, imports, files))
-        config, mask = setting.config, setting.mask
+        config, mask, drags = setting.config, setting.mask, setting.drags
         if n:
             lines.append(f"for _ in range({n}):\n    session.step()")
     lines += ["picture = session.render()", "picture"]

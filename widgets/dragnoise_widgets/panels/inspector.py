@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dragnoise import Drag, DragSession, plots
 from dragnoise.plots import panels
+from dragnoise.session.cache import same
 from dragnoise.session.feature_maps import FeatureMaps, measure
 from dragnoise.session.history import History
 from dragnoise_widgets.panels.figures import FigureImage
@@ -25,6 +26,9 @@ from dragnoise_widgets.sentences import sentence
 
 WIDE = 760
 """CSS pixels of a figure at most."""
+
+VARIABLES = {"latent": "Edited latent"}
+"""The title of the page of the optimised tensor, by the tensor's name, where it is no bottleneck."""
 
 SHARE = 0.05
 """Of the time while something runs, so much may go into figures at most."""
@@ -70,17 +74,15 @@ class Page(widgets.VBox):
         """The objects and numbers that the figure shows; the same ones need no new drawing."""
         return (sight.history, sight.k, sight.drags, sight.other)
 
-    if TYPE_CHECKING:
-
-        def paint(self, figure: Figure, sight: Sight) -> Any:
-            """Fill the figure; a ValueError is shown as a note.  Every page has its own."""
+    def paint(self, figure: Figure, sight: Sight) -> Any:
+        """Fill the figure; a ValueError is shown as a note."""
+        raise NotImplementedError
 
     def show(self, sight: Sight) -> None:
         """Draw what differs; while something runs only so often that it hardly slows it down."""
         with self._drawing:
             key = self.key(sight)
-            same = self._drawn is not None and all(map(_is, key, self._drawn))
-            if same or (sight.running and time.monotonic() < self._due):
+            if (self._drawn is not None and same(key, self._drawn)) or (sight.running and time.monotonic() < self._due):
                 return
             self._drawn = key
             self.plot.draw(lambda figure: self.paint(figure, sight))
@@ -199,7 +201,7 @@ class FeaturesPage(Page):
             return
         wanted = (sight.history[sight.k].anchors, sight.session.config, sight.drags)
         soon = sight.running and time.monotonic() < self._asked_at + 2
-        if not soon and not (self._asked and all(map(_is, wanted, self._asked))):
+        if not soon and not (self._asked and same(wanted, self._asked)):
             self._asked, self._asked_at = wanted, time.monotonic()
             self._call(lambda session: self._measure(session, sight.k))
         if self._maps:
@@ -272,6 +274,7 @@ class Inspector(widgets.Tab):
     def show(self, sight: Sight | None) -> None:
         """Bring the page that is seen up to date."""
         self._sight = sight
+        self._name_variable(sight)
         at = self.selected_index
         if sight is None or not self.visible or at is None or at >= len(self.pages):
             return
@@ -279,6 +282,13 @@ class Inspector(widgets.Tab):
             self.pages[at].show(sight)
         except Exception as error:
             self._journal.error(f"the tab {self.pages[at].title} failed", error)
+
+    def _name_variable(self, sight: Sight | None) -> None:
+        """Call the page of the optimised tensor after it."""
+        tensors = () if sight is None or not len(sight.history) else sight.history[-1].state.tensors
+        title = VARIABLES.get(next(iter(tensors), ""), BottleneckPage.title)
+        if self.get_title(2) != title:
+            self.set_title(2, title)
 
 
 def _mark(ax: Any, sight: Sight) -> None:
@@ -299,7 +309,3 @@ def _layer(name: str) -> str:
     for long, short in (("_blocks", ""), ("attentions.", ""), ("transformer", "t"), ("to_out.0", "to_out")):
         name = name.replace(long, short)
     return name
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, int | str | tuple) and type(one) is type(other) and one == other)

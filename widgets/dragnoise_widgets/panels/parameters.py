@@ -12,37 +12,48 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.config import FIELDS
+from dragnoise.config import EDITORS, FIELDS
 from dragnoise.fields import FieldInfo
-from dragnoise_widgets.controls import ROW, button
+from dragnoise_widgets.controls import ROW
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
 """What a change does to what has been computed, by `FieldInfo.forgets`."""
 
-PRESETS: tuple[tuple[str, str, Callable[[], DragConfig | None]], ...] = (
-    ("Model's own", "The numbers recommended for this model", lambda: None),
-    ("Paper", "The numbers of the paper", DragConfig),
-    ("Released program", "The behaviour of the authors' program", DragConfig.released),
-)
-"""The buttons above the fields: label, tooltip, and what makes the config; None is the model's own."""
+CHANGED, OWN = "changed by hand", "the model's own"
+"""Entries of the list of presets: of no preset, and of the numbers recommended for the model."""
+
+PRESETS: dict[str, Callable[[], DragConfig]] = {
+    **{name: partial(DragConfig.preset, name) for name in EDITORS},
+    "dragnoise, released program": DragConfig.released,
+}
+"""The other entries of that list, and what makes the config of each."""
 
 
 class Parameters(widgets.VBox):
-    """A row for each field: its name, a field to change it, what it means.
+    """A list of presets, and a row for each field: its name, a field to change it, what it means.
 
     change: called with (name, value) for what was typed; what it raises, or the Future that it returns, refuses it.
-    preset: called with a `DragConfig` to take as a whole, None for the model's own.
+    preset: called with a `DragConfig` to take as a whole, None for the model's own; returns a Future as `change` does.
+
+    Fields that the chosen editor does not read are greyed out.
     """
 
     def __init__(self, change: Callable[[str, Any], Any], preset: Callable[[DragConfig | None], Any]) -> None:
         self._change = change
+        self._preset = preset
         self._shown: DragConfig | None = None
+        self._own: DragConfig | None = None
         self._given: dict[str, Any] = {}  # typed, and not yet in a config that was shown
         self._busy = False
         self._lock = threading.RLock()  # fields are typed in on one thread and brought up to date on others
         self.fields: dict[str, widgets.Widget] = {}
         self.error = widgets.HTML()
-        rows: list[widgets.Widget] = [self._presets(preset), self.error]
+        self.presets = widgets.Dropdown(
+            options=[CHANGED, OWN, *PRESETS], description="preset", disabled=True, layout={"width": "340px"},
+            style={"description_width": "initial"},
+        )  # fmt: skip
+        self.presets.observe(lambda change: self._chosen(change.new), "value")
+        rows: list[widgets.Widget] = [widgets.HBox([self.presets], layout=ROW), self.error]
         section = ""
         for name, info in FIELDS.items():
             if info.group != section:
@@ -52,18 +63,20 @@ class Parameters(widgets.VBox):
         super().__init__(rows)
         self.show(DragConfig())
         self._shown = None
-        for field in self.fields.values():
+        for field in (self.presets, *self.fields.values()):
             field.disabled = True  # until there is a session
 
-    def show(self, config: DragConfig) -> None:
-        """Show the numbers of a config."""
+    def show(self, config: DragConfig, own: DragConfig | None = None) -> None:
+        """Show the numbers of a config.  own: those recommended for the model, if there is one."""
         with self._lock:
-            if config is self._shown:
+            if config is self._shown and own == self._own:
                 return
-            self._shown, self._given, self._busy = config, {}, True
+            self._shown, self._own, self._given, self._busy = config, own, {}, True
             try:
+                self.presets.disabled = False
+                self.presets.value = _preset_of(config, own)
                 for name, field in self.fields.items():
-                    field.disabled = False
+                    field.disabled = bool(FIELDS[name].editors) and config.editor not in FIELDS[name].editors
                     value = getattr(config, name)
                     field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
             finally:
@@ -72,7 +85,8 @@ class Parameters(widgets.VBox):
     def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
         field = self.fields[name] = _field(info)
         field.observe(lambda change: self._typed(name, field, change.new), "value")
-        effect = EFFECTS.get(info.forgets, "")
+        effects = [f"{' and '.join(info.editors)} alone"] if info.editors else []
+        effect = "; ".join([*effects, *([EFFECTS[info.forgets]] if info.forgets in EFFECTS else [])])
         meaning = f"{info.meaning} ({info.range}{', ' + info.unit if info.unit else ''})"
         note = meaning + (f" [{effect}]" if effect else "")
         tag = f'<span style="color: var(--jp-warn-color1, #b45f06)"> · {effect}</span>' if effect else ""
@@ -89,6 +103,17 @@ class Parameters(widgets.VBox):
             ],
             layout={"align_items": "center"},
         )
+
+    def _chosen(self, label: str) -> None:
+        with self._lock:
+            if self._busy or label == CHANGED:
+                return
+        self.say("")
+        future = self._preset(None if label == OWN else PRESETS[label]())
+        if isinstance(future, Future):
+            future.add_done_callback(self._tried)
+        else:
+            self._show_again()
 
     def _typed(self, name: str, field: widgets.Widget, value: Any) -> None:
         with self._lock:
@@ -113,25 +138,26 @@ class Parameters(widgets.VBox):
 
     def _refuse(self, error: BaseException) -> None:
         """Say why, and show the numbers that hold."""
+        self._show_again()
+        self.say(" ".join(str(error).split()))
+
+    def _show_again(self) -> None:
         with self._lock:
             shown, self._shown = self._shown, None
             if shown is not None:
-                self.show(shown)
-            self.say(" ".join(str(error).split()))
+                self.show(shown, self._own)
 
     def say(self, message: str) -> None:
         """A line above the fields, for what was refused."""
         red = "color: var(--jp-error-color1, #d32f2f)"
         self.error.value = f'<span style="{red}">{html.escape(message)}</span>' if message else ""
 
-    def _presets(self, preset: Callable[[DragConfig | None], Any]) -> widgets.HBox:
-        return widgets.HBox(
-            [
-                button(label, partial(lambda make: preset(make()), make), tooltip=tooltip)
-                for label, tooltip, make in PRESETS
-            ],
-            layout=ROW,
-        )
+
+def _preset_of(config: DragConfig, own: DragConfig | None) -> str:
+    """The entry of the list of presets that a config is."""
+    if config == own:
+        return OWN
+    return next((label for label, make in PRESETS.items() if make() == config), CHANGED)
 
 
 def _field(info: FieldInfo) -> widgets.Widget:

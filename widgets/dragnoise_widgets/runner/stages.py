@@ -1,11 +1,12 @@
 """Stages: generators over a session that do one unit of work between two yields.
 
-Between two yields anything may happen to the session: other drags, other numbers, a rewind.  A stage
-that finds itself overtaken starts over.
+Between two yields anything may happen to the session: other drags, other numbers, a rewind; and a cell may set them
+while a unit is computed.  A stage whose inputs have changed goes on with the new ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -15,8 +16,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from dragnoise.geometry import short_drags
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.session import DragSession
+from dragnoise.session.state import OvertakenError
 from dragnoise_widgets.runner.updates import TaskName
 
 Breakpoint = Callable[[History], Any]
@@ -108,7 +111,11 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     _require_drags(session)
     while session.drags:
         yield from prepare(session, kept)
-        snapshot = next(session.optimize(), None)
+        try:
+            snapshot = next(session.optimize(), None)
+        except OvertakenError:
+            yield Progress("optimising", 0, session.config.max_iterations)
+            continue
         if snapshot is None:
             break
         done = _iterated(snapshot, snapshot.iteration, session.config.max_iterations, options, session.history)
@@ -117,16 +124,24 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     if not session.drags:
         return "there is nothing left to drag"
     if session.status == "reached":
-        return "every anchor has reached its objective"
+        short = short_drags(session.drags, session.frame, session.config)
+        return " ".join(short) or "every anchor has reached its objective"
     return f"stopped at max_iterations={session.config.max_iterations}"
 
 
 def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
     """n iterations, whatever the status."""
-    for i in range(1, n + 1):
+    i = 0
+    while i < n:
         _require_drags(session)
         yield from prepare(session, kept)
-        done = _iterated(session.step(), i, n, options, session.history)
+        try:
+            snapshot = session.step()
+        except OvertakenError:
+            yield Progress("optimising", i, n)
+            continue
+        i += 1
+        done = _iterated(snapshot, i, n, options, session.history)
         yield done
         if i < n:
             yield from _preview_if_due(session, kept, options, done)
@@ -145,21 +160,23 @@ def render(session: DragSession, kept: Kept, k: int | None = None) -> Stage:
 
 
 def fitting(session: DragSession, arguments: dict[str, Any]) -> Iterator[Progress]:
-    """`session.fit_lora(**arguments)`."""
+    """`session.fit_lora(**arguments)`; ends when another LoRA has been set meanwhile."""
     total = arguments.get("steps", LORA_STEPS)
     yield Progress("lora", 0, total)
-    for state in session.fit_lora(**arguments):
-        yield Progress("lora", state.step, total, state)
+    with contextlib.suppress(OvertakenError):
+        for state in session.fit_lora(**arguments):
+            yield Progress("lora", state.step, total, state)
 
 
 def inverting(session: DragSession) -> Iterator[Progress]:
     """Invert, and start over when a change of numbers has overtaken it."""
     while not session.inverted:
         yield Progress("inverting", 0, session.config.edit_from)
-        for state in session.invert():
-            yield Progress("inverting", state.step, session.config.edit_from, state)
-            if len(session.trajectory) != state.step + 1:
-                break
+        with contextlib.suppress(OvertakenError):
+            for state in session.invert():
+                yield Progress("inverting", state.step, session.config.edit_from, state)
+                if len(session.state.trajectory) != state.step + 1:
+                    break
 
 
 def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterator[Progress]:
@@ -221,7 +238,7 @@ def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, histo
 
 
 def _require_drags(session: DragSession) -> None:
-    """Ask before the inversion, which takes its time; the engine has the sentence for it."""
+    """Raise the engine's own ValueError before the inversion, which takes long."""
     if not session.drags:
         next(session.optimize())
 

@@ -29,7 +29,7 @@ class Situation:
 
     loading: what the library is loading, "" for nothing.  status: of the worker.  verdict: of the newest iteration
     with today's numbers: "running", "reached" or "max_iterations".  iterations: done so far.  error: the sentence of
-    an error that has not been answered by another action.
+    an error that has not been answered by another action.  too_short: does a drag count as arrived from the start?
     """
 
     has_session: bool = True
@@ -40,6 +40,7 @@ class Situation:
     verdict: str = "running"
     iterations: int = 0
     max_iterations: int = 0
+    too_short: bool = False
     error: str = ""
 
 
@@ -78,6 +79,8 @@ def state_word(now: Situation) -> Word:
     if not now.has_drags:
         return Word("No drags", ": Pull an arrow on the picture, from what should move to where it should be")
     if now.verdict == "reached":
+        if now.too_short:
+            return Word("Short of the goal", ": a drag is too short to move anything, see below", "short")
         none = "" if now.iterations else " already, so nothing was done"
         return Word("Finished", f": every anchor has reached its objective{none}", "good")
     if now.verdict == "max_iterations":

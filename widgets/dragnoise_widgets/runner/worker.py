@@ -1,4 +1,4 @@
-"""The worker of a session: a queue of commands, carried out between two units of work on one thread."""
+"""The worker thread of a session and its queue of commands.  Long, for everything that its one lock guards is here."""
 
 from __future__ import annotations
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from dragnoise.config import DragConfig
+from dragnoise.geometry import Drag
 from dragnoise_widgets.sketch.masks import alike
 from dragnoise_widgets.sketch.sketch import Edit, Sketch
-
-if TYPE_CHECKING:
-    from dragnoise import Drag, DragConfig, DragSession
 
 LIMIT = 2**29
 """Bytes of bottlenecks and moments that the states may hold besides the session's own; the oldest go first."""
@@ -21,6 +20,22 @@ RESTORED = ("drags", "mask", "history", "anchors")
 
 MADE_WITH = ("config", "frame")
 """Fields that the history was made with; the engine knows which changes of them it outlasts."""
+
+
+class Undoable(Protocol):
+    """What undo and redo read and change of a `DragSession`."""
+
+    drags: Any
+    mask: Any
+    config: Any
+
+    @property
+    def history(self) -> Any: ...
+
+    @property
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
 
 
 class UndoStates:
@@ -39,7 +54,7 @@ class UndoStates:
         """The session has just been made like the canvas's edit, or the other way round."""
         self._current = sketch.edit
 
-    def apply(self, session: DragSession, sketch: Sketch, names: set[str]) -> None:
+    def apply(self, session: Undoable, sketch: Sketch, names: set[str]) -> None:
         """Give the session the drags and the mask (those of both in `names`) of the canvas's edit.
 
         After undo or redo it gets the iterations too that it had with them.  A new edit is set as usual; where that
@@ -98,15 +113,15 @@ def _fits(state: Any, now: Any, drags: tuple[Drag, ...], mask: np.ndarray | None
     return not state.history or (same_inversion and state.lora is now.lora)
 
 
-def _restore(session: DragSession, state: Any, config: DragConfig) -> None:
+def _restore(session: Undoable, state: Any, config: DragConfig) -> None:
     """Drags, mask and iterations of `state` with the numbers of today."""
-    names = [name for name in (*RESTORED, *MADE_WITH) if hasattr(state, name)]
-    session.restore(dataclasses.replace(session.state, **{name: getattr(state, name) for name in names}))
+    fields = {name: getattr(state, name) for name in (*RESTORED, *MADE_WITH)}
+    session.restore(dataclasses.replace(session.state, **fields))
     if state.config != config:
         session.config = config
 
 
-def _set(session: DragSession, drags: tuple[Drag, ...], mask: np.ndarray | None) -> None:
+def _set(session: Undoable, drags: tuple[Drag, ...], mask: np.ndarray | None) -> None:
     if session.drags != drags:
         session.drags = drags
     if not alike(session.mask, mask):

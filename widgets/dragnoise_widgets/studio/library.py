@@ -1,63 +1,29 @@
-"""The library: the sessions that a studio holds, where they come from, and the files they are kept in."""
+"""The library: where a studio's sessions come from, and the files they are kept in."""
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
-from dragnoise import DragSession, Model, ModelInfo, load_model
+from dragnoise import DragSession, Model
 from dragnoise.archive.autosave import failure
-from dragnoise.session.history import History
-from dragnoise_widgets.export import autosave_folder
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
-from dragnoise_widgets.export.model_names import EMBEDDED, asked, can_be_loaded, how, told
+from dragnoise_widgets.export.model_names import EMBEDDED, asked
 from dragnoise_widgets.panels import source
 from dragnoise_widgets.panels.keeping import Keeping
-from dragnoise_widgets.panels.messages import Messages
-from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.panels.source import Source
-from dragnoise_widgets.runner.commands import Branch, Save, SetModel
-from dragnoise_widgets.runner.runner import Runner
-from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.runner.commands import Branch, Save
+from dragnoise_widgets.studio.branches import Branches
+from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.loads import Loads
-
-
-class Desk(Protocol):
-    """What the library needs of a studio."""
-
-    messages: Messages
-    question: Question
-    session: DragSession
-
-    @property
-    def has_session(self) -> bool: ...
-
-    @property
-    def runner(self) -> Runner: ...
-
-    @property
-    def inline(self) -> bool: ...
-
-    def refresh(self) -> None: ...
-
-    def unfold(self, content: Any) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A session, and the pictures known of it."""
-
-    session: DragSession
-    album: Album = field(default_factory=Album)
+from dragnoise_widgets.studio.models import Models
+from dragnoise_widgets.studio.opening import Opening
 
 
 class Library:
@@ -69,15 +35,10 @@ class Library:
 
     def __init__(self, desk: Desk, *, autosave: str | Path | bool | None, every: int) -> None:
         self._desk = desk
-        self._by_default = autosave is True
-        path = autosave_folder.default_path() if autosave is True else None if autosave is False else autosave
-        self._autosaves = Autosaves(path, every, on_error=self._autosave_failed)
-        self._entries: tuple[Entry, ...] = ()
-        self._lock = threading.RLock()  # held while the entries are replaced
-        self._put_aside: list[DragSession] = []  # those of the sessions that nobody asked for
-        self._compared: DragSession | None = None
+        self._autosaves = Autosaves(autosave, every, on_error=self._autosave_failed)
+        self.branches = Branches()
+        self._models = Models(lambda: self.sessions)
         self._example: Callable[[], DragSession | None] = lambda: None
-        self._loaded: dict[str, Model] = {}  # by how it was asked for
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *arguments: desk.messages.guarded(action, *arguments)
@@ -95,6 +56,7 @@ class Library:
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
         )  # fmt: skip
+        self._opening = Opening(desk, self._models, self._later)
         self._loads = Loads(inline=desk.inline, changed=self._loads_changed)
 
     # ---- going between them ------------------------------------------------------------------
@@ -102,17 +64,14 @@ class Library:
     @property
     def sessions(self) -> tuple[DragSession, ...]:
         """All sessions that were shown, oldest first."""
-        return tuple(entry.session for entry in self._entries)
+        return self.branches.sessions
 
     def adopt(self, session: DragSession) -> Album:
         """Take a session that is about to be shown, and give the pictures known of it."""
-        with self._lock:
-            if not any(session is known for known in self.sessions):
-                self._entries = (*self._entries, Entry(session))
-            if session is self._compared:
-                self._compared = None
+        with self.branches.lock:
+            album = self.branches.add(session)
             self._begin_autosave(session)
-            return self._album(session)
+            return album
 
     def choose(self, index: int) -> None:
         """Show the session of this number."""
@@ -126,61 +85,15 @@ class Library:
         gone = sessions[index]
         if self._desk.session is gone:
             self._desk.session = sessions[index - 1 if index else 1]
-        with self._lock:
-            if self._compared is gone:
-                self._compared = None
-            self._entries = tuple(entry for entry in self._entries if entry.session is not gone)
-            self._put_aside = [session for session in self._put_aside if session is not gone]
+        with self.branches.lock:
+            self.branches.remove(gone)
             self._autosaves.end(gone)
         self._desk.refresh()
 
     def compare(self, index: int | None) -> None:
         """Compare the one shown with another one, None with nothing."""
-        self._compared = None if index is None else self.sessions[index]
+        self.branches.compared = None if index is None else self.sessions[index]
         self._desk.refresh()
-
-    @property
-    def compared_history(self) -> History:
-        compared = self._compared
-        return History() if compared is None else compared.history
-
-    @property
-    def compared_picture(self) -> Image.Image | None:
-        """The newest picture of the session that is compared with."""
-        compared = self._compared
-        if compared is None:
-            return None
-        found = self._album(compared).nearest(compared.history, len(compared.history) - 1, compared.config)
-        return found[1] if found else None
-
-    def keep(self, session: DragSession) -> None:
-        """Take a session among the branches without showing it, with the pictures of the one shown."""
-        with self._lock:
-            self._entries = (*self._entries, Entry(session, self._album(self._desk.session).copy()))
-
-    def put_aside(self, session: DragSession, before: DragSession | None) -> str:
-        """Keep iterations that a change of drags or mask has taken from a session, and drop those that came back.
-
-        before: a branch made before the change, None if there were no iterations.  Returns what to tell, may be empty.
-        """
-        told, history = "", session.history
-        with self._lock:
-            back = [one for one in self._put_aside if holds(history, one.history)]
-            self._put_aside = [one for one in self._put_aside if not any(one is other for other in back)]
-            gone = [one for one in back if one is not self._desk.session and one is not self._compared]
-            self._entries = tuple(e for e in self._entries if not any(e.session is one for one in gone))
-            if back:
-                told = f"iteration {len(history) - 1} of these drags is back"
-            if before is not None and not holds(history, before.history):
-                others = (one for one in self.sessions if one is not session)
-                branch = next((one for one in others if holds(one.history, before.history)), None)
-                if branch is None:
-                    branch = before
-                    self.keep(before)
-                    self._put_aside.append(before)
-                n = len(before.history) - 1
-                told = f"other drags begin anew; the {n} iterations so far are kept as the branch {branch.name!r}"
-        return told
 
     def branch(self, k: int) -> Future[DragSession]:
         """Branch the session shown at iteration k, and show the branch when it is there."""
@@ -191,7 +104,7 @@ class Library:
                 return
             branch = future.result()
             album, history = self.adopt(branch), branch.history
-            found = self._album(parent).get(parent.history, k, parent.config)
+            found = self.branches.album(parent).get(parent.history, k, parent.config)
             if found is not None:
                 album.put(history, k, branch.config, found)
             self._desk.messages.guarded(setattr, self._desk, "session", branch)
@@ -202,12 +115,9 @@ class Library:
 
     def show(self) -> None:
         """Bring both panels in line."""
-        sessions = self.sessions
-        if sessions and self._desk.has_session:
-            session = self._desk.session
-            names = _distinct([getattr(s, "name", "session") for s in sessions])
-            numbers = {id(known): i for i, known in enumerate(sessions)}
-            self.keeping.show(names, numbers.get(id(session), 0), numbers.get(id(self._compared)))
+        if self.sessions and self._desk.has_session:
+            session, branches = self._desk.session, self.branches
+            self.keeping.show(branches.names, branches.index(session) or 0, branches.index(branches.compared))
             self.source.show(session.prompt, session.model.name if session.model else "")
 
     # ---- where new ones come from ------------------------------------------------------------
@@ -218,7 +128,7 @@ class Library:
 
     def begin(self, picture: Image.Image) -> None:
         """A new session on a picture; the prompt of another one does not go with it."""
-        prompt = "" if self._entries else self.source.prompt.value
+        prompt = "" if self.sessions else self.source.prompt.value
         self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt), of=id(picture))
 
     def example(self) -> None:
@@ -228,7 +138,7 @@ class Library:
             shown = self._desk.session if self._desk.has_session else None
             if shown is not None and shown is self._example() and not shown.history:
                 return None
-            session = source.example(self._load(EMBEDDED))
+            session = source.example(self._models.load(EMBEDDED))
             self._example = weakref.ref(session)
             return session
 
@@ -236,7 +146,7 @@ class Library:
 
     def set_prompt(self, prompt: str) -> None:
         """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""
-        if self._entries and prompt != self._desk.session.prompt:
+        if self.sessions and prompt != self._desk.session.prompt:
             worn = self._desk.session.lora is not None
             self._desk.session = source.with_changes(self._desk.session, prompt=prompt)
             if worn:
@@ -248,8 +158,8 @@ class Library:
             raise ValueError("there is no model named; give a hub id, a folder, a .safetensors file, or toyland.")
 
         def make() -> DragSession | None:
-            model = self._load(name, **asked(dtype=dtype, memory=memory))
-            return source.with_changes(self._desk.session, model=model) if self._entries else None
+            model = self._models.load(name, **asked(dtype=dtype, memory=memory))
+            return source.with_changes(self._desk.session, model=model) if self.sessions else None
 
         self._later(f"loading {name}", make)
 
@@ -268,35 +178,12 @@ class Library:
         return future
 
     def open(self, path: str | Path) -> None:
-        """Open a saved session beside the one shown, with the model that it was made with.
-
-        A model that is not here and that the file alone names is loaded after the person has said so.  Without a
-        model a session can be looked at all the same.
-        """
-        opened: list[tuple[DragSession, Model | None]] = []
-
-        def make() -> DragSession:
-            session = DragSession.open(path)
-            opened.append((session, self._at_hand(session.made_with)))
-            return session
-
-        def then() -> None:
-            session, model = opened[0]
-            if model is not None:
-                self._equip(session, lambda: model)
-            elif can_be_loaded(session.made_with.name):
-                self._ask_for_model(session, Path(path).name)
-            else:
-                name = session.made_with.name
-                said = f"calls its model {name!r}, which names no file and no hub id" if name else "names no model"
-                self._desk.messages.tell(f"only to look at: the file {said}; set studio.session.model to go on")
-
-        self._later(f"opening {path}", make, then=then)
+        """Open a saved session beside the one shown, with the model that it was made with; see `Opening`."""
+        self._opening.open(path)
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
         shown = self._desk.session
-        self._by_default = False
         self._autosaves.change(path, [shown, *(session for session in self.sessions if session is not shown)])
 
     def look_for_autosave(self) -> None:
@@ -357,65 +244,17 @@ class Library:
             control.disabled = bool(self.loading)
         self._desk.refresh()
 
-    def _ask_for_model(self, session: DragSession, file: str) -> None:
-        info = session.made_with
-
-        def load() -> None:
-            then = partial(self._equip, session, lambda: self._load(info.name, **how(info)))
-            self._later(f"loading {info.name}", lambda: session, then)
-
-        question = f"{file} names the model that it was made with: {told(info)}. Load it only if you trust it."
-        self._desk.question.ask(question, [("Load this model", load), ("Only look at the edit", lambda: None)])
-
-    def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
-        """Give a session its model; where that does not work, tell why it can only be looked at."""
-        try:
-            model = find()
-            if self._desk.has_session and self._desk.session is session:
-                self._desk.runner.do(SetModel(model)).result()
-            else:
-                session.model = model
-        except Exception as error:
-            self._desk.messages.tell(f"only to look at, without its model: {sentence(error)}")
-
     def _model(self) -> Model:
         """The model of the session shown, else the one that is named."""
-        session = self._desk.session if self._entries else None
+        session = self._desk.session if self.sessions else None
         if session is not None and session.model is not None:
             return session.model
-        return self._load(self.source.model.value.strip() or EMBEDDED)
-
-    def _load(self, name: str, **given: Any) -> Model:
-        """A model, loaded once as long as a session has it: those that none has make room for another."""
-        used = [session.model for session in self.sessions if session.model is not None]
-        if not given:
-            for model in used:
-                if model.name == name:
-                    return model
-        key = f"{name} {sorted(given.items())}"
-        if key not in self._loaded:
-            self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
-            self._loaded[key] = load_model(name, **given)
-        return self._loaded[key]
-
-    def _at_hand(self, info: ModelInfo) -> Model | None:
-        """The model that a file tells of, where nothing has to be loaded that the file alone names; else None."""
-        if info.fingerprint:
-            for session in self.sessions:
-                if session.model is not None and session.model.info.fingerprint == info.fingerprint:
-                    return session.model
-        if info.name == EMBEDDED and set(info.options) <= {"memory"}:
-            return self._load(info.name, **how(info))
-        return None
+        return self._models.load(self.source.model.value.strip() or EMBEDDED)
 
     # ---- autosave ----------------------------------------------------------------------------
 
     def _begin_autosave(self, session: DragSession) -> None:
-        path = self._autosaves.path
         try:
-            if self._by_default and path is not None:
-                path.parent.mkdir(exist_ok=True)
-                autosave_folder.tidy(path.parent, in_use=self._autosaves.in_use)
             self._autosaves.begin(session)
         except OSError as error:
             self._autosave_failed(error)
@@ -426,16 +265,3 @@ class Library:
             self._desk.messages.refused(failure(error))
         else:
             self._desk.messages.tell("autosave works again")
-
-    def _album(self, session: DragSession) -> Album:
-        return next((entry.album for entry in self._entries if entry.session is session), Album())
-
-
-def holds(history: History, part: History) -> bool:
-    """Does a history begin with all iterations of another one?"""
-    return len(part) == 0 or (len(history) >= len(part) and history[len(part) - 1].anchors is part[-1].anchors)
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Equal names get a number."""
-    return [name if names.index(name) == i else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)]

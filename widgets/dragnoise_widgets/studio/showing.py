@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import DragSession
+from dragnoise.geometry import short_drags
+from dragnoise.session.cache import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.album import Album
@@ -44,18 +46,22 @@ class Parts(Protocol):
 
 
 class Shelf(Protocol):
-    """What is to be known of the other sessions."""
+    """The panels of the other sessions."""
 
     @property
     def loading(self) -> str: ...
+
+    def show(self) -> None: ...
+
+
+class Comparison(Protocol):
+    """What the session shown is compared with."""
 
     @property
     def compared_history(self) -> History: ...
 
     @property
     def compared_picture(self) -> Image.Image | None: ...
-
-    def show(self) -> None: ...
 
 
 class Showing:
@@ -64,8 +70,8 @@ class Showing:
     busy_aside: is something being made that Stop ends, beside the worker's tasks?
     """
 
-    def __init__(self, parts: Parts, shelf: Shelf, *, busy_aside: Callable[[], bool]) -> None:
-        self._parts, self._shelf, self._busy_aside = parts, shelf, busy_aside
+    def __init__(self, parts: Parts, shelf: Shelf, comparison: Comparison, *, busy_aside: Callable[[], bool]) -> None:
+        self._parts, self._shelf, self._comparison, self._busy_aside = parts, shelf, comparison, busy_aside
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
         self._binding: Binding | None = None
         self._update = Update()
@@ -135,9 +141,9 @@ class Showing:
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
         self._show_picture(session, history, k)
-        parts.parameters.show(session.config)
+        parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
-        others = self._shelf.compared_history
+        others = self._comparison.compared_history
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
         if settled:
@@ -164,7 +170,7 @@ class Showing:
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
         """The picture of iteration k, or the nearest one there is, or as it was given."""
         preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
-        preview.before = self._shelf.compared_picture or session.image
+        preview.before = self._comparison.compared_picture or session.image
         if near is None:
             preview.show(session.image, "the picture as it was given")
         elif near[0] == k:
@@ -186,14 +192,21 @@ class Showing:
         if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
             self._now = history[-1], history[-1].anchors
             self._binding.runner.do(Apply(self._find_anchors, aside=True))
-        elif wanted and not _same(asked, self._asked):
+        elif wanted and not (self._asked and same(asked, self._asked)):
             self._asked = asked
             self._binding.runner.render(k, aside=True)
 
     def _find_anchors(self, session: DragSession) -> None:
         """Where the anchors have come to by the last update, which no snapshot tells yet."""
-        if session.history and session.inverted:
-            self._now = session.history[-1], session.anchors
+        state = session.state
+        if not (state.history and state.inverted):
+            return
+        try:
+            anchors = session.anchors
+        except IndexError:  # the history has gone meanwhile
+            return
+        if session.state.history is state.history:
+            self._now = state.history[-1], anchors
 
     # ---- the status line ---------------------------------------------------------------------
 
@@ -214,6 +227,7 @@ class Showing:
             verdict=verdict_of(history, session.config),
             iterations=max(len(history) - 1, 0),
             max_iterations=session.config.max_iterations,
+            too_short=bool(short_drags(session.drags, session.frame, session.config)),
             error=status.message if failed else "",
         )
         prepared = status.message if status.ended == "done" and not history else ""
@@ -239,9 +253,3 @@ class Showing:
         if said != self._parts.remarks.value:
             self._parts.remarks.value = said
             self._parts.remarks.layout.display = "" if said else "none"
-
-
-def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(
-        a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True)
-    )

@@ -1,4 +1,4 @@
-"""DragStudio: picture, canvas, transport, inspector and panels in one widget."""
+"""DragStudio: all panels in one widget.  Long, for every verb that a person has, by hand or by code, is here."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class DragStudio(widgets.VBox):
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
         self.share = Share({"gif": partial(guarded, self._make_gif), "code": partial(guarded, self._show_code)})
         self.library = Library(self, autosave=autosave, every=every)
-        self.showing = Showing(self, self.library, busy_aside=lambda: self._gif is not None)
+        self.showing = Showing(self, self.library, self.library.branches, busy_aside=lambda: self._gif is not None)
         super().__init__(arranged(self, folded=session is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
@@ -326,10 +326,11 @@ class DragStudio(widgets.VBox):
         self.messages.clear()
         return self.configure(**{name: value})
 
-    def _preset(self, config: DragConfig | None) -> None:
-        config = config or getattr(self.session.model, "default_config", None)
-        if config is not None:
-            self.runner.do(ReplaceConfig(config))
+    def _preset(self, config: DragConfig | None) -> Future[None] | None:
+        model = self.session.model
+        if config is None and model is not None:
+            config = model.default_config
+        return None if config is None else self.runner.do(ReplaceConfig(config))
 
     def _set_preview(self) -> None:
         if (binding := self._binding) is not None:
@@ -387,7 +388,7 @@ class DragStudio(widgets.VBox):
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
             function(session)
-            told = self.library.put_aside(session, before)
+            told = self.library.branches.put_aside(session, before, shown=self.session)
             if told:
                 self.messages.tell(told)
 

@@ -5,19 +5,41 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from PIL import Image
 
 from dragnoise_widgets.sketch.masks import alike
 from dragnoise_widgets.sketch.sketch import Sketch
-from dragnoise_widgets.sketch.undo_states import UndoStates
+from dragnoise_widgets.sketch.undo_states import Undoable, UndoStates
 
-if TYPE_CHECKING:
-    from dragnoise import DragSession
-    from dragnoise_widgets.canvas.canvas import DragCanvas
 
-Call = Callable[[Callable[["DragSession"], Any]], Any]
+class Drawn(Protocol):
+    """What of a canvas a link reads and sets."""
+
+    image: Any
+    drags: Any
+    mask: Any
+    sketch: Sketch
+
+    def observe(self, handler: Callable[[Any], Any], names: Any) -> None: ...
+
+    def unobserve(self, handler: Callable[[Any], Any], names: Any) -> None: ...
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any: ...
+
+
+class Watched(Undoable, Protocol):
+    """What of a `DragSession` a link reads and sets."""
+
+    @property
+    def image(self) -> Image.Image: ...
+
+    def watch(self, callback: Callable[[Any], Any]) -> Callable[[], None]: ...
+
+
+Call = Callable[[Callable[[Any], Any]], Any]
+"""Runs a function of the session when the session may be changed."""
 
 TRAITS = ("drags", "mask")
 """What a canvas and a session have in common."""
@@ -26,7 +48,7 @@ PATIENCE = 2.0
 """Seconds that ending a link waits for a change under way; an observer of the canvas may itself wait for the ending."""
 
 
-def link(canvas: DragCanvas, session: DragSession, call: Call) -> Callable[[], None]:
+def link(canvas: Drawn, session: Watched, call: Call) -> Callable[[], None]:
     """Keep the drags and the mask of both alike from now on; returns what ends it.
 
     To begin with the canvas takes the session's picture, unless it shows one of that size, and its
@@ -57,7 +79,7 @@ class Link:
     session, as it was drawn, whatever the canvas shows by then.
     """
 
-    def __init__(self, canvas: DragCanvas, session: DragSession, call: Call) -> None:
+    def __init__(self, canvas: Drawn, session: Watched, call: Call) -> None:
         self._canvas, self._session, self._call = canvas, session, call
         self._lock = threading.RLock()  # held while the canvas is changed, or read for the session
         self._states = UndoStates()
@@ -85,7 +107,7 @@ class Link:
         self._ahead.add(change.name)
         self._call(self._push)
 
-    def _push(self, session: DragSession) -> None:
+    def _push(self, session: Watched) -> None:
         """The canvas as it is by now: what was drawn in between need not be."""
         names = set(self._ahead)
         self._pushing.update(names)
@@ -98,7 +120,7 @@ class Link:
         finally:
             self._pushing.difference_update(names)
 
-    def _pull(self, session: DragSession) -> None:
+    def _pull(self, session: Watched) -> None:
         for name in TRAITS:
             with self._lock:
                 if self._left is None and name not in self._ahead and name not in self._pushing:
@@ -111,7 +133,7 @@ class Link:
         return Drawing(self._canvas.image, self._canvas.sketch)
 
 
-def _show_on(canvas: DragCanvas, session: DragSession, name: str) -> None:
+def _show_on(canvas: Drawn, session: Watched, name: str) -> None:
     """The session's drags or mask on the canvas, unless that shows a picture of another size."""
     value, known = getattr(session, name), getattr(canvas, name)
     if _of_one_size(session.image, canvas.image) and not (alike(value, known) if name == "mask" else value == known):
@@ -120,7 +142,3 @@ def _show_on(canvas: DragCanvas, session: DragSession, name: str) -> None:
 
 def _of_one_size(one: Image.Image | None, other: Image.Image | None) -> bool:
     return one is not None and other is not None and one.size == other.size
-
-
-def _nothing() -> None:
-    """What is left to end a second time."""
