@@ -409,7 +409,7 @@ def test_memory_that_runs_out_while_reading_is_no_unreadable_folder(
 
 def test_a_session_without_a_model_has_advice_too(sd15: Any) -> None:
     session = session_of(Model(sd15))
-    sentence = advice(None, session.frame if hasattr(session, "frame") else session._frame, session.config)
+    sentence = advice(None, session.frame, session.config)
     assert_one_sentence(Exception(sentence), "'cpu'", "104x128", "side=64")
     assert "load_model" not in sentence
 

@@ -16,6 +16,7 @@ from helpers import assert_one_sentence, resized, smooth_picture
 from PIL import Image, ImageCms
 
 from dragnoise import DragConfig, DragSession, Model
+from dragnoise.editors.area import editable_area
 from dragnoise.images import files, pictures
 
 CONFIG = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)
@@ -502,7 +503,8 @@ def test_a_padded_picture_is_edited_and_held_like_any_other(small: Model) -> Non
     assert result.size == (67, 70)
     np.testing.assert_allclose(session.history[1].anchors, [(10, 10)], atol=1e-9)
     np.testing.assert_allclose(session.history[1].distances, [math.dist((10, 10), (50, 60))])
-    held = session._ready_editor()._bottleneck_mask
+    task = session.engine.editor(session.state).task
+    held = editable_area(task, (task.latents.shape[-1], task.latents.shape[-2]))
     assert held is not None and held[..., -1].min() == 1, "the mask goes on beyond the picture's edge"
 
 

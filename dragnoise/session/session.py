@@ -302,7 +302,7 @@ class DragSession:
         """DDIM inversion to `config.edit_from` (section 3.1), a state per step; starts over when called again."""
         with self._unit():
             state = self._state
-            mine = (self.engine.first_latent(state),)
+            mine: tuple[Tensor, ...] = (self.engine.first_latent(state),)
             self._write(seen=state, what="the inversion", trajectory=mine)
             steps = self.engine.invert(state, mine[0])
         while True:
