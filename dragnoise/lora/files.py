@@ -105,7 +105,7 @@ def load(path: str | Path, model: Model) -> Lora:
         warnings.warn(
             f"{str(path)!r} also {what}, by {len(left_out)} tensors that are left out, as a LoRA is worn on the U-Net "
             "alone here: it will do a little less than where it came from.",
-            stacklevel=4,  # whoever called session.load_lora(), which is guarded
+            stacklevel=3,  # whoever called session.load_lora()
         )
     return lora
 
@@ -144,7 +144,7 @@ def _peft_config(path: Path) -> dict[str, Any]:
         warnings.warn(
             f"there is no adapter_config.json beside {str(path)!r} to say its lora_alpha, which is taken for its rank: "
             "put the file there that peft wrote with it, or set session.lora_weight.",
-            stacklevel=5,
+            stacklevel=4,
         )
     return {f"unet.{name}": value for name, value in told.items()}
 
