@@ -30,7 +30,7 @@ def dragdiffusion(studio: DragStudio) -> DragStudio:
 
 def test_it_runs_and_every_iteration_is_shown(dragdiffusion: DragStudio, session: DragSession) -> None:
     assert session.config == dragnoise.DragConfig.preset("dragdiffusion", **QUICK)
-    assert [list(s.state.tensors)[0] for s in session.history] == ["latent"] * 4
+    assert [next(iter(s.state.tensors)) for s in session.history] == ["latent"] * 4
     pictures = []
     for k in (0, 2, 3):
         dragdiffusion.transport.scrubber.value = k

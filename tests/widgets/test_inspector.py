@@ -18,8 +18,9 @@ from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session import feature_maps
-from dragnoise_widgets.panels import inspector as module
-from dragnoise_widgets.panels.inspector import Inspector, Page, Sight
+from dragnoise_widgets.pages import pages as module
+from dragnoise_widgets.pages.pages import Page, Sight
+from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.studio.studio import DragStudio
 

@@ -1,0 +1,1 @@
+"""The pages of the inspector: a figure each of an iteration."""
