@@ -1,1 +1,1 @@
-"""The pages of the inspector: a figure each of an iteration."""
+"""The inspector's pages, one figure each."""

@@ -32,7 +32,7 @@ SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What there is to see at one moment; read off the session's snapshots, so that it may go on meanwhile.
+    """The session's snapshots and choices at one moment; the session may run on meanwhile.
 
     history: of the session.  k: the iteration shown.  drags: of the session.  picture: to draw paths
     on.  tolerance: in image pixels.  other: the history of a branch to compare with, may be empty.
@@ -100,7 +100,7 @@ class LossPage(Page):
 
 
 class AnchorsPage(Page):
-    """How far the anchors have to go, and the paths they took."""
+    """Distances to the objectives and the anchors' paths."""
 
     title = "Anchors"
 
@@ -114,7 +114,7 @@ class AnchorsPage(Page):
 
 
 class BottleneckPage(Page):
-    """What is optimised, before and now, and the difference."""
+    """The optimised tensor at iteration 0 and now, and the difference."""
 
     title = "Bottleneck"
 
@@ -176,7 +176,7 @@ class LatentsPage(Page):
 
 
 class FeaturesPage(Page):
-    """What point tracking sees: the likeness of every place to each anchor's initial feature.
+    """Similarity of every place to each anchor's initial feature, as point tracking computes it.
 
     call: runs a function of the session between two iterations, as `Runner.call` does.
     """
@@ -222,7 +222,7 @@ class FeaturesPage(Page):
 
 
 class LoraPage(Page):
-    """How the LoRA learned, and how much of it is in every layer."""
+    """The LoRA's training loss and its norm in every layer."""
 
     title = "LoRA"
 

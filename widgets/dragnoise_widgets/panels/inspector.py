@@ -1,4 +1,4 @@
-"""The inspector: a look inside the iteration shown, one tab for each thing there is to see."""
+"""The inspector: tabs with figures of the iteration shown, and the log."""
 
 from __future__ import annotations
 

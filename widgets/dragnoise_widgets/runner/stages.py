@@ -29,7 +29,7 @@ PREVIEW_SHARE = 0.25
 """Of the time, at most this much goes into previews with `preview_every="auto"`."""
 
 LORA_STEPS = 200
-"""How many LoRA steps are expected when the number is not given: the default of `session.fit_lora`."""
+"""Expected LoRA steps if the number is not given: the default of `session.fit_lora`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ Stage = Generator[Progress, None, str]
 
 @dataclass
 class Options:
-    """What one runner wants of its commands; may change while they run."""
+    """Settings of one runner; may change while its commands run."""
 
     breakpoints: list[Breakpoint] = field(default_factory=list)
     preview_every: PreviewEvery = 0
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass
 class Kept:
-    """What outlives a command: stages that were paused, and what a picture costs.
+    """State that outlives a command: paused stages, and the measured cost of a picture.
 
     A paused stage is gone on with by the next command that needs it.
     """
