@@ -53,7 +53,7 @@ class Inspector(widgets.Tab):
 
     def _name_variable(self, sight: Sight | None) -> None:
         """Call the page of the optimised tensor after it."""
-        tensors = () if sight is None or not len(sight.history) else sight.history[-1].state.tensors
-        title = VARIABLES.get(next(iter(tensors), ""), BottleneckPage.title)
+        name = "" if sight is None or not len(sight.history) else next(iter(sight.history[-1].state.tensors), "")
+        title = VARIABLES.get(name, BottleneckPage.title)
         if self.get_title(2) != title:
             self.set_title(2, title)
