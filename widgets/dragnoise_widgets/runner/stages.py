@@ -113,7 +113,8 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
         yield from prepare(session, kept)
         try:
             snapshot = next(session.optimize(), None)
-        except OvertakenError:
+        except (OvertakenError, IndexError) as error:
+            _require_overtaken(session, error)
             yield Progress("optimising", 0, session.config.max_iterations)
             continue
         if snapshot is None:
@@ -137,7 +138,8 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
         yield from prepare(session, kept)
         try:
             snapshot = session.step()
-        except OvertakenError:
+        except (OvertakenError, IndexError) as error:
+            _require_overtaken(session, error)
             yield Progress("optimising", i, n)
             continue
         i += 1
@@ -235,6 +237,12 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
 
 def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:
     return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, history))
+
+
+def _require_overtaken(session: DragSession, error: Exception) -> None:
+    """Raise the error again unless a change from elsewhere explains it, such as a history that was emptied."""
+    if not isinstance(error, OvertakenError) and session.history:
+        raise error
 
 
 def _require_drags(session: DragSession) -> None:
