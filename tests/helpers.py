@@ -6,15 +6,17 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dragnoise import DragConfig, DragSession, Model, Snapshot
-from dragnoise.editors import EditState
+from dragnoise.config import DragConfig
+
+if TYPE_CHECKING:  # imported where they are used, so that tests of the canvas start at once
+    from dragnoise import DragSession, Model, Snapshot
 
 
 def resized(feature: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -55,6 +57,8 @@ QUICK = DragConfig(steps=4, edit_from=2, refine_from=0, max_iterations=6, side=6
 
 def quick_session(model: Model, iterations: int = 0, **given: Any) -> DragSession:
     """A session of a soft picture 50 wide and 40 high with two drags and a mask, after so many iterations."""
+    from dragnoise import DragSession
+
     session = DragSession(model, smooth_picture(50, 40), "a fox", QUICK, **given)
     session.drags = [((10, 10), (30, 30)), ((40, 12.5), (20, 12.5))]
     mask = np.zeros((40, 50), bool)
@@ -78,6 +82,9 @@ def made_snapshot(
     name: str = "bottleneck",
 ) -> Snapshot:
     """Iteration k as DragNoise would tell it, of numbers made up."""
+    from dragnoise import Snapshot
+    from dragnoise.editors import EditState
+
     total = alignment + 0.1 * masking if total is None else total
     anchors = np.asarray(anchors, float)
     return Snapshot(

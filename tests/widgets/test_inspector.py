@@ -18,13 +18,14 @@ from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session import feature_maps
-from dragnoise_widgets.panels import inspector as module
-from dragnoise_widgets.panels.inspector import Inspector, Page, Sight
+from dragnoise_widgets.pages import pages as module
+from dragnoise_widgets.pages.pages import Page, Sight
+from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.studio.studio import DragStudio
 
 TITLES = ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log")
-WIDGETS = Path(module.__file__).parent
+WIDGETS = Path(module.__file__).parents[1]
 
 
 def sight(session: DragSession, k: int | None = None, **more: Any) -> Sight:
@@ -359,7 +360,7 @@ def test_a_tab_that_fails_is_told_in_the_log_and_the_others_work(session: DragSe
 
 
 def test_pyplot_has_no_part_in_it() -> None:
-    assert not [path.name for path in WIDGETS.glob("*.py") if "import matplotlib.pyplot" in path.read_text("utf-8")]
+    assert not [path.name for path in WIDGETS.rglob("*.py") if "import matplotlib.pyplot" in path.read_text("utf-8")]
     code = "import sys, dragnoise_widgets; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")

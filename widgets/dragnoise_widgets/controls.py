@@ -1,4 +1,4 @@
-"""The buttons of the studio's panels, made in one way."""
+"""Factory of the buttons in the studio's panels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the place needs that the notebook is shown in."""
+"""Set-up for the notebook front end: Colab's widget manager."""
 
 from __future__ import annotations
 

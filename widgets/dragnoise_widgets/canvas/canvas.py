@@ -160,7 +160,7 @@ class DragCanvas(widgets.Box):
         self.help.layout.display = "" if self.help.layout.display == "none" else "none"
 
     def invert_mask(self) -> None:
-        """What may change may not, and the other way round; ValueError where then nothing might."""
+        """Invert the mask.  Raises ValueError if the result would be empty."""
         self.change(edits.invert_mask)
 
     def clear_mask(self) -> None:
@@ -255,7 +255,7 @@ class DragCanvas(widgets.Box):
 
     @property
     def view(self) -> View:
-        """How the picture lies on the canvas."""
+        """The mapping between image pixels and canvas pixels."""
         return View.of(self.sketch.size)
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""What a canvas shows, drawn layer by layer: pure functions of a `Scene` on anything with ipycanvas's `Canvas` API."""
+"""Drawing of a canvas's layers: pure functions of a `Scene` on anything with ipycanvas's `Canvas` API."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def draw_picture(canvas: Any, scene: Scene) -> None:
 
 
 def draw_mask(canvas: Any, scene: Scene) -> None:
-    """Where the picture may change, in colour; pixels stay pixels."""
+    """The mask in colour, without smoothing."""
     if scene.overlay is not None:
         canvas.global_alpha = scene.opacity
         canvas.image_smoothing_enabled = False
@@ -92,7 +92,7 @@ def draw_drags(canvas: Any, scene: Scene) -> None:
 
 
 def draw_interaction(canvas: Any, scene: Scene) -> None:
-    """What is being drawn now: an arrow, a moved point, a stroke, the brush's ring, or what a press would take."""
+    """The gesture under way: an arrow, a moved point, a stroke, the brush's ring, or the point under the pointer."""
     gesture, edit = scene.sketch.gesture, scene.sketch.edit
     canvas.global_alpha = 1
     if isinstance(gesture, Stroke):

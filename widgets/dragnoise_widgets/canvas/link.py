@@ -15,7 +15,7 @@ from dragnoise_widgets.sketch.undo_states import Undoable, UndoStates
 
 
 class Drawn(Protocol):
-    """What of a canvas a link reads and sets."""
+    """The part of `DragCanvas` that a link uses."""
 
     image: Any
     drags: Any
@@ -30,7 +30,7 @@ class Drawn(Protocol):
 
 
 class Watched(Undoable, Protocol):
-    """What of a `DragSession` a link reads and sets."""
+    """The part of `DragSession` that a link uses."""
 
     @property
     def image(self) -> Image.Image: ...
@@ -42,7 +42,7 @@ Call = Callable[[Callable[[Any], Any]], Any]
 """Runs a function of the session when the session may be changed."""
 
 TRAITS = ("drags", "mask")
-"""What a canvas and a session have in common."""
+"""Traits that are kept equal on both sides."""
 
 PATIENCE = 2.0
 """Seconds that ending a link waits for a change under way; an observer of the canvas may itself wait for the ending."""
@@ -66,14 +66,14 @@ def link(canvas: Drawn, session: Watched, call: Call) -> Callable[[], None]:
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What was on the canvas when a link ended."""
+    """The canvas's picture and sketch when a link ended."""
 
     image: Image.Image | None
     sketch: Sketch
 
 
 class Link:
-    """What ties a canvas to a session until `end()`.
+    """Keeps a canvas and a session equal until `end()`.
 
     After `end()` nothing that the session does reaches the canvas, and what was drawn before still reaches the
     session, as it was drawn, whatever the canvas shows by then.
@@ -91,7 +91,7 @@ class Link:
         call(self._push)
 
     def end(self) -> None:
-        """Part the two, once and for all."""
+        """End the link."""
         locked = self._lock.acquire(timeout=PATIENCE)
         try:
             if self._left is not None:

@@ -1,4 +1,4 @@
-"""The part of a canvas that runs in the browser: which keyboard, wheel and mouse events it takes from the page."""
+"""anywidget module that runs in the browser: keyboard, wheel and mouse events that a canvas takes from the page."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dragnoise_widgets.sketch.view import Point, View
 
 
 class Owner(Protocol):
-    """What of a `DragCanvas` the pointer and the keys read and use."""
+    """The part of `DragCanvas` that pointer and keys use."""
 
     canvas: Any
     image: Any
@@ -50,7 +50,7 @@ REACH, TOUCH_REACH, SLACK = 11, 24, 4
 """In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
 
 _ANYTIME = ("thinner", "thicker", "deselect", "help")
-"""What keys may do on a canvas that is only looked at."""
+"""Commands of keys that are allowed on a view-only canvas."""
 
 
 class Pointer:
@@ -189,4 +189,4 @@ class Pointer:
 
 
 def _nothing(*arguments: Any) -> None:
-    """What a key does that has no action."""
+    """The command of a key without one."""

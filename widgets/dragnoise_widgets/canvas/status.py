@@ -8,7 +8,7 @@ from dragnoise_widgets.sketch.sketch import Sketch, Tool
 
 
 def hint(sketch: Sketch, *, tool: Tool, has_picture: bool, view_only: bool) -> str:
-    """What a newcomer may want to hear; "" for most of the time."""
+    """A hint on what to do next; mostly empty."""
     edit = sketch.edit
     if not has_picture:
         return "There is no picture yet."

@@ -1,4 +1,4 @@
-"""The MultiCanvas of a `DragCanvas`, which remembers what it shows and draws only what differs."""
+"""The ipycanvas layers of a `DragCanvas`: redraws only the layers that differ from what is shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Surface:
 
     @property
     def pictures(self) -> tuple[widgets.Image, widgets.Image]:
-        """What picture and mask are drawn from."""
+        """The images that the picture and the mask are drawn from."""
         return self._picture.drawable, self._overlay.drawable
 
     def show_picture(self, picture: Image.Image | None, view: View) -> None:

@@ -1,4 +1,4 @@
-"""The points as numbers: to see and to type them, and the way in where a page delivers no mouse."""
+"""Table of the points' coordinates, which can be typed, also on pages that send no mouse events."""
 
 from __future__ import annotations
 

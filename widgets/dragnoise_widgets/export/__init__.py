@@ -1,1 +1,1 @@
-"""What leaves the studio: files, code, the clipboard, autosaves."""
+"""Export: files, code, the clipboard, autosaves."""

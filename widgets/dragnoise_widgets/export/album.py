@@ -1,4 +1,4 @@
-"""Pictures of iterations, kept up to a number of bytes so that the scrubber need not render one twice."""
+"""Cache of rendered pictures by iteration, limited in bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder that a studio saves to by itself unless it is told where: its place, its file names, its tidying."""
+"""The default autosave folder .dragnoise: its path, its file names, removal of old files."""
 
 from __future__ import annotations
 

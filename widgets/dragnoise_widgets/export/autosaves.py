@@ -1,4 +1,4 @@
-"""Names of the autosave files of several sessions, so that no edit overwrites another one."""
+"""Autosave files of several sessions: distinct names, and files of earlier kernels renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT = 10
 """Files of earlier edits that stay; older ones are deleted when one more is put aside."""
 
 _open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
-"""Those of this process; no two save to one file."""
+"""All of this process, so that no two save to one file."""
 
 
 class Autosaves:

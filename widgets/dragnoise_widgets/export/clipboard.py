@@ -1,4 +1,4 @@
-"""A widget without looks that copies text to the clipboard of the person's browser."""
+"""An invisible widget that copies text to the browser's clipboard."""
 
 from __future__ import annotations
 

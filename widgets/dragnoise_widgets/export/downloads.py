@@ -1,4 +1,4 @@
-"""What one takes home: the picture, a GIF of the drag, the drags as JSON."""
+"""Download links and files: the picture, a GIF of the iterations, the drags as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of models: which of them `load_model` can read, with what arguments, and how to tell of them."""
+"""Model names: which of them `load_model` can read, with what arguments, and their description for people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def how(info: ModelInfo) -> dict[str, Any]:
 
 
 def told(info: ModelInfo) -> str:
-    """What would be loaded, and from where."""
+    """Name and origin of the model in words."""
     others = [f"{name} {_place(value)}" for name, value in info.options.items() if name in ("vae", "config")]
     return ", with the ".join([_place(info.name), *others])
 

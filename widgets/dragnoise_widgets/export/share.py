@@ -1,4 +1,4 @@
-"""The panel from which one takes the edit home: links that save files, and the code that repeats it."""
+"""The export panel: download links, the GIF and the code that repeats the edit."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Share(widgets.VBox):
         self.gif.value = downloads.link(data, "drag.gif", f"GIF ({max(len(data) // 1000, 1)} kB)")
 
     def say(self, message: str) -> None:
-        """How far the GIF is; "" that none is being made."""
+        """Show the progress of the GIF; "" if none is being made."""
         self.gif.value = message
         self.make_gif.description = NO_GIF if message else GIF
 

@@ -1,4 +1,4 @@
-"""Edits that are kept: branches to go between and compare, and files to save and open."""
+"""The panel of branches and files: choose, compare, forget, save, open, autosave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a studio tells: the status line under the buttons, and the log with every traceback."""
+"""The studio's messages: the status line under the buttons, and the log with every traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dragnoise_widgets.sentences import sentence
 
 
 class Line(Protocol):
-    """Where the status line is shown."""
+    """Shows the status line."""
 
     def say(self, line: str) -> None: ...
 

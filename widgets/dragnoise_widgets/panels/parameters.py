@@ -17,7 +17,7 @@ from dragnoise.fields import FieldInfo
 from dragnoise_widgets.controls import ROW
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
-"""What a change does to what has been computed, by `FieldInfo.forgets`."""
+"""The effect of a change in words, by `FieldInfo.forgets`."""
 
 CHANGED, OWN = "changed by hand", "the model's own"
 """Entries of the list of presets: of no preset, and of the numbers recommended for the model."""
@@ -161,7 +161,7 @@ def _preset_of(config: DragConfig, own: DragConfig | None) -> str:
 
 
 def _field(info: FieldInfo) -> widgets.Widget:
-    """What one types in or chooses from."""
+    """The control of a field."""
     layout = {"width": "130px", "flex": "0 0 auto"}
     if info.choices:
         return widgets.Dropdown(options=info.choices, layout=layout)
@@ -171,7 +171,7 @@ def _field(info: FieldInfo) -> widgets.Widget:
 
 
 def _read(name: str, value: Any) -> Any:
-    """What was typed as a value; only optional whole numbers come as text."""
+    """The typed value; only optional whole numbers come as text."""
     if not isinstance(value, str) or not FIELDS[name].optional:
         return value
     text = value.strip()

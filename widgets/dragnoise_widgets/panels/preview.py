@@ -60,7 +60,7 @@ class Preview(widgets.VBox):
 
     @property
     def before(self) -> Image.Image | None:
-        """What the slider brings up; the picture as it was given, unless a branch is compared."""
+        """The picture that the slider uncovers: the given one, or that of the compared branch."""
         return self._before
 
     @before.setter

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from dragnoise_widgets.controls import ROW, button
 
 Answer = tuple[str, Callable[[], Any]]
-"""What a button says, and what it does."""
+"""A button's label and its action."""
 
 
 class Question(widgets.HBox):

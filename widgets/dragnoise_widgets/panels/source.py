@@ -98,7 +98,7 @@ class Source(widgets.VBox):
 
     @property
     def starts(self) -> tuple[Any, ...]:
-        """What a new session comes from; switched off while one is made."""
+        """The controls that make a new session; disabled while one is made."""
         return (self.upload, self.example, self.load)
 
     def _load(self) -> None:

@@ -151,7 +151,7 @@ class Runner:
 
     @property
     def error(self) -> str | None:
-        """What went wrong last, in one line; None if nothing ever did.  `traceback` has the whole story."""
+        """The last error in one line, None if there was none; see also `traceback`."""
         return self._worker.error
 
     @property

@@ -29,7 +29,7 @@ PREVIEW_SHARE = 0.25
 """Of the time, at most this much goes into previews with `preview_every="auto"`."""
 
 LORA_STEPS = 200
-"""How many LoRA steps are expected when the number is not given: the default of `session.fit_lora`."""
+"""Expected LoRA steps if the number is not given: the default of `session.fit_lora`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ Stage = Generator[Progress, None, str]
 
 @dataclass
 class Options:
-    """What one runner wants of its commands; may change while they run."""
+    """Settings of one runner; may change while its commands run."""
 
     breakpoints: list[Breakpoint] = field(default_factory=list)
     preview_every: PreviewEvery = 0
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass
 class Kept:
-    """What outlives a command: stages that were paused, and what a picture costs.
+    """State that outlives a command: paused stages, and the measured cost of a picture.
 
     A paused stage is gone on with by the next command that needs it.
     """
@@ -113,7 +113,8 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
         yield from prepare(session, kept)
         try:
             snapshot = next(session.optimize(), None)
-        except OvertakenError:
+        except (OvertakenError, IndexError) as error:
+            _require_overtaken(session, error)
             yield Progress("optimising", 0, session.config.max_iterations)
             continue
         if snapshot is None:
@@ -137,7 +138,8 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
         yield from prepare(session, kept)
         try:
             snapshot = session.step()
-        except OvertakenError:
+        except (OvertakenError, IndexError) as error:
+            _require_overtaken(session, error)
             yield Progress("optimising", i, n)
             continue
         i += 1
@@ -235,6 +237,12 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
 
 def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:
     return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, history))
+
+
+def _require_overtaken(session: DragSession, error: Exception) -> None:
+    """Raise the error again unless a change from elsewhere explains it, such as a history that was emptied."""
+    if not isinstance(error, OvertakenError) and session.history:
+        raise error
 
 
 def _require_drags(session: DragSession) -> None:

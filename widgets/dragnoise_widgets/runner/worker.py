@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
-    """Whoever is told of updates, a runner."""
+    """Receives updates; a `Runner`."""
 
     def deliver(self, update: Update) -> None: ...
 
@@ -315,7 +315,7 @@ class Worker:
                 future.set_result(result)
 
     def _mended(self, call: Call, before: History) -> dict[str, Any]:
-        """What a call has put an end to: an error, or with another history what was said of the one before."""
+        """Status changes after a call: an error is over, and so is a message about another history."""
         status, history = self.teller.update.status, self.session.history
         if self._current is not None:
             return {}

@@ -1,4 +1,4 @@
-"""What the traits of a canvas may be set to; each check gives the value as it is kept, or raises in one sentence."""
+"""Validators of a canvas's traits: each returns the value as it is kept, or raises TypeError or ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How gestures change what a canvas holds: pure functions of a `Sketch`, all in image pixels."""
+"""Gestures, edits and undo as pure functions of a `Sketch`, in image pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dragnoise_widgets.sketch.view import Point
 
 UNDO_STEPS = 1000
 UNDO_BYTES = 2**25
-"""How many steps undo can take back at most, and how many bytes their masks may take, 32 MiB; the oldest go first."""
+"""Limits of undo: steps, and bytes of their masks (32 MiB); the oldest steps are dropped first."""
 
 STROKE_POINTS = 256
 """A stroke of more points is painted in parts, which undo takes back together."""
@@ -71,7 +71,7 @@ def cancel(sketch: Sketch) -> Sketch:
 
 
 def target(sketch: Sketch, gesture: Move) -> Point:
-    """Where a point that is being moved would be put down now."""
+    """The place where a moved point would be put down now."""
     (x, y), (x0, y0), (x1, y1) = gesture.origin, gesture.start, gesture.now
     return inside(sketch, (x + x1 - x0, y + y1 - y0))
 
@@ -114,7 +114,7 @@ def inside(sketch: Sketch, point: Point) -> Point:
 
 
 def place(edit: Edit, spot: Spot) -> Point:
-    """Where a point is; IndexError if there is none."""
+    """The place of a point; IndexError if there is none."""
     if spot.index == PENDING and edit.pending is not None:
         return edit.pending
     if not 0 <= spot.index < len(edit.drags):
@@ -204,7 +204,7 @@ def with_mask(sketch: Sketch, array: np.ndarray | None) -> Sketch:
 
 
 def invert_mask(sketch: Sketch) -> Sketch:
-    """What may change may not, and the other way round; no mask stays none.  ValueError for a mask of everything."""
+    """Invert the mask; None stays None.  Raises ValueError if the result would be empty."""
     mask = sketch.edit.mask
     if mask is None:
         return sketch

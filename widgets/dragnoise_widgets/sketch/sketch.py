@@ -1,4 +1,4 @@
-"""What a canvas holds: frozen dataclasses, all in image pixels."""
+"""The state of a canvas: frozen dataclasses, in image pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PENDING = -1
 
 @dataclass(frozen=True)
 class Edit:
-    """What undo brings back.  pending: an anchor that waits for its objective."""
+    """The part of a sketch that undo restores.  pending: an anchor that waits for its objective."""
 
     drags: tuple[Drag, ...] = ()
     pending: Point | None = None

@@ -1,4 +1,4 @@
-"""Session states by the edit of the canvas that they belong to, so that undo and redo bring iterations back."""
+"""Session states by canvas edit, so that undo and redo restore the iterations too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MADE_WITH = ("config", "frame")
 
 
 class Undoable(Protocol):
-    """What undo and redo read and change of a `DragSession`."""
+    """The part of `DragSession` that undo and redo use."""
 
     drags: Any
     mask: Any

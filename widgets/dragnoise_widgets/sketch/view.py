@@ -1,4 +1,4 @@
-"""How a picture lies on its canvas: the way between image pixels and the canvas's own."""
+"""View: the mapping between image pixels and canvas pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binding: everything that ties a studio to the session it shows, made and ended as one."""
+"""Binding: the connections between a studio and the session it shows, made and closed together."""
 
 from __future__ import annotations
 

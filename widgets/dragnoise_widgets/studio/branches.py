@@ -1,4 +1,4 @@
-"""The sessions that a studio holds, with the pictures known of each, and the one that is compared with."""
+"""The sessions of a studio, the rendered pictures of each, and the session that is compared with."""
 
 from __future__ import annotations
 

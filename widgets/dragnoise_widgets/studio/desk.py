@@ -1,4 +1,4 @@
-"""Desk: what the library needs of a studio, as a protocol."""
+"""Desk: the protocol of a studio that the library uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dragnoise_widgets.runner.runner import Runner
 
 
 class Desk(Protocol):
-    """What those who make sessions read and use of a studio."""
+    """The part of `DragStudio` that the library uses."""
 
     messages: Messages
     question: Question

@@ -1,4 +1,4 @@
-"""One thread of the process for everything that loads models, so that no two loads run at once."""
+"""Model loads, one at a time in a single thread of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presenter: brings a studio's widgets in line with what its session has come to."""
+"""The presenter: updates a studio's widgets from its session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.share import Share
-from dragnoise_widgets.panels.inspector import Inspector, Sight
+from dragnoise_widgets.pages.pages import Sight
+from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
@@ -55,7 +56,7 @@ class Shelf(Protocol):
 
 
 class Comparison(Protocol):
-    """What the session shown is compared with."""
+    """The compared session's history and picture."""
 
     @property
     def compared_history(self) -> History: ...
@@ -105,7 +106,7 @@ class Showing:
         self._shown = None
 
     def updated(self, binding: Binding, update: Update) -> None:
-        """What a session's runner tells, on a thread of its own; one that is not shown any more is not heard."""
+        """Take an update of a runner, on the runner's thread; ignored if its session is not shown any more."""
         with self._gate:
             if binding is not self._binding:
                 return
@@ -151,7 +152,7 @@ class Showing:
             self._want(session, history, k, failed=status.state == "error")
 
     def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
-        """Where update k has brought the anchors: the next one was computed from there; None if it is not known."""
+        """The anchors after update k, which are those that update k + 1 was computed from; None if unknown."""
         if k + 1 < len(history):
             return history[k + 1].anchors
         return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
@@ -197,7 +198,7 @@ class Showing:
             self._binding.runner.render(k, aside=True)
 
     def _find_anchors(self, session: DragSession) -> None:
-        """Where the anchors have come to by the last update, which no snapshot tells yet."""
+        """Locate the anchors after the last update, which no snapshot holds yet."""
         state = session.state
         if not (state.history and state.inverted):
             return
@@ -211,7 +212,7 @@ class Showing:
     # ---- the status line ---------------------------------------------------------------------
 
     def _say(self, session: DragSession | None, status: Status, history: History, k: int) -> None:
-        """Where things stand, and remarks on the edit while nothing runs."""
+        """Update the status line, and the remarks while nothing runs."""
         messages, shelf = self._parts.messages, self._shelf
         if session is None or self._binding is None:
             messages.stand(Situation(has_session=False, loading=shelf.loading))

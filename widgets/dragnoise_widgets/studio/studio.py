@@ -139,7 +139,7 @@ class DragStudio(widgets.VBox):
 
     @property
     def runner(self) -> Runner:
-        """What drives the session; raises RuntimeError as long as there is none."""
+        """The runner of the session.  Raises RuntimeError if there is no session."""
         binding = self._binding
         if binding is None:
             raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
@@ -371,7 +371,7 @@ class DragStudio(widgets.VBox):
         self.clipboard.copy(self._code.text)
 
     def _copied(self, reason: str) -> None:
-        """What the page says after it was asked to copy; reason: why it has not."""
+        """Tell whether the page has copied the code.  reason: why it has not, empty if it has."""
         if self._code is not None:
             how = f"the code could not be copied ({reason}); select it and press Ctrl+C" if reason else "Copied"
             self.messages.tell(f"{how}; {self._code.needs}")
@@ -383,7 +383,7 @@ class DragStudio(widgets.VBox):
             self.runner.prepare(lora={"steps": self.transport.lora_steps.value})
 
     def _drawn(self, binding: Binding, function: Callable[[DragSession], Any]) -> Future[Any]:
-        """What is drawn on the canvas, on its way to the session; iterations that it puts an end to are kept."""
+        """Apply the canvas's drawing to the session; iterations that are lost by it become a branch."""
 
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
@@ -400,7 +400,7 @@ class DragStudio(widgets.VBox):
             self.messages.guarded(self.library.begin, change.new)
 
     def _left_behind(self, session: DragSession) -> str:
-        """What to say of a run that ends because another session is shown."""
+        """A sentence about the run that ends because another session is shown."""
         binding = self._binding
         if binding is None or binding.session is session or binding.runner.state != "running":
             return ""
@@ -408,7 +408,7 @@ class DragStudio(widgets.VBox):
 
 
 def _all_of(iterations: Any, history: History) -> tuple[int, ...]:
-    """Those iterations, each of them there."""
+    """The iterations as a tuple.  Raises IndexError for one that does not exist."""
     try:
         chosen = tuple(iterations)
     except TypeError:

@@ -1,4 +1,4 @@
-"""A matplotlib figure in a notebook, drawn again and again on the same image; pyplot has no part in it."""
+"""FigureImage: a matplotlib figure shown in an image widget and redrawn in place, without pyplot."""
 
 from __future__ import annotations
 
