@@ -26,7 +26,6 @@ from recipes.toyland.optimiser import Muon, Optimiser
 from recipes.toyland.pictures import SMALL, THINGS, change_odds, changed_scene, pictures, small_things, training_scene
 from recipes.toyland.recipe import VARIANTS, Recipe, keep_recipe
 
-
 pytestmark = pytest.mark.slow
 
 
