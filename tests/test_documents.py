@@ -83,12 +83,16 @@ def test_commands_and_links_name_what_exists(document: str) -> None:
         assert ((ROOT / document).parent / link).exists(), f"{document}: there is no {link}"
 
 
+QUICK = {"steps": 8, "edit_from": 5, "refine_from": 1, "max_iterations": 11, "tolerance": 0.01}
+"""As many iterations as the README goes back, and few denoising steps."""
+
+
 @pytest.mark.slow
 def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(render(sample_scene(3))).save("picture.png")
-    quick = "DragSession(model, 'picture.png', prompt='', config=model.default_config.replace(max_iterations=12))"
-    given: dict[str, object] = {}
+    quick = "DragSession(model, 'picture.png', prompt='', config=model.default_config.replace(**QUICK))"
+    given: dict[str, object] = {"QUICK": QUICK}
     first, *more = python_blocks(ROOT / "README.md")
     shortened = re.sub(r"DragSession\(model, \"picture.png\".*\)", quick, first)
     assert shortened != first
