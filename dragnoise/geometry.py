@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.config import DragConfig
-from dragnoise.validation import LONGEST, as_float, shown
+from dragnoise.validation import LONGEST, as_float, as_pair, shown
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def as_drags(drags: Any, size: tuple[int, int]) -> tuple[Drag, ...]:
         else:
             pair = drag
         try:
-            anchor, objective = pair
+            anchor, objective = as_pair(pair)
         except (TypeError, ValueError):
             raise TypeError(f"drag {i} must be a pair (anchor, objective) of points, not {shown(drag)}.") from None
         a, b = as_point(anchor, f"anchor of drag {i}", size), as_point(objective, f"objective of drag {i}", size)
@@ -146,7 +146,7 @@ def as_point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float
     name: of the point in the ValueError or TypeError, such as "anchor of drag 0".
     """
     try:
-        x, y = value
+        x, y = as_pair(value)
     except (TypeError, ValueError):
         raise TypeError(f"the {name} must be two numbers (x, y) in image pixels, not {shown(value)}.") from None
     first, second = as_float(x), as_float(y)

@@ -7,6 +7,7 @@ import os
 import re
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 LONGEST = 2**14
 """Largest side of a picture in pixels, so that a mistyped number does not use up the memory."""
@@ -99,3 +100,11 @@ def as_path(path: object, *, name: str = "path", what: str = "a file, such as 'e
         reason = error.strerror or type(error).__name__
         raise OSError(f"{name}={shown(str(path))} cannot be used ({reason}); give the path of {what}.") from error
     return found
+
+
+def as_pair(value: Any) -> tuple[Any, Any]:
+    """The two items of an ordered pair; raises TypeError or ValueError if it is not one, such as a set or a dict."""
+    if isinstance(value, set | frozenset | dict | str | bytes):
+        raise TypeError(f"{shown(value)} is not a pair.")
+    first, second = value
+    return first, second

@@ -23,7 +23,7 @@ from dragnoise.models.noise_models import as_ddim
 from dragnoise.models.offload import Memory, economise, visit
 from dragnoise.models.text import Conditioning, Text
 from dragnoise.models.unet import CutUNet, Decoded, Encoded
-from dragnoise.validation import LONGEST, as_integer, as_text, shown
+from dragnoise.validation import LONGEST, as_integer, as_pair, as_text, shown
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -287,7 +287,7 @@ def require_model(model: object) -> None:
 
 def _checked_size(size: Any, low: int) -> tuple[int, int]:
     try:
-        width, height = size
+        width, height = as_pair(size)
     except (TypeError, ValueError):
         raise ValueError(f"size={shown(size)} must be (width, height) in pixels.") from None
     return as_integer("width", width, low, LONGEST), as_integer("height", height, low, LONGEST)

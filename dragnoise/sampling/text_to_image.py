@@ -15,7 +15,7 @@ from dragnoise.interrupts import halved, rescue
 from dragnoise.models.model import Model, require_model
 from dragnoise.numerics import require_finite
 from dragnoise.sampling import ddim
-from dragnoise.validation import LONGEST, as_integer, as_number, as_text, shown
+from dragnoise.validation import LONGEST, as_integer, as_number, as_pair, as_text, shown
 
 
 def generate_picture(
@@ -81,7 +81,7 @@ def _checked_size(size: Any, model: Model) -> tuple[int, int]:
     if size is None:
         return model.native, model.native
     try:
-        width, height = size
+        width, height = as_pair(size)
     except (TypeError, ValueError):
         raise ValueError(f"size={shown(size)} must be (width, height) in pixels.") from None
     low, step = 8 * model.factor, model.factor
