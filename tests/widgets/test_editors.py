@@ -15,7 +15,7 @@ import dragnoise
 from dragnoise import DragSession, Model
 from dragnoise_widgets.studio.studio import DragStudio
 
-QUICK = {"steps": 4, "edit_from": 3, "max_iterations": 3, "lr": 0.05}
+QUICK = {"edit_from": 3, "steps": 4, "max_iterations": 3, "lr": 0.05}
 
 
 @pytest.fixture

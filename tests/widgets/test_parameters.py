@@ -158,13 +158,13 @@ def test_what_the_chosen_editor_does_not_read_is_greyed_out(studio: DragStudio) 
         assert {name for name, field in fields.items() if field.disabled} == grey
 
 
-def test_a_preset_that_the_session_refuses_is_not_shown_as_chosen(studio: DragStudio, tmp_path: Path) -> None:
-    studio.session.save(tmp_path / "edit.drag")
-    studio.session = DragSession.open(tmp_path / "edit.drag")  # without a model
-    before = studio.session.config
+def test_a_preset_that_the_session_refuses_is_not_shown_as_chosen(troubled: DragStudio, tmp_path: Path) -> None:
+    troubled.session.save(tmp_path / "edit.drag")
+    troubled.session = DragSession.open(tmp_path / "edit.drag")  # without a model
+    before = troubled.session.config
     for label in ("dragdiffusion", OWN):
-        studio.parameters.presets.value = label
-        assert studio.session.config == before and studio.parameters.presets.value == CHANGED
+        troubled.parameters.presets.value = label
+        assert troubled.session.config == before and troubled.parameters.presets.value == CHANGED
 
 
 @pytest.mark.parametrize("name", list(WRONG))
