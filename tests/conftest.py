@@ -23,10 +23,21 @@ settings.load_profile("same-every-time")
 TEXT_WIDTH = 24
 
 
+SLOW_FILES = {
+    "test_alternating", "test_atomic_write", "test_autosave", "test_concurrency", "test_determinism", "test_dragbench",
+    "test_fuzz", "test_fuzz_widgets", "test_generation", "test_interrupts", "test_kernel", "test_loading", "test_lora",
+    "test_lora_files", "test_lora_on_toyland", "test_memory", "test_recipe", "test_saved_sessions", "test_sdxl",
+    "test_suite",
+}  # fmt: skip
+"""Files whose tests are all marked `slow`: they fit LoRAs, load and write many models, kill processes or train."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once."""
     for item in items:
+        if item.path.stem in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
         group = "browser" if item.get_closest_marker("browser") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 

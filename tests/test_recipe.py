@@ -26,8 +26,6 @@ from recipes.toyland.optimiser import Muon, Optimiser
 from recipes.toyland.pictures import SMALL, THINGS, change_odds, changed_scene, pictures, small_things, training_scene
 from recipes.toyland.recipe import VARIANTS, Recipe, keep_recipe
 
-pytestmark = pytest.mark.slow
-
 
 def test_pictures_are_the_scenes_and_are_rendered_once(tmp_path: Path) -> None:
     few = pictures(tmp_path, 6, workers=1, chunk=3).copy()
