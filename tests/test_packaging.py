@@ -185,3 +185,10 @@ def test_notebooks_are_committed_without_outputs() -> None:
             if cell.cell_type == "code":
                 assert not cell.outputs, f"{name}: cell {number} was committed with its output"
                 assert cell.execution_count is None, f"{name}: cell {number} was committed with its count"
+
+
+def test_no_environment_is_committed() -> None:
+    """Neither as a folder nor as a link, which a checkout would put in the place of the real one."""
+    done = subprocess.run(["git", "ls-files", ".venv*"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert ".venv*" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
