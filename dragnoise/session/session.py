@@ -326,22 +326,21 @@ class DragSession:
         """Iterate until all anchors have arrived or `max_iterations`, a snapshot each; leave it and go on later."""
         while True:
             with self._unit():
-                self._begin()
-                status = self.engine.editor(self._state).status(self._state.history[-1].state)
+                state = self._begin()
+                last = state.history[-1]
+                status = self.engine.editor(state).status(last.state)
                 if status != "running":
-                    break
-                snapshot = self._iterate()
+                    if status != last.status:  # done before it began, or by a change of numbers
+                        history = History([*state.history[:-1], dataclasses.replace(last, status=status)])
+                        self._write(seen=state, what="the last iteration", history=history, anchors=state.anchors)
+                    return
+                snapshot = self._iterate(state)
             yield snapshot
-        with self._unit():
-            if self.history and status != self.history[-1].status:  # done before it began, or by a change of numbers
-                last = dataclasses.replace(self.history[-1], status=status)
-                self._write(history=History([*self.history[:-1], last]), anchors=self._state.anchors)
 
     def step(self) -> Snapshot:
         """One iteration, whatever the status; inverts first if needed.  Raises as `optimize` does."""
         with self._unit():
-            self._begin()
-            return self._iterate()
+            return self._iterate(self._begin())
 
     def denoise(self) -> Iterator[ddim.DDIMState]:
         """Render the edit as it stands, a state per denoising step; the last has the clean latent."""
@@ -389,24 +388,26 @@ class DragSession:
     def rewind(self, k: int) -> None:
         """Go back to iteration k, 0..the last; what came after is forgotten, and computed again if asked for."""
         with self._unit():
-            self.history.require(k)
-            if k != len(self.history) - 1 or not self.history[-1].is_whole:
-                self._write(history=self._up_to(k))
+            state = self._state
+            state.history.require(k)
+            if k != len(state.history) - 1 or not state.history[-1].is_whole:
+                self._write(seen=state, what="going back", history=self._up_to(state, k))
 
     def snapshot(self, k: int) -> Snapshot:
         """`history[k]` with its tensors, computed again if they were let go to save memory."""
         with self._unit():
-            return iterations.whole(self.history, k, partial(self.engine.editor_of, self._state))
+            return self._whole(self._state, k)
 
     def branch(self, k: int | None = None, *, name: str | None = None) -> Self:
         """A second session from iteration k on (default: where this one stands), sharing model and inversion."""
         checked = self._free_name() if name is None else _checked_name(name)
         with self._unit():
-            at = len(self.history) - 1 if k is None else k
-            history = self.history if k is None else self._up_to(k)
-            anchors = self._state.anchors if len(history) == len(self.history) else None
-            origin = (self.name, max(at, 0))
-            state = dataclasses.replace(self._state, history=history, anchors=anchors, name=checked, origin=origin)
+            state = self._state
+            last = len(state.history) - 1
+            at = last if k is None else k
+            history = state.history if k is None else self._up_to(state, k)
+            anchors, origin = (state.anchors if at == last else None), (state.name, max(at, 0))
+            state = dataclasses.replace(state, history=history, anchors=anchors, name=checked, origin=origin)
         other = type(self).__new__(type(self))
         other._set_up(self.engine.given, state, self.engine.cache)
         other._parent = weakref.ref(self)
@@ -510,15 +511,16 @@ class DragSession:
 
     # ---- private: writing
 
-    def _write(self, *, seen: SessionState | None = None, what: str = "", **changes: Any) -> None:
-        """The one place that changes the state; raises RuntimeError if an input differs from what was `seen`."""
+    def _write(self, *, seen: SessionState | None = None, what: str = "", **changes: Any) -> SessionState:
+        """Change the state, here alone, and return it; OvertakenError if an input differs from what was `seen`."""
         with self._writing:
             if seen is not None and any(getattr(self._state, name) is not getattr(seen, name) for name in INPUTS):
                 raise OvertakenError(f"{what} was overtaken by a change; call again what was called.")
-            self._state = self._state.changed(**changes)
+            state = self._state = self._state.changed(**changes)
         if changes.keys() & {"drags", "mask"}:
             for callback in self._watchers:
                 callback(self)
+        return state
 
     def _unit(self) -> rescue:
         """Enter it for one unit of work: the session's only one at the time, and undone when memory runs out."""
@@ -544,20 +546,22 @@ class DragSession:
 
     # ---- private: the loop
 
-    def _begin(self) -> None:
-        """Make the snapshot before any update, once the picture is inverted and drags are given."""
+    def _begin(self) -> SessionState:
+        """The state with a snapshot to go on from, after inverting if needed; raises ValueError without drags."""
         self._require_drags()
         self._require_inverted()
         state = self._state
-        if not state.history:
-            for remark in state.remarks:
-                warnings.warn(remark, UserWarning, stacklevel=4)
-            editor = self.engine.editor(state)
-            self._write(seen=state, what="the first forward", history=History([iterations.first(editor, state.drags)]))
+        if not (state.drags and state.inverted):
+            raise OvertakenError("the first forward was overtaken by a change; call again what was called.")
+        if state.history:
+            return state
+        for remark in state.remarks:
+            warnings.warn(remark, UserWarning, stacklevel=4)
+        history = History([iterations.first(self.engine.editor(state), state.drags)])
+        return self._write(seen=state, what="the first forward", history=history)
 
-    def _iterate(self) -> Snapshot:
+    def _iterate(self, state: SessionState) -> Snapshot:
         """One update; the session changes only when all went well and nothing it was computed from has changed."""
-        state = self._state
         editor = self.engine.editor(state)
         snapshot = iterations.following(editor, state.history[-1], state.drags)
         status = editor.status(snapshot.state)
@@ -565,13 +569,17 @@ class DragSession:
         anchors = None if status == "max_iterations" else state.frame.to_image(editor.locate(snapshot.state)).numpy()
         history = state.history.then(snapshot).within(state.history_limit)
         self._write(seen=state, what=f"iteration {snapshot.iteration}", history=history, anchors=anchors)
-        self._save_if_due(snapshot.iteration, last=has_ended(self.history))
+        self._save_if_due(snapshot.iteration, last=has_ended(history))
         return snapshot
 
-    def _up_to(self, k: int) -> History:
-        """The history as it was at iteration k, whose snapshot is whole."""
-        history = self.history.upto(k)
-        return history if history[-1].is_whole else History([*history[:-1], self.snapshot(k)])
+    def _whole(self, state: SessionState, k: int) -> Snapshot:
+        """Snapshot k of a state with its tensors."""
+        return iterations.whole(state.history, k, partial(self.engine.editor_of, state))
+
+    def _up_to(self, state: SessionState, k: int) -> History:
+        """A state's history as it was at iteration k, whose snapshot is whole."""
+        history = state.history.upto(k)
+        return history if history[-1].is_whole else History([*history[:-1], self._whole(state, k)])
 
     # ---- private: LoRAs and files
 
