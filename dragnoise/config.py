@@ -78,7 +78,7 @@ class DragConfig:
     share_layer: int = integer(
         10, 0, 1000, "Schedule",
         "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
-        "proportion on a U-Net with another number", editors=_SHARING,
+        "proportion on a U-Net with another number", forgets="editor", editors=_SHARING,
     )  # fmt: skip
     lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
     eps: float = number(

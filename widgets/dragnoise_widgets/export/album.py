@@ -12,7 +12,10 @@ from PIL import Image
 from dragnoise.config import FIELDS, DragConfig
 from dragnoise.session.history import History
 
-RENDERING = tuple(name for name, info in FIELDS.items() if info.group == "Schedule" and info.forgets == "nothing")
+GROUPS = ("Schedule", "Rendering")
+RENDERING = tuple(
+    name for name, info in FIELDS.items() if info.group in GROUPS and info.forgets in ("nothing", "editor")
+)
 """Numbers that change the picture of an iteration and not the iteration."""
 
 LIMIT = 2**28

@@ -80,6 +80,7 @@ class Showing:
         self._album = Album()
         self._now: tuple[Snapshot, np.ndarray] | None = None  # a snapshot, and where its anchors have come to
         self._asked: tuple[Any, ...] = ()  # what was asked for once need not be asked for again
+        self._taken: Image.Image | None = None  # the last picture that an update brought
 
     @property
     def iteration(self) -> int:
@@ -111,7 +112,9 @@ class Showing:
             if binding is not self._binding:
                 return
             self._update = update
-            if update.picture is not None and update.picture_iteration is not None:
+            fresh = update.picture is not None and update.picture is not self._taken  # later updates carry it again
+            if fresh and update.picture is not None and update.picture_iteration is not None:
+                self._taken = update.picture
                 self._album.put(update.history, update.picture_iteration, binding.session.config, update.picture)
             self.refresh()
 
