@@ -128,11 +128,11 @@ NOWHERE = ("nothing/there", "/dev/null/x", "y" * 300, "~nobody-of-this-name/x")
 PICTURES = (
     *NOWHERE, "https://example.org/x.png", np.zeros((0, 3)), np.zeros((3, 3, 2)), np.zeros((2, 2), "M8[s]"),
     np.zeros((2, 2), np.complex64), np.array([[object()]]), np.full((2, 2), np.inf), Image.new("RGB", (0, 4)),
-    np.zeros((3, 3), [("a", int)]), np.zeros((3, 3), "U3"), Image.new("LAB", (3, 3)),
+    np.zeros((3, 3), [("a", int)]), np.zeros((3, 3), "U3"),
 )  # fmt: skip
 
 
-MASKS = (*PICTURES, np.zeros((40, 50)), np.ones((50, 40)), np.ones((40, 50, 3)), Image.new("L", (40, 50), 255),
+MASKS = (*PICTURES, np.zeros((40, 50)), np.ones((50, 40)), np.ones((40, 50, 2)), Image.new("L", (40, 50), 255),
          np.array([["a"] * 50] * 40), np.ones((40, 50), complex))  # fmt: skip
 
 

@@ -834,4 +834,6 @@ def test_linking_keeps_the_history_of_an_optimisation(session, canvas):
     canvas.selected = 0
     assert len(session.history) == 2
     key(canvas, "ArrowLeft")
+    assert len(session.history) == 2  # an objective alone keeps the iterations
+    session.drags = [((A[0] + 1, A[1]), B)]
     assert len(session.history) == 0

@@ -165,6 +165,7 @@ def test_a_gif_can_be_given_up(session: DragSession, how: str) -> None:
 
 def test_gif_and_code_go_with_the_drags_they_are_of(studio: DragStudio, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studio.session.model, "name", "some/model")  # code can name it
     studio.step(1)
     studio.share.make_gif.click()
     studio.share.make_code.click()

@@ -108,9 +108,7 @@ class Runner:
 
         timeout: seconds, None for ever.  Interrupting the notebook's cell pauses the run.
         """
-        worker, seconds = self._worker, None if timeout is None else as_float(timeout)
-        if timeout is not None and (seconds is None or not 0 <= seconds <= threading.TIMEOUT_MAX):
-            raise ValueError(f"timeout={shown(timeout)} must be a number of seconds, or None to wait for ever.")
+        worker, seconds = self._worker, checked_timeout(timeout)
         if worker.is_here:
             raise RuntimeError("wait() was called by the work it would wait for; call it from the notebook.")
         try:
@@ -214,3 +212,11 @@ class Runner:
     def _require_open(self) -> None:
         if self._closed:
             raise RuntimeError("this runner is closed; make a new one with Runner(session).")
+
+
+def checked_timeout(timeout: Any) -> float | None:
+    """Seconds to wait, None for ever; raises ValueError for anything else."""
+    seconds = None if timeout is None else as_float(timeout)
+    if timeout is not None and (seconds is None or not 0 <= seconds <= threading.TIMEOUT_MAX):
+        raise ValueError(f"timeout={shown(timeout)} must be a number of seconds, or None to wait for ever.")
+    return seconds

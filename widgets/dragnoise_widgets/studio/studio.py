@@ -33,7 +33,7 @@ from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints
 from dragnoise_widgets.runner.breakpoints import Breakpoint
 from dragnoise_widgets.runner.commands import Apply, ReplaceConfig, SetConfig
-from dragnoise_widgets.runner.runner import Runner
+from dragnoise_widgets.runner.runner import Runner, checked_timeout
 from dragnoise_widgets.studio import cells
 from dragnoise_widgets.studio.binding import Binding
 from dragnoise_widgets.studio.layout import arranged
@@ -218,10 +218,10 @@ class DragStudio(widgets.VBox):
 
         timeout: seconds, None for ever.
         """
-        began = time.monotonic()
-        if not self.library.wait(timeout):
+        began, seconds = time.monotonic(), checked_timeout(timeout)
+        if not self.library.wait(seconds):
             return False
-        return self.runner.wait(None if timeout is None else max(timeout - (time.monotonic() - began), 0.0))
+        return self.runner.wait(None if seconds is None else max(seconds - (time.monotonic() - began), 0.0))
 
     def show(self, k: int | None) -> None:
         """Show iteration k, its anchors, losses and picture; None follows the newest.  Raises IndexError beyond."""
