@@ -64,7 +64,8 @@ class DragConfig:
         forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
     drag_steps: int = integer(
-        12, 1, 1000, "Schedule", "edit steps that are dragged at when alternating, at most `edit_from`",
+        12, 1, 1000, "Schedule",
+        "edit steps that are dragged at when alternating, of which there are at most `edit_from`",
         forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
     step_iterations: int = integer(
@@ -166,9 +167,6 @@ class DragConfig:
         if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
-        if self.schedule == "alternate" and self.drag_steps > self.edit_from:
-            given = self.drag_steps
-            raise ValueError(f"drag_steps={given} is beyond edit_from={self.edit_from}; choose 1..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
         if self.is_released and self.target != "current":
             raise ValueError(
@@ -185,7 +183,8 @@ class DragConfig:
         _known(changes)
         if "editor" in changes and changes["editor"] != self.editor:
             foreign = {n: DEFAULTS[n] for n, i in FIELDS.items() if i.editors and changes["editor"] not in i.editors}
-            changes = foreign | changes
+            own = {} if "refine_from" in foreign else {"refine_from": min(self.refine_from, self.edit_from)}
+            changes = foreign | own | changes
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -219,7 +218,8 @@ class DragConfig:
     @property
     def most_iterations(self) -> int:
         """Updates at most, by `max_iterations` and by the schedule."""
-        planned = self.drag_steps * self.step_iterations if self.schedule == "alternate" else self.max_iterations
+        steps = min(self.drag_steps, self.edit_from)
+        planned = steps * self.step_iterations if self.schedule == "alternate" else self.max_iterations
         return min(planned, self.max_iterations)
 
     def forgets(self, other: DragConfig) -> Forgets:

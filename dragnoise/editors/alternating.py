@@ -49,7 +49,7 @@ class Alternating:
     def advance(self, state: EditState) -> tuple[EditState, Report]:
         config = self.task.config
         done = config.edit_from - state.step + 1  # steps that were dragged at
-        if state.count == done * config.step_iterations and done < config.drag_steps:
+        if state.count == done * config.step_iterations and done < min(config.drag_steps, config.edit_from):
             state = self._step_down(state)
         after, report = self._of(state)[0].advance(state)
         return _with_latent(after, state.tensors[LATENT]), report

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_one_sentence, assert_same_snapshots, quick_session
+from helpers import assert_same_snapshots, quick_session
 
-from dragnoise import DragConfig, DragSession, Model, semantics
+from dragnoise import DragSession, Model, semantics
 from dragnoise.sampling.ddim import Schedule
 
 NUMBERS: dict[str, Any] = {
@@ -102,7 +102,8 @@ def test_thinned_iterations_come_back(small: Model) -> None:
         assert torch.equal(thin.snapshot(k).variable, whole.history[k].variable)
 
 
-def test_more_steps_than_there_are_is_refused() -> None:
-    with pytest.raises(ValueError) as caught:
-        DragConfig(schedule="alternate", edit_from=5, refine_from=1, drag_steps=6)
-    assert_one_sentence(caught.value, "drag_steps=6", "edit_from=5")
+def test_more_steps_than_there_are_end_at_the_last(small: Model) -> None:
+    session = edit(small)
+    session.config = session.config.replace(drag_steps=50)
+    assert [snapshot.state.step for snapshot in session.optimize()] == [6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
+    assert session.status == "max_iterations" and [state.step for state in session.denoise()] == [0]

@@ -16,7 +16,7 @@ from jupyter_client.manager import KernelManager
 
 SETUP = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 import ipywidgets
 from fake_session import FakeSession
 from dragnoise_widgets.runner.runner import Runner

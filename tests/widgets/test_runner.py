@@ -842,10 +842,9 @@ def test_an_idle_runner_has_no_thread_and_can_be_collected() -> None:
 def test_a_process_ends_in_the_middle_of_a_run() -> None:
     code = """
         import sys
-        sys.path.insert(0, sys.argv[1])
+        sys.path[:0] = sys.argv[1:]
         from fake_session import FakeSession
-        from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
-from dragnoise_widgets.runner.runner import Runner
+        from dragnoise_widgets.runner.runner import Runner
 
         runner = Runner(FakeSession(seconds=0.05))
         runner.observe(lambda update: None)
@@ -857,7 +856,7 @@ from dragnoise_widgets.runner.runner import Runner
     """
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(Path(__file__).parent)],
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *map(str, Path(__file__).parents[:2])],
         capture_output=True, text=True, timeout=3 * PATIENCE, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr

@@ -268,7 +268,7 @@ def test_compared_branches_are_before_and_after(studio: DragStudio, session: Dra
     assert studio.preview.before is session.image
     studio.library.keeping.other.value = 0
     assert studio.preview.before is mine
-    assert studio.library.compared_history is session.history
+    assert studio.showing._comparison.compared_history is session.history
 
 
 # ---- pausing --------------------------------------------------------------------------------------
