@@ -90,7 +90,7 @@ class Autosaves:
         self._ours.add(as_path(path))
 
     def newest(self) -> Path | None:
-        """The newest edit of before the kernel was restarted, if there is one."""
+        """The newest file from before the kernel was restarted, or None."""
         if self.path is None:
             return None
         beside = self.path.parent.glob(f"{_plain(self.path.stem)}*{_plain(self.path.suffix)}")

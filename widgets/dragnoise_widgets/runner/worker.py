@@ -204,7 +204,7 @@ class Worker:
             queued = self._current = self._tasks.popleft() if self._tasks else None
             preview = self._preview_wanted
             if queued is None and not preview and not self._calls:
-                self._thread = None  # under the same lock as the look at the queues, lest a command be missed
+                self._thread = None  # under the same lock as the look at the queues, so that no command is missed
                 self.changed.notify_all()
                 return False
         if queued is not None:
@@ -296,7 +296,7 @@ class Worker:
         self._do_calls()
 
     def _do_calls(self) -> None:
-        for _ in range(len(self._calls)):  # those that come meanwhile wait for the next time, lest work never go on
+        for _ in range(len(self._calls)):  # calls that arrive meanwhile wait for the next round, so that work goes on
             call, future = self._calls.popleft()
             self._calls_done += 1
             if not future.set_running_or_notify_cancel():
