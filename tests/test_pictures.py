@@ -16,7 +16,7 @@ from helpers import assert_one_sentence, resized, smooth_picture
 from PIL import Image, ImageCms
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.editors.area import editable_area
+from dragnoise.editors.parts.area import editable_area
 from dragnoise.images import files, pictures
 
 CONFIG = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)

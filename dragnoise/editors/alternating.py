@@ -10,9 +10,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from dragnoise.editors.base import EditState, Report, Status, Task
+from dragnoise.editors.parts.single import SingleTimestep
+from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.editors.rendering import holding, substitution
-from dragnoise.editors.single import SingleTimestep
-from dragnoise.editors.variables import Bottleneck
 from dragnoise.sampling import ddim
 
 LATENT = "latent"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from dragnoise.editors.area import editable_area, soft_edge
 from dragnoise.editors.base import Task
+from dragnoise.editors.parts.area import editable_area, soft_edge
 from dragnoise.models.model import Model
 from dragnoise.sampling import ddim
 from dragnoise.sampling.ddim import DDIMState

@@ -13,7 +13,7 @@ from helpers import smooth_picture
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.editors.attention import self_attentions, with_shared_keys_and_values
+from dragnoise.editors.parts.attention import self_attentions, with_shared_keys_and_values
 
 SIZE = (72, 88)  # width, height: the latent is 9 x 11
 DRAGS = [((20.0, 30.0), (44.0, 20.0)), ((60.0, 50.0), (50.0, 70.0))]

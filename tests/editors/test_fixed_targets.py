@@ -10,7 +10,7 @@ import torch
 from helpers import assert_one_sentence, at, quick_session, resized
 
 from dragnoise import DragConfig, DragSession, Model, semantics
-from dragnoise.editors.area import soft_edge
+from dragnoise.editors.parts.area import soft_edge
 
 
 @pytest.mark.parametrize("r1", [0, 2])

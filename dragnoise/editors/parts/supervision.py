@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dragnoise import semantics
-from dragnoise.editors.area import editable_area
 from dragnoise.editors.base import Task
-from dragnoise.editors.variables import Variable
+from dragnoise.editors.parts.area import editable_area
+from dragnoise.editors.parts.variables import Variable
 from dragnoise.images.masks import mask_tensor
 from dragnoise.models.unet import Decoded
 

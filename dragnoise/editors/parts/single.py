@@ -13,9 +13,9 @@ from typing_extensions import Self
 
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task
-from dragnoise.editors.optimiser import Adam
-from dragnoise.editors.supervision import Supervision, feature_of, supervision_of
-from dragnoise.editors.variables import Variable
+from dragnoise.editors.parts.optimiser import Adam
+from dragnoise.editors.parts.supervision import Supervision, feature_of, supervision_of
+from dragnoise.editors.parts.variables import Variable
 from dragnoise.geometry import arrived
 from dragnoise.models.unet import Decoded
 from dragnoise.numerics import not_finite
