@@ -14,6 +14,8 @@ from dragnoise.validation import LONGEST, is_one_of, shown
 EDITORS = {
     "dragnoise": "dragnoise.editors.dragnoise",
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
+    "gooddrag": "dragnoise.editors.gooddrag",
+    "freedrag": "dragnoise.editors.freedrag",
 }
 """Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
@@ -27,7 +29,9 @@ Schedule = Literal["single", "alternate"]
 
 
 _BOTTLENECK = ("dragnoise",)
-_SHARING = ("dragdiffusion",)
+_SHARING = ("dragdiffusion", "freedrag")
+_PHASES = (*_BOTTLENECK, "gooddrag")
+_TRACKING = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +70,18 @@ class DragConfig:
     drag_steps: int = integer(
         12, 1, 1000, "Schedule",
         "edit steps that are dragged at when alternating, of which there are at most `edit_from`",
-        forgets="optimisation", editors=_BOTTLENECK,
+        forgets="optimisation", editors=_PHASES,
     )  # fmt: skip
     step_iterations: int = integer(
-        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_BOTTLENECK,
+        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_PHASES,
+    )  # fmt: skip
+    track_every: int = integer(
+        3, 1, 1000, "Schedule", "gradient steps between two trackings of the anchors", forgets="optimisation",
+        editors=("gooddrag",),
+    )  # fmt: skip
+    patience: int = integer(
+        10, 1, 1000, "Schedule", "the drag ends after this many trackings in a row that move no anchor",
+        editors=("gooddrag",),
     )  # fmt: skip
     share_from: int = integer(
         0, 0, 1000, "Schedule",
@@ -79,7 +91,7 @@ class DragConfig:
     share_layer: int = integer(
         10, 0, 1000, "Schedule",
         "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
-        "proportion on a U-Net with another number", forgets="editor", editors=_SHARING,
+        "proportion on a U-Net with another number", forgets="editor", editors=(*_SHARING, "gooddrag"),
     )  # fmt: skip
     lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
     eps: float = number(
@@ -94,7 +106,7 @@ class DragConfig:
     )  # fmt: skip
     r2: int = integer(
         3, 1, 50, "Supervision", "half side of the square window of point tracking (Eq. 4)", unit="grid pixels",
-        forgets="editor",
+        forgets="editor", editors=_TRACKING,
     )  # fmt: skip
     mask_weight: float = number(
         0.1, 1e6, "Supervision", "weight of the masking loss, lambda of Eq. 3", forgets="editor"
@@ -109,11 +121,21 @@ class DragConfig:
         'what the feature is pulled to: "current", the present feature one step further (Eq. 1); or the initial '
         'feature at the anchor, wanted `stride` ahead of the tracked anchor ("initial"), at a point that moves evenly '
         'along the drag ("path"), or at the objective ("direct"); ours, not in the paper', forgets="editor",
+        editors=(*_BOTTLENECK, "dragdiffusion"),
     )  # fmt: skip
     stride: float = number(
         1.0, 1000, "Supervision",
         'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
-        above=True,
+        above=True, editors=_TRACKING,
+    )  # fmt: skip
+    expected_distance: float = number(
+        1.0, 1000, "Supervision",
+        "a point is placed where the feature is this far from its template, as a mean L1 distance (l of FreeDrag)",
+        above=True, forgets="optimisation", editors=("freedrag",),
+    )  # fmt: skip
+    max_move: float = number(
+        5.0, 1000, "Supervision", "how far a point is moved at most in a round (d_max of FreeDrag)",
+        unit="grid pixels", above=True, editors=("freedrag",),
     )  # fmt: skip
     hold: Hold = choice(
         "nothing", Hold, "Rendering",
@@ -219,7 +241,11 @@ class DragConfig:
     def most_iterations(self) -> int:
         """Updates at most, by `max_iterations` and by the schedule."""
         steps = min(self.drag_steps, self.edit_from)
-        planned = steps * self.step_iterations if self.schedule == "alternate" else self.max_iterations
+        planned = self.max_iterations
+        if self.schedule == "alternate":
+            planned = steps * self.step_iterations
+        elif self.editor == "gooddrag":
+            planned = steps * (self.step_iterations + 1)  # a denoising step ends every phase
         return min(planned, self.max_iterations)
 
     def forgets(self, other: DragConfig) -> Forgets:

@@ -54,7 +54,7 @@ def snapshot_of(
         raise Broken(f"{what} lists no tensor")
     if told.state.count != told.iteration:
         raise Broken(f"count of {what} is {told.state.count!r:.40}, which cannot be")
-    if told.iteration and not ("total" in told.losses and told.grad_norm is not None):
+    if told.losses and not ("total" in told.losses and told.grad_norm is not None):
         raise Broken(f"losses of {what} have no 'total', or its grad_norm is null")
     return Snapshot(
         iteration=told.iteration,

@@ -16,8 +16,8 @@ from dragnoise.models.text import Text
 from dragnoise.models.unet import Encoded
 from dragnoise.sampling.ddim import DDIMState, Schedule
 
-Status = Literal["running", "reached", "max_iterations"]
-"""Whether there is anything left to do, or why not."""
+Status = Literal["running", "reached", "stalled", "max_iterations"]
+"""Whether there is anything left to do, or why not; "stalled": the anchors have stopped moving short of the goal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,9 @@ class EditState:
 class Report:
     """What an update was computed from.
 
-    losses: by name, unweighted, such as "alignment" and "mask"; "total" is what was minimised.
-    grad_norm: L2 norm of the gradient at the variable.
+    losses: by name, unweighted, such as "alignment" and "mask"; "total" is what was minimised.  Empty for a unit
+        that minimises nothing, such as a denoising step.
+    grad_norm: L2 norm of the gradient at the variable; NaN where there is none.
     """
 
     losses: Mapping[str, float]

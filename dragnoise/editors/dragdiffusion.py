@@ -33,7 +33,7 @@ class DragDiffusion(SingleTimestep):
         return supervision_of(task, variable, blank_mask_holds=False)
 
     def render(self, state: EditState) -> Iterator[DDIMState]:
-        return key_value_sharing(self.task, state.variable, self._sharing)
+        return key_value_sharing(self.task, state.variable, self._sharing, share_from=self.task.config.share_from)
 
     @cached_property
     def _sharing(self) -> Model:

@@ -46,19 +46,34 @@ def substitution(
     )  # fmt: skip
 
 
-def key_value_sharing(task: Task, edited: Tensor, sharing: Model) -> Iterator[DDIMState]:
-    """Denoise the unedited and the edited z_t as a batch of two, a state of the edited one per step (MasaCtrl).
+def key_value_sharing(
+    task: Task,
+    edited: Tensor,
+    sharing: Model,
+    *,
+    share_from: int,
+    original: Tensor | None = None,
+    start: int | None = None,
+) -> Iterator[DDIMState]:
+    """Denoise the unedited and the edited latent as a batch of two, a state of the edited one per step (MasaCtrl).
 
     sharing: the model whose later self-attentions read the unedited picture's keys and values, see
-    `attention.with_shared_keys_and_values`; used from step `share_from` on, counted from the first.
+    `attention.with_shared_keys_and_values`; used from the step of that number on, counted from the first as 0.
+    original, start: the unedited latent and the step of both, default z_t at step `edit_from`.
     """
-    config = task.config
-    z = torch.cat([task.latents, edited.to(task.latents)])
+    z = torch.cat([task.latents if original is None else original, edited.to(task.latents)])
     hold = holding(task)
-    for done, step in enumerate(range(config.edit_from, 0, -1)):
-        model = sharing if done >= config.share_from else task.model
+    for done, step in enumerate(range(task.config.edit_from if start is None else start, 0, -1)):
+        model = sharing if done >= share_from else task.model
         state = next(ddim.denoise(model, z, task.text, task.schedule, step))
         z = state.latents
         if hold is not None:
             z = torch.cat([z[:1], hold(z[1:], step - 1)])
         yield dataclasses.replace(state, latents=z[1:], bottleneck=state.bottleneck[1:])
+
+
+@torch.no_grad()
+def clean(task: Task, latents: Tensor) -> Iterator[DDIMState]:
+    """The one state of an edit that is denoised to the end already."""
+    z = latents.to(task.latents)
+    yield DDIMState(0, 0, z, task.model.encode(z, task.schedule.timestep(0), task.text).bottleneck.float())

@@ -33,9 +33,9 @@ class Snapshot:
 
     iteration: 0 is the state before any update.
     losses: by name, what this update was computed from: "total", and its parts unweighted, for DragNoise "alignment"
-        (Eq. 1) and "mask" (Eq. 2).  Empty at 0.
+        (Eq. 1) and "mask" (Eq. 2).  Empty at 0, and for a denoising step, which minimises nothing.
     anchors, distances: (m, 2) and (m,) float64 in image pixels, also before the update.
-    grad_norm: L2 norm of the gradient at the variable; NaN at 0.
+    grad_norm: L2 norm of the gradient at the variable; NaN where there are no losses.
     state: the editor's own, after the update, for going on from here.
     status: "running", or why there is nothing left to do after this update.
     seconds: time this iteration took.
@@ -63,7 +63,7 @@ class Snapshot:
 
     @property
     def loss(self) -> float:
-        """What was minimised (Eq. 3); NaN at 0."""
+        """What was minimised (Eq. 3); NaN where nothing was."""
         return self.losses.get("total", math.nan)
 
     @property

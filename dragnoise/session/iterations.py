@@ -45,7 +45,7 @@ def whole(history: History, k: int, editor_of: EditorOf) -> Snapshot:
         if editor is None or made_for is None or not _same_inputs(made_for, thin):
             editor, made_for = editor_of(thin), thin
         state, report = editor.advance(last.state)
-        if report.losses.get("total") != thin.loss or not np.array_equal(
+        if report.losses.get("total") != thin.losses.get("total") or not np.array_equal(
             _in_image(editor, state.anchors), thin.anchors
         ):
             warnings.warn(

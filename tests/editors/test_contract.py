@@ -22,6 +22,7 @@ QUICK: dict[str, Any] = {"steps": 6, "edit_from": 4, "max_iterations": 6, "lr": 
 
 def edit(model: Model, editor: str, iterations: int = 0, **given: Any) -> DragSession:
     changes = {"refine_from": 1} if editor in FIELDS["refine_from"].editors else {}
+    changes |= {"step_iterations": 2, "track_every": 1} if editor in FIELDS["track_every"].editors else {}
     session = DragSession(
         model, smooth_picture(72, 56), "a fox", DragConfig.preset(editor, **QUICK, **changes), **given
     )
@@ -66,7 +67,7 @@ def test_a_state_is_float32_on_the_cpu_and_of_its_own(small: Model, editor: str)
     session = edit(small, editor, 3)
     states = [snapshot.state for snapshot in session.history]
     for k, state in enumerate(states):
-        assert isinstance(state, EditState) and state.count == k and state.step == 4
+        assert isinstance(state, EditState) and state.count == k and 0 <= state.step <= 4
         assert torch.equal(session.history[k].variable, state.variable) and state.variable.shape[0] == 1
         for tensor in state.tensors.values():
             assert tensor.dtype == torch.float32 and tensor.device.type == "cpu" and not tensor.requires_grad

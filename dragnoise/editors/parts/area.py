@@ -22,6 +22,22 @@ def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
     return None if mask is None else mask_tensor(mask, size).to(task.latents)
 
 
+def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:
+    """1 where the latent may change, 0 where it is held, (1, 1, h, w); None if nothing is held.
+
+    As `editable_area` in the paper's convention.  The released programs take the nearest neighbour, by way of the
+    feature grid; a mask that frees nothing on the latent holds everything there, or nothing, as `blank_mask_holds`.
+    """
+    h, w = task.latents.shape[-2:]
+    if not task.config.is_released:
+        return editable_area(task, (w, h))
+    area = task.latents.new_zeros(1, 1, h, w)
+    if task.mask is not None:
+        area = mask_tensor(task.mask, (w, h), through=task.frame.grid).to(area)
+    nothing_held = bool((area >= 1).all()) or not (blank_mask_holds or bool(area.any()))
+    return None if nothing_held else area
+
+
 def soft_edge(area: Tensor) -> Tensor:
     """Weights (1, 1, h, w) that fall from 1 to 0 over one cell inside the edge of an area; what is held stays 0.
 

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task
 from dragnoise.editors.parts.optimiser import Adam
-from dragnoise.editors.parts.supervision import Supervision, feature_of, supervision_of
+from dragnoise.editors.parts.supervision import Supervision, feature_of, require_block, supervision_of
 from dragnoise.editors.parts.variables import Variable
 from dragnoise.geometry import arrived
 from dragnoise.models.unet import Decoded
@@ -43,11 +43,7 @@ class SingleTimestep:
     """
 
     def __init__(self, task: Task, variable: Variable) -> None:
-        blocks, block = task.model.unet.blocks, task.config.supervision_block
-        if block >= blocks:
-            raise ValueError(
-                f"supervision_block={block} is beyond this model's {blocks} up blocks; choose 0..{blocks - 1}."
-            )
+        require_block(task)
         self.task, self.variable = task, variable
         self.supervision = self.supervise(task, variable)
         self._adam = Adam(variable.original)

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from dragnoise import semantics
 from dragnoise.editors.base import Task
-from dragnoise.editors.parts.area import editable_area
+from dragnoise.editors.parts.area import editable_area, latent_area
 from dragnoise.editors.parts.variables import Variable
-from dragnoise.images.masks import mask_tensor
 from dragnoise.models.unet import Decoded
 
 
@@ -29,6 +28,15 @@ class Supervision(Protocol):
 
     def losses(self, decoded: Decoded, value: Tensor, anchors: Tensor, *, count: int) -> dict[str, Tensor]:
         """Scalars by name, unweighted: "alignment", Eq. 1, and "mask", Eq. 2, for anchors (m, 2) as tracked."""
+
+
+def require_block(task: Task) -> None:
+    """Raise ValueError if the model has no up block of the number `supervision_block`."""
+    blocks, block = task.model.unet.blocks, task.config.supervision_block
+    if block >= blocks:
+        raise ValueError(
+            f"supervision_block={block} is beyond this model's {blocks} up blocks; choose 0..{blocks - 1}."
+        )
 
 
 def feature_of(decoded: Decoded, task: Task) -> Tensor:
@@ -111,24 +119,17 @@ class Released:
         )
         masking = alignment.new_zeros(())
         if self._holds(count):
+            assert self._mask is not None
             masking = semantics.released_masking_loss(self._original_step, self._one_step(decoded, value), self._mask)
         return {"alignment": alignment, "mask": masking}
 
     def _holds(self, count: int) -> bool:
         """Does the masking term need the noise?  It is exactly zero before the first update, and with a full mask."""
-        return count > 0 and self.task.config.mask_weight > 0 and self._anything_held
+        return count > 0 and self.task.config.mask_weight > 0 and self._mask is not None
 
     @cached_property
-    def _anything_held(self) -> bool:
-        return bool((self._mask < 1).any()) and (self._blank_mask_holds or bool((self._mask > 0).any()))
-
-    @cached_property
-    def _mask(self) -> Tensor:
-        """1 where the latent may change: nearest neighbour, by way of the half-size grid; 0 without a mask."""
-        task, (h, w) = self.task, self.task.latents.shape[-2:]
-        if task.mask is None:
-            return task.latents.new_zeros(1, 1, h, w)
-        return mask_tensor(task.mask, (w, h), through=task.frame.grid).to(task.latents)
+    def _mask(self) -> Tensor | None:
+        return latent_area(self.task, blank_mask_holds=self._blank_mask_holds)
 
     @cached_property
     def _original_step(self) -> Tensor:

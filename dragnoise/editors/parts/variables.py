@@ -65,16 +65,17 @@ class Bottleneck:
 
 
 class Latent:
-    """The latent z_t at step `edit_from` (DragDiffusion): gradients go through the whole U-Net."""
+    """The latent z_t at one step, default `edit_from` (DragDiffusion): gradients go through the whole U-Net."""
 
     name = "latent"
 
-    def __init__(self, task: Task) -> None:
-        self._task, self.original = task, task.latents.float()
+    def __init__(self, task: Task, step: int | None = None) -> None:
+        self._task, self.step = task, task.config.edit_from if step is None else step
+        self.original = task.latents.float()
 
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
         task = self._task
-        encoded = task.model.encode(value, task.schedule.timestep(task.config.edit_from), task.text)
+        encoded = task.model.encode(value, task.schedule.timestep(self.step), task.text)
         return task.model.decode(encoded.bottleneck, encoded, upto=upto)
 
     @torch.no_grad()

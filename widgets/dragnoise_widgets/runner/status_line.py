@@ -28,8 +28,8 @@ class Situation:
     """Everything that the state word depends on.
 
     loading: what the library is loading, "" for nothing.  status: of the worker.  verdict: of the newest iteration
-    with today's numbers: "running", "reached" or "max_iterations".  iterations: done so far.  error: the sentence of
-    an error that has not been answered by another action.  too_short: does a drag count as arrived from the start?
+    with today's numbers, see `editors.base.Status`.  iterations: done so far.  error: the sentence of an error
+    that has not been answered by another action.  too_short: does a drag count as arrived from the start?
     """
 
     has_session: bool = True
@@ -83,6 +83,8 @@ def state_word(now: Situation) -> Word:
             return Word("Short of the goal", ": a drag is too short to move anything, see below", "short")
         none = "" if now.iterations else " already, so nothing was done"
         return Word("Finished", f": every anchor has reached its objective{none}", "good")
+    if now.verdict == "stalled":
+        return Word("Short of the goal", ": the anchors have stopped moving", "short")
     if now.verdict == "max_iterations":
         return Word("Short of the goal", f": all {now.max_iterations} iterations are done", "short")
     if status.state == "paused":
