@@ -26,6 +26,7 @@ Inversion = Literal["source", "target"]
 Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
 Schedule = Literal["single", "alternate"]
+Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "up.2"]
 
 
 _BOTTLENECK = ("dragnoise",)
@@ -92,6 +93,11 @@ class DragConfig:
         10, 0, 1000, "Schedule",
         "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
         "proportion on a U-Net with another number", forgets="editor", editors=(*_SHARING, "gooddrag"),
+    )  # fmt: skip
+    variable: Site = choice(
+        "mid", Site, "Optimisation",
+        "the U-Net block whose output is optimised and propagates: the bottleneck, or another one (Fig. 10)",
+        forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
     lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
     eps: float = number(
@@ -190,6 +196,12 @@ class DragConfig:
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
+        if self.variable.startswith("up.") and int(self.variable[3:]) > self.supervision_block:
+            last = self.supervision_block
+            raise ValueError(
+                f"variable={self.variable!r} lies beyond the supervision feature, supervision_block={last}, which it "
+                f"would not move; choose a block up to 'up.{last}'."
+            )
         if self.is_released and self.target != "current":
             raise ValueError(
                 f'target={self.target!r} does not combine with convention="released", whose loss compares with the '

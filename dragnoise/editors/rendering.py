@@ -42,7 +42,7 @@ def substitution(
         task.model, task.latents if latents is None else latents, task.text, task.schedule,
         config.edit_from if start is None else start,
         edited=edited.to(original), original=original, refine_from=config.refine_from, propagation=config.propagation,
-        hold=holding(task),
+        site=config.variable, hold=holding(task),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from dragnoise.models.model_folder import recommended_config
 from dragnoise.models.noise_models import as_ddim
 from dragnoise.models.offload import Memory, economise, visit
 from dragnoise.models.text import Conditioning, Text
-from dragnoise.models.unet import CutUNet, Decoded, Encoded
+from dragnoise.models.unet import MID, CutUNet, Decoded, Encoded
 from dragnoise.validation import LONGEST, as_integer, as_pair, as_text, shown
 
 if TYPE_CHECKING:
@@ -212,11 +212,11 @@ class Model:
         other.unet = CutUNet(unet)
         return other
 
-    def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
+    def encode(self, z: Tensor, t: int | Tensor, text: Text, *, site: str = MID) -> Encoded:
         """`CutUNet.encode` in the model's dtype and on its device; text from `embed`, for one sample or for each."""
         if isinstance(text, Conditioning):
             text = text.sized(z.shape[-2] * self.factor, z.shape[-1] * self.factor)
-        return self.unet.encode(z.to(self.device, self.dtype), t, text)
+        return self.unet.encode(z.to(self.device, self.dtype), t, text, site=site)
 
     def decode(self, bottleneck: Tensor, encoded: Encoded, *, upto: int | None = None) -> Decoded:
         """`CutUNet.decode` in the model's dtype; gradients reach the bottleneck as it was given."""

@@ -1,4 +1,4 @@
-"""The U-Net cut in two at its bottleneck: `encode` once, `decode` as often as you like.
+"""The U-Net cut in two at its bottleneck, or at another block: `encode` once, `decode` as often as you like.
 
 Nothing of diffusers is patched; its own blocks are called in its own order, and the two halves run
 one after the other equal `UNet2DConditionModel.forward`.
@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 
+MID = "mid"
+"""The site of the bottleneck."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What the encoder leaves for the decoder.
 
-    bottleneck: (B, C, h', w') output of the mid block, the paper's s_t.
-    skips: outputs of the encoder, from conv_in to the lowest level, as the decoder consumes them.
+    bottleneck: (B, C, h', w') output at the cut; of the mid block, it is the paper's s_t.
+    skips: outputs of the encoder, from conv_in to the lowest level, that the decoder has yet to consume.
     time: (B, E) time embedding, SDXL's other conditions added; text: (B, tokens, width).
+    site: where the cut is, see `CutUNet.sites`.  features: outputs of the up blocks before it.
     """
 
     bottleneck: Tensor
     skips: tuple[Tensor, ...]
     time: Tensor
     text: Tensor
+    site: str = MID
+    features: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,12 @@ class CutUNet:
         """How many up blocks the decoder has."""
         return len(self.unet.up_blocks)
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where it can be cut: after a down block, "down.0" and so on, after the mid block, "mid", or an up block."""
+        downs, ups = len(self.unet.down_blocks), len(self.unet.up_blocks)
+        return (*(f"down.{i}" for i in range(downs)), MID, *(f"up.{i}" for i in range(ups)))
+
     def bottleneck_shape(self, latents: tuple[int, ...]) -> tuple[int, ...]:
         """The bottleneck's shape (B, C, h', w') for latents of shape (B, C, h, w); every level halves, rounding up."""
         height, width = latents[-2:]
@@ -80,10 +93,10 @@ class CutUNet:
                 height, width = (height + 1) // 2, (width + 1) // 2
         return (latents[0], self.unet.config.block_out_channels[-1], height, width)
 
-    def encode(self, z: Tensor, t: int | Tensor, text: Text) -> Encoded:
+    def encode(self, z: Tensor, t: int | Tensor, text: Text, *, site: str = MID) -> Encoded:
         """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B or 1, tokens, width) -> Encoded.
 
-        SDXL takes a `Conditioning` with its sizes as the text.
+        SDXL takes a `Conditioning` with its sizes as the text.  site: where to cut, see `sites`.
         """
         unet = self.unet
         if unet.config.center_input_sample:
@@ -96,20 +109,43 @@ class CutUNet:
             time = unet.time_embed_act(time)
         x = unet.conv_in(z)
         skips = [x]
-        for block in unet.down_blocks:
+        for i, block in enumerate(unet.down_blocks):
             x, more = block(x, time, **_text(block, text))
             skips += more
-        return Encoded(unet.mid_block(x, time, **_text(unet.mid_block, text)), tuple(skips), time, text)
+            if site == f"down.{i}":
+                return Encoded(x, tuple(skips), time, text, site)
+        x = unet.mid_block(x, time, **_text(unet.mid_block, text))
+        encoded = Encoded(x, tuple(skips), time, text)
+        if site == MID:
+            return encoded
+        last = self.sites.index(site) - self.sites.index(MID) - 1
+        *before, x = self.decode(x, encoded, upto=last).features
+        left = len(skips) - sum(len(block.resnets) for block in unet.up_blocks[: last + 1])
+        return Encoded(x, tuple(skips[:left]), time, text, site, tuple(before))
 
     def decode(self, bottleneck: Tensor, encoded: Encoded, *, upto: int | None = None) -> Decoded:
         """Decode a bottleneck with an encoder's skips: up to block `upto`, counted from 0, or to the noise.
 
-        bottleneck has the shape of `encoded.bottleneck`.  Gradients flow to it alone.
+        bottleneck has the shape of `encoded.bottleneck`.  Gradients flow to it alone.  Cut after a down block, it is
+        that block's output for the next block and as a skip.
         """
         unet, x = self.unet, bottleneck
         skips = list(encoded.skips)
-        features = []
+        features = list(encoded.features)
+        kind, _, number = encoded.site.partition(".")
+        if kind == "down":
+            skips[-1] = x
+            for block in unet.down_blocks[int(number) + 1 :]:
+                x, more = block(x, encoded.time, **_text(block, encoded.text))
+                skips += more
+            x = unet.mid_block(x, encoded.time, **_text(unet.mid_block, encoded.text))
+        elif kind == "up":
+            features.append(x)
+            if len(features) - 1 == upto:
+                return Decoded(tuple(features), None)
         for i, block in enumerate(unet.up_blocks):
+            if i < len(features):
+                continue
             own = tuple(skips[-len(block.resnets) :])
             del skips[-len(block.resnets) :]
             # An odd-sized level was halved with rounding up: upsample to what the next skip has.

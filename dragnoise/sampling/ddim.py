@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dragnoise.models.model import Model
 from dragnoise.models.text import Text
-from dragnoise.models.unet import Encoded
+from dragnoise.models.unet import MID, Encoded
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DDIMState:
     """One step done: now at step `step` of the schedule (0 is the clean latent), of `total` to come.
 
     latents: (1, C, h, w) after the step; timestep: tau_step, 0 at the end; bottleneck: the mid
-    block's output that the step was computed with.
+    block's output that the step was computed with, or that of the block that is substituted.
     """
 
     step: int
@@ -155,18 +155,20 @@ def denoise(
     refine_from: int = 0,
     propagation: str = "replace",
     original: Tensor | None = None,
+    site: str = MID,
     hold: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[DDIMState]:
     """Come down from step `start` to the clean latent, a state per step.
 
     With `edited`, semantic propagation (section 3.2): at every step above `refine_from` the mid
     block's output is replaced by it, or with "delta" moved by `edited - original`, the difference
-    made at `start`.  hold: called with the latent of every step and the step, gives the latent to go on with.
+    made at `start`.  site: of another block that is meant instead, see `CutUNet.sites`.  hold: called
+    with the latent of every step and the step, gives the latent to go on with.
     """
     z = z.float()
     for step in range(start, 0, -1):
         with torch.no_grad():
-            encoded = model.encode(z, schedule.timestep(step), text)
+            encoded = model.encode(z, schedule.timestep(step), text, site=site)
             bottleneck = encoded.bottleneck
             if edited is not None and step > refine_from:
                 bottleneck = propagate(encoded, edited, original, propagation)

@@ -13,6 +13,7 @@ from PIL import Image
 
 import dragnoise
 from dragnoise import DragSession, Model
+from dragnoise.config import EDITORS, FIELDS
 from dragnoise_widgets.studio.studio import DragStudio
 
 QUICK = {"edit_from": 3, "steps": 4, "max_iterations": 3, "lr": 0.05}
@@ -26,6 +27,26 @@ def dragdiffusion(studio: DragStudio) -> DragStudio:
         studio.parameters.fields[name].value = value
     studio.run()
     return studio
+
+
+@pytest.mark.parametrize("editor", sorted(set(EDITORS) - {"dragnoise", "dragdiffusion"}))
+def test_every_editor_is_chosen_run_and_copied_as_code(
+    studio: DragStudio, session: DragSession, small: Model, editor: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    studio.parameters.presets.value = editor
+    for name, value in QUICK.items():
+        studio.parameters.fields[name].value = value
+    greyed = {name for name, field in studio.parameters.fields.items() if field.disabled}
+    assert greyed == {name for name, info in FIELDS.items() if info.editors and editor not in info.editors}
+    studio.run()
+    assert session.config.editor == editor and len(session.history) == 4 and session.status == "max_iterations"
+    studio.transport.scrubber.value = 2
+    assert studio.preview.caption.value == "iteration 2"
+    monkeypatch.setattr(small, "name", "somebody/small")
+    monkeypatch.setattr(dragnoise, "load_model", lambda name, **how: small)
+    done: dict[str, Any] = {}
+    exec(compile(studio.code(tmp_path / "edit"), "code", "exec"), done)
+    assert torch.equal(done["session"].history[-1].variable, session.history[-1].variable)
 
 
 def test_it_runs_and_every_iteration_is_shown(dragdiffusion: DragStudio, session: DragSession) -> None:

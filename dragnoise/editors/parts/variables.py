@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.editors.base import Task
-from dragnoise.models.unet import Decoded, Encoded
+from dragnoise.models.unet import MID, Decoded, Encoded
 
 
 class Variable(Protocol):
@@ -33,16 +33,20 @@ class Variable(Protocol):
 class Bottleneck:
     """The mid block's output s_t at one step (DragNoise): the encoder runs once, an iteration decodes.
 
+    With another `config.variable` it is that block's output, see `CutUNet.sites`, and the U-Net is cut there.
     step, latents: default `edit_from` and the inverted latent; otherwise an edited latent of a lower step, whose
     reference is the inversion's own latent of that step.
     """
 
-    name = "bottleneck"
-
     def __init__(self, task: Task, step: int | None = None, latents: Tensor | None = None) -> None:
+        self.site, sites = task.config.variable, task.model.unet.sites
+        if self.site not in sites:
+            raise ValueError(f"variable={self.site!r} is no block of this model; choose one of {', '.join(sites)}.")
+        self.name: str = "bottleneck" if self.site == MID else self.site
         self._task, self.step = task, task.config.edit_from if step is None else step
         self._latents = task.latents if latents is None else latents
-        self.encoded = task.first_pass() if latents is None else self._encode(latents)
+        cached = latents is None and self.site == MID
+        self.encoded = task.first_pass() if cached else self._encode(self._latents)
         self.original = self.encoded.bottleneck.float()
 
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
@@ -61,7 +65,7 @@ class Bottleneck:
     @torch.no_grad()
     def _encode(self, latents: Tensor) -> Encoded:
         task = self._task
-        return task.model.encode(latents, task.schedule.timestep(self.step), task.text)
+        return task.model.encode(latents, task.schedule.timestep(self.step), task.text, site=self.site)
 
 
 class Latent:
