@@ -21,6 +21,7 @@ from dragnoise.lora.files import pack, unpack
 from dragnoise.models.fingerprint import ModelInfo
 from dragnoise.models.model import Model
 from dragnoise.session.history import HISTORY_LIMIT, History
+from dragnoise.validation import as_text, shown
 
 EMPTY = History()
 UNKNOWN = ModelInfo()
@@ -167,6 +168,21 @@ class SessionState:
             f"this session's {what}, while the model {model.name!r} makes them {its}; use the model that the session "
             f"was made with{by}."
         )
+
+
+def checked_config(config: Any) -> DragConfig:
+    """A `DragConfig`; raises TypeError for anything else."""
+    if not isinstance(config, DragConfig):
+        raise TypeError(f"config must be a DragConfig, not {shown(config)}.")
+    return config
+
+
+def checked_name(name: object) -> str:
+    """A branch's name; raises TypeError if it is no text, and ValueError if it is empty."""
+    text = as_text("a branch's name", name)
+    if not text.strip():
+        raise ValueError(f"a branch's name must not be empty, as {shown(name)} is.")
+    return text
 
 
 def _same_anchors(one: tuple[Drag, ...], other: tuple[Drag, ...]) -> bool:

@@ -98,7 +98,7 @@ def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None
         yield from kept.resumable(key, lambda: fitting(session, lora))
     for key in [k for k in kept.stages if k[0] == "lora"]:
         yield from kept.resumable(key, lambda: iter(()))
-    if session.inverted and lora is None:
+    if session.state.inverted and lora is None:
         return "the picture is inverted already"
     yield from kept.resumable(("inverting",), lambda: inverting(session))
     return "ready"
@@ -125,7 +125,7 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     if not session.drags:
         return "there is nothing left to drag"
     if session.status == "reached":
-        short = short_drags(session.drags, session.frame, session.config)
+        short = short_drags(session.drags, session.state.frame, session.config)
         return " ".join(short) or "every anchor has reached its objective"
     return f"stopped at max_iterations={session.config.max_iterations}"
 
@@ -172,7 +172,7 @@ def fitting(session: DragSession, arguments: dict[str, Any]) -> Iterator[Progres
 
 def inverting(session: DragSession) -> Iterator[Progress]:
     """Invert, and start over when a change of numbers has overtaken it."""
-    while not session.inverted:
+    while not session.state.inverted:
         yield Progress("inverting", 0, session.config.edit_from)
         with contextlib.suppress(OvertakenError):
             for state in session.invert():

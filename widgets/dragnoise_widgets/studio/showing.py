@@ -23,7 +23,6 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
-from dragnoise_widgets.panels.remarks import remarks
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
@@ -187,7 +186,7 @@ class Showing:
 
         After an error only what is asked for, as rendering takes it from the status line.
         """
-        if not history or not session.inverted or session.model is None or self._binding is None:
+        if not history or not session.state.inverted or session.model is None or self._binding is None:
             return
         asked = (history[k], k, session.config)
         wanted = self._album.get(history, k, session.config) is None and (
@@ -231,13 +230,13 @@ class Showing:
             verdict=verdict_of(history, session.config),
             iterations=max(len(history) - 1, 0),
             max_iterations=session.config.max_iterations,
-            too_short=bool(short_drags(session.drags, session.frame, session.config)),
+            too_short=bool(short_drags(session.drags, session.state.frame, session.config)),
             error=status.message if failed else "",
         )
         prepared = status.message if status.ended == "done" and not history else ""
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
-            self._remark(remarks(session))
+            self._remark(session.state.remarks)
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """
