@@ -19,7 +19,7 @@ import pytest
 from helpers import assert_one_sentence, quick_session
 from PIL import Image
 
-from dragnoise import Model, lora
+from dragnoise import Model
 from dragnoise.atomic_write import (
     SUFFIX,
     atomic_write,

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dragnoise.config import DragConfig
+from dragnoise.config import FIELDS, DragConfig
 from dragnoise.editors.base import Status
 from dragnoise.geometry import Drag, Frame, short_drags
 from dragnoise.images.masks import mask_remarks
@@ -35,6 +35,11 @@ FORGETS: dict[str, tuple[str, ...]] = {
 }
 """Field that changes -> fields that no longer hold; `config` forgets what its own fields' metadata say."""
 
+RENDERING = tuple(
+    name for name, i in FIELDS.items() if i.group in ("Schedule", "Rendering") and i.forgets in ("nothing", "editor")
+)
+"""Numbers that change the picture of an iteration and not the iteration."""
+
 FORGOTTEN: dict[str, Any] = {"trajectory": (), "history": EMPTY, "anchors": None}
 
 INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
@@ -43,6 +48,19 @@ INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
 
 class OvertakenError(RuntimeError):
     """An input was changed while something was computed from it; nothing of that was kept."""
+
+
+class Identity:
+    """An object as part of a key: equal to itself alone, and kept alive, so that nothing else gets its place."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other._thing is self._thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +102,15 @@ class SessionState:
         last = self.history[-1]
         more = last.status == "max_iterations" and last.iteration < self.config.most_iterations
         return "running" if more else last.status
+
+    @property
+    def rendering(self) -> tuple[Any, ...]:
+        """Whatever the picture of an iteration depends on beside the iteration itself; hashable, for keys of caches."""
+        config = self.config
+        numbers = tuple(getattr(config, name) for name in RENDERING)
+        if config.hold == "nothing":
+            return numbers
+        return (*numbers, config.reach, self.drags) if self.mask is None else (*numbers, Identity(self.mask))
 
     @property
     def remarks(self) -> list[str]:

@@ -19,7 +19,7 @@ from PIL import Image
 from dragnoise.geometry import short_drags
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.session import DragSession
-from dragnoise.session.state import OvertakenError
+from dragnoise.session.state import OvertakenError, SessionState
 from dragnoise_widgets.runner.updates import TaskName
 
 Breakpoint = Callable[[History], Any]
@@ -38,7 +38,7 @@ class Progress:
 
     task, done, total: see `Status`.  step: what the session yielded, if it did.  hold: a breakpoint's
     reason to pause, "" for none.  picture: a picture that is ready, of `snapshot` (None: of before
-    any iteration).
+    any iteration), and the session's state that it was rendered from.
     """
 
     task: TaskName
@@ -48,6 +48,7 @@ class Progress:
     hold: str = ""
     picture: Image.Image | None = None
     snapshot: Snapshot | None = None
+    rendered_from: SessionState | None = None
 
 
 Stage = Generator[Progress, None, str]
@@ -197,7 +198,7 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
     if state is not None:
         picture = branch.picture_of(state.latents)
         kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
-        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot)
+        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot, rendered_from=branch.state)
 
 
 def stands(history: History, snapshot: Snapshot | None) -> bool:
@@ -232,7 +233,8 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
     interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)
     if interval and kept.since_preview >= interval and session.history:
         for progress in rendering(session, kept):
-            yield replace(after, hold="", picture=progress.picture, snapshot=progress.snapshot)
+            made = {name: getattr(progress, name) for name in ("picture", "snapshot", "rendered_from")}
+            yield replace(after, hold="", **made)
 
 
 def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:

@@ -112,9 +112,10 @@ class Showing:
                 return
             self._update = update
             fresh = update.picture is not None and update.picture is not self._taken  # later updates carry it again
-            if fresh and update.picture is not None and update.picture_iteration is not None:
+            k, state = update.picture_iteration, update.picture_state
+            if fresh and update.picture is not None and state is not None and k is not None:
                 self._taken = update.picture
-                self._album.put(update.history, update.picture_iteration, binding.session.config, update.picture)
+                self._album.put(update.history, k, state, update.picture)
             self.refresh()
 
     def refresh(self) -> None:
@@ -172,7 +173,7 @@ class Showing:
 
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
         """The picture of iteration k, or the nearest one there is, or as it was given."""
-        preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
+        preview, near = self._parts.preview, self._album.nearest(history, k, session.state)
         preview.before = self._comparison.compared_picture or session.image
         if near is None:
             preview.show(session.image, "the picture as it was given")
@@ -188,8 +189,9 @@ class Showing:
         """
         if not history or not session.state.inverted or session.model is None or self._binding is None:
             return
-        asked = (history[k], k, session.config)
-        wanted = self._album.get(history, k, session.config) is None and (
+        state = session.state
+        asked = (history[k], k, state.rendering)
+        wanted = self._album.get(history, k, state) is None and (
             k < len(history) - 1 or (self._parts.preview.every.value != 0 and not failed)
         )
         if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
