@@ -67,7 +67,7 @@ class Identity:
 class SessionState:
     """All that is asked of a session and all that it has made, without its model, immutable.
 
-    image: RGB, as given; frame: the sizes it passes through.
+    image: RGB, as given; frame: the sizes that it passes through on its way to the model.
     trajectory: latents of inversion steps 0.., (1, C, h, w) float32 each; complete with `config.edit_from` + 1 of them.
     anchors: (m, 2) float64, image pixels: where they are after the last iteration, if that is known.
     origin: name and iteration that it was branched from.  history_limit: in bytes.

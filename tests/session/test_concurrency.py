@@ -162,4 +162,4 @@ def test_a_state_is_restored_with_its_iterations(small: Model) -> None:
     assert session.step().iteration == 4
     with pytest.raises(ValueError) as caught:
         session.store.restore(quick_session(small).state)
-    assert_one_sentence(caught.value, "restore()", "session.state")
+    assert_one_sentence(caught.value, "session.state", "same session")
