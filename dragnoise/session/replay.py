@@ -30,7 +30,7 @@ def whole(history: History, k: int, editor_of: EditorOf) -> Snapshot:
             editor, made_for = editor_of(thin), thin
         state, report = editor.advance(last.state)
         anchors = editor.task.frame.to_image(state.anchors).numpy()
-        if report.losses.get("total") != thin.loss or not np.array_equal(anchors, thin.anchors):
+        if report.losses.get("total") != thin.losses.get("total") or not np.array_equal(anchors, thin.anchors):
             warnings.warn(
                 f"iteration {thin.iteration} came out a little differently than before (loss "
                 f"{report.losses.get('total')!r} for {thin.loss!r}), as it may on a GPU, whose kernels add in an order "

@@ -198,7 +198,7 @@ class DragSession:
 
     @property
     def status(self) -> Status:
-        """ "running" as long as there is something left to do, else "reached" or "max_iterations"."""
+        """ "running" as long as there is something left to do, else why not: see `editors.base.Status`."""
         return self.state.status
 
     @property
