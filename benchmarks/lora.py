@@ -102,7 +102,7 @@ def psnr(picture: Any, given: Any, where: np.ndarray | None = None) -> float:
 def measure(session: DragSession, case: Case) -> tuple[dict[str, float], Image.Image, Image.Image]:
     """`MEASURES` of the session with what it wears, its reconstruction and its edit."""
     reconstruction, edit = session.reconstruct(), session.run(progress=False)
-    ceiling = session.picture_of(session.trajectory[0])
+    ceiling = session.picture_of(session.state.trajectory[0])
     numbers = (
         psnr(reconstruction, case.picture),
         psnr(reconstruction, ceiling),
@@ -117,8 +117,8 @@ def held(session: DragSession) -> Image.Image:
     model = session.model if session.lora is None else fuse(session.model, session.lora)
     config, bottleneck = session.config, session.history[0].bottleneck
     *_, last = ddim.denoise(
-        model, session.trajectory[-1].to(model.device), model.embed(session.prompt), ddim.Schedule(model, config.steps),
-        config.edit_from, edited=bottleneck, original=bottleneck,
+        model, session.state.trajectory[-1], model.embed(session.prompt),
+        ddim.Schedule(model, config.steps), config.edit_from, edited=bottleneck, original=bottleneck,
         refine_from=config.refine_from, propagation="replace",
     )  # fmt: skip
     return session.picture_of(last.latents)

@@ -71,7 +71,7 @@ def iteration_times(model: Model, *, rounds: int = 12, each: int = 10, seen: boo
         done.wait()
         marks.append((began, halfway, now()))
         studio.wait()
-    assert (bare.bottleneck == studio.session.bottleneck).all()
+    assert (bare.history[-1].bottleneck == studio.session.history[-1].bottleneck).all()
     studio.close()
     return np.median(np.diff(marks[1:], axis=1) / each, axis=0)
 

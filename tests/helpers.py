@@ -114,8 +114,9 @@ def fingerprint(session: DragSession) -> str:
     """Of all that a session holds, the seconds too."""
     digest = hashlib.sha256()
     for thing in (
-        session.drags, session.config, session.prompt, session.name, session.origin, session.history_limit,
-        session.image.size, session.inverted, session.status, id(session.lora), id(session.model), session._autosave,
+        session.drags, session.config, session.prompt, session.name, session.state.origin, session.history_limit,
+        session.image.size, session.state.inverted, session.status, id(session.lora), id(session.model),
+        session.store.autosaved,
     ):  # fmt: skip
         digest.update(repr(thing).encode())
     digest.update(session.image.tobytes())

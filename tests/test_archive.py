@@ -242,7 +242,7 @@ def test_another_model_of_the_same_shapes_is_refused(saved: Path, small: Model, 
     assert len(looked_at.history) == 5  # looking is always possible
     session = DragSession.open(saved, other, afresh=True)
     assert session.drags == looked_at.drags and session.config == looked_at.config
-    assert not session.inverted and not session.history and session.lora is None
+    assert not session.state.inverted and not session.history and session.lora is None
     session.step()
     assert DragSession.open(session.save(saved.parent / "afresh.drag")).made_with == other.info
 
@@ -330,7 +330,7 @@ def test_a_fingerprint_is_made_once_and_looks_at_every_tensor(monkeypatch: pytes
 def test_another_model_in_a_session_starts_afresh(small: Model, sd15: Any) -> None:
     session = quick_session(small, 2)
     session.model = Model(sd15)
-    assert not session.inverted and not session.history and len(session.drags) == 2
+    assert not session.state.inverted and not session.history and len(session.drags) == 2
     assert session.step().iteration == 1 and session.render().size == (50, 40)
 
 
@@ -553,7 +553,7 @@ def test_autosave(small: Model, tmp_path: Path) -> None:
     for wanted in (0, 2, 2, 4, 4, 6):  # 6 iterations are all
         session.step()
         assert len(DragSession.open(path).history) - 1 == wanted
-    assert session.branch()._autosave is None
+    assert session.branch().store.autosaved is None
     session.autosave(None)
     path.unlink()
     session.step()
@@ -626,8 +626,8 @@ def test_autosave_wants_a_number(small: Model, tmp_path: Path, every: Any) -> No
     with pytest.raises(ValueError) as caught:
         session.autosave(tmp_path / "other.drag", every=every)
     assert_one_sentence(caught.value, repr(every))
-    assert session._autosave is not None
-    assert (session._autosave.path, session._autosave.every) == (tmp_path / "edit.drag", 3)
+    assert session.store.autosaved is not None
+    assert (session.store.autosaved.path, session.store.autosaved.every) == (tmp_path / "edit.drag", 3)
 
 
 # ---- broken and hostile files

@@ -19,7 +19,7 @@ import pytest
 from helpers import assert_one_sentence, quick_session
 from PIL import Image
 
-from dragnoise import Model, lora
+from dragnoise import Model
 from dragnoise.atomic_write import (
     SUFFIX,
     atomic_write,
@@ -189,7 +189,7 @@ def test_save_lora_leaves_no_folders(small: Model, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("tempfile.mkdtemp", lambda *given, **_: made.append(given))
     path = session.save_lora(tmp_path / "lora.safetensors")
     assert session.lora is not None
-    assert lora.files.to_bytes(session.lora) == path.read_bytes() and not made
+    assert session.lora.to_bytes() == path.read_bytes() and not made
 
 
 def test_pictures_get_the_format_of_their_suffix(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_much_less_is_written_than_by_writing_all_each_time(small: Model, tmp_pa
     session.autosave(tmp_path / "edit.drag", every=1)
     for _ in range(20):
         session.step()
-    auto = session._autosave
+    auto = session.store.autosaved
     assert auto is not None and auto.saves == 20 and auto.error is None
     size = (tmp_path / "edit.drag").stat().st_size
     assert auto.bytes_written < 2.5 * size  # instead of 10 times as many
@@ -178,7 +178,7 @@ def test_a_long_write_does_not_hold_up_the_run_and_the_newest_state_wins(
     auto = Autosave(tmp_path / "edit.drag", every=1)
     started = time.perf_counter()
     for k in range(6):
-        auto.due(dataclasses.replace(session.state, history=session.history.upto(k), anchors=None), k)
+        auto.due(lambda k=k: dataclasses.replace(session.state, history=session.history.upto(k), anchors=None), k)
     assert time.perf_counter() - started < 2 and not saved
     free.set()
     assert auto.flush(20)

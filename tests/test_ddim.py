@@ -324,10 +324,10 @@ def new_session(model: Model, **changes: Any) -> DragSession:
 
 def test_a_session_inverts_its_picture(model: Model) -> None:
     session = new_session(model)
-    z0 = model.encode_picture(session.image, session.frame.working)
+    z0 = model.encode_picture(session.image, session.state.frame.working)
     assert torch.equal(session.latents, z0)
     states = list(session.invert())
-    assert session.inverted
+    assert session.state.inverted
     expected = list(ddim.invert(model, z0, model.embed("a fox"), ddim.Schedule(model, STEPS), 4, at="source"))
     assert len(session.trajectory) == 5
     for state, other, kept in zip(states, expected, session.trajectory[1:], strict=True):
@@ -339,7 +339,7 @@ def test_a_session_inverts_its_picture(model: Model) -> None:
 def test_render_inverts_when_that_is_missing(small: Model) -> None:
     session, other = new_session(small), new_session(small)
     assert session.render() == session.reconstruct() == other.reconstruct()
-    assert session.inverted and session.render().size == (75, 91)
+    assert session.state.inverted and session.render().size == (75, 91)
 
 
 def test_latent_noise_is_seeded_and_of_its_size(small: Model) -> None:
@@ -386,5 +386,5 @@ def test_a_number_that_is_not_finite_stops_the_inversion(small: Model) -> None:
     finally:
         hook.remove()
     assert_one_sentence(caught.value, "inversion step 1")
-    assert not session.inverted and not session.history
+    assert not session.state.inverted and not session.history
     assert session.step().iteration == 1

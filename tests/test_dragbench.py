@@ -110,7 +110,7 @@ def all_points(sample: Sample) -> list[tuple[float, float]]:
 def test_a_dot_is_found_where_the_point_is_taken_to_be(native512: Model, sample: Sample) -> None:
     """From the given picture to the working one and back, by pixels; the session's own mapping beside it."""
     session = session_of(native512, sample, DragConfig())
-    frame = session.frame
+    frame = session.state.frame
     anchors, objectives = (points.numpy() for points in drag_tensors(session.drags, frame))
     for drag, anchor, objective in zip(sample.drags, anchors, objectives, strict=True):
         for point, on_grid in ((drag.anchor, anchor), (drag.objective, objective)):
@@ -127,7 +127,7 @@ def test_a_dot_is_found_where_the_point_is_taken_to_be(native512: Model, sample:
 def test_the_feature_is_read_at_the_point(native512: Model, sample: Sample) -> None:
     """A feature map that holds each cell's own place in the picture is read at the points as the points."""
     session = session_of(native512, sample, DragConfig())
-    frame = session.frame
+    frame = session.state.frame
     width, height = (length // 8 for length in frame.working)
     x = (torch.arange(width).double() + 0.5) * frame.given[0] / width - 0.5
     y = (torch.arange(height).double() + 0.5) * frame.given[1] / height - 0.5

@@ -26,15 +26,15 @@ def session(small: Model) -> DragSession:
 
 def dense_feature(session: DragSession, k: int) -> torch.Tensor:
     """The supervision feature after iteration k from the whole U-Net, resized to the grid, (C, H, W) float64."""
-    encoded = session.engine.first_pass(session.state)()
+    encoded = session.store.engine.first_pass(session.state)()
     with torch.no_grad():
         decoded = session.model.decode(session.history[k].bottleneck, encoded)
     block = session.config.supervision_block
-    return resized(decoded.features[block][0].double(), session.frame.grid)
+    return resized(decoded.features[block][0].double(), session.state.frame.grid)
 
 
 def test_distances_are_those_of_a_dense_computation(session: DragSession) -> None:
-    first, frame = dense_feature(session, 0), session.frame
+    first, frame = dense_feature(session, 0), session.state.frame
     starts = frame.to_grid(torch.tensor([d.anchor for d in DRAGS]).double())
     initial = [at(first, float(x), float(y)) for x, y in starts]
     for k in (0, 1, 3):

@@ -266,7 +266,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(
 ) -> None:
     def state() -> tuple[Any, ...]:
         return (
-            session.drags, session.mask.tolist(), session.config, session.inverted, list(session.history),
+            session.drags, session.mask.tolist(), session.config, session.state.inverted, list(session.history),
             session.bottleneck.tolist(), session.anchors.tolist(), session.status,
         )  # fmt: skip
 
@@ -289,4 +289,4 @@ def test_other_things_a_session_refuses(small: Model) -> None:
         with pytest.raises(ValueError) as caught:
             go()
         assert_one_sentence(caught.value, "session.drags")
-    assert not session.inverted
+    assert not session.state.inverted

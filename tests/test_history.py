@@ -161,11 +161,11 @@ def test_a_limit_that_is_none_changes_nothing(small: Model, limit: Any) -> None:
 
 def test_branches_know_each_other(small: Model) -> None:
     session = quick_session(small, 3)
-    assert (session.name, session.origin, session.parent, session.children) == ("main", None, None, ())
+    assert (session.name, session.state.origin, session.parent, session.children) == ("main", None, None, ())
     first, second = session.branch(1), session.branch(2, name="bolder")
     third = first.branch()
     assert [s.name for s in (first, second, third)] == ["main.1", "bolder", "main.1.1"]
-    assert [s.origin for s in (first, second, third)] == [("main", 1), ("main", 2), ("main.1", 1)]
+    assert [s.state.origin for s in (first, second, third)] == [("main", 1), ("main", 2), ("main.1", 1)]
     assert first.parent is session and third.parent is first
     assert session.children == (first, second) and first.children == (third,)
     first.name = "calmer"

@@ -111,7 +111,7 @@ def test_between_any_two_lines(small: Model, whole: DragSession, tmp_path: Path,
         assert len(found.history) in (4, 5) or (found.lora and not found.inverted)
         session.autosave(None)
         kept = DragSession.open(session.save(tmp_path / "stands.drag"), small)
-        assert (len(kept.history), kept.inverted) == (len(session.history), session.inverted)
+        assert (len(kept.history), kept.state.inverted) == (len(session.history), session.state.inverted)
         assert_usable(session)
     assert len(whole.history) == 4
 

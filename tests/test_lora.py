@@ -189,7 +189,7 @@ def test_taken_off_leaves_everything_as_it_was(small: Model) -> None:
     session.lora = random_lora(small)
     take(session, 2)
     session.lora = None
-    assert session.lora is None and not session.inverted and len(session.history) == 0
+    assert session.lora is None and not session.state.inverted and len(session.history) == 0
     for one in (session, plain):
         take(one, 2)
     assert_same_history(session, plain)
@@ -216,8 +216,8 @@ def test_a_change_needs_a_new_inversion(small: Model) -> None:
     def is_forgotten(change: Callable[[], None]) -> bool:
         take(session, 1)
         change()
-        assert session.inverted == bool(session.history)
-        return not session.inverted
+        assert session.state.inverted == bool(session.history)
+        return not session.state.inverted
 
     assert is_forgotten(lambda: setattr(session, "lora", lora))
     assert not is_forgotten(lambda: setattr(session, "lora", lora))
@@ -252,7 +252,7 @@ def test_rewind_and_branch_give_the_same_bits_with_a_lora(small: Model) -> None:
         assert torch.equal(old.bottleneck, mine.bottleneck) and torch.equal(old.bottleneck, its.bottleneck)
     np.testing.assert_array_equal(np.asarray(branch.render()), picture)
     branch.lora = None
-    assert session.lora is not None and session.inverted
+    assert session.lora is not None and session.state.inverted
 
 
 # ---- the fit
@@ -260,7 +260,7 @@ def test_rewind_and_branch_give_the_same_bits_with_a_lora(small: Model) -> None:
 
 def independent_loss(model: Model, session: DragSession, unet: Any, step: int, **settings: Any) -> float:
     """A step's loss by diffusers' own scheduler and U-Net."""
-    mean, deviation = model.posterior(session.image, session.frame.working)
+    mean, deviation = model.posterior(session.image, session.state.frame.working)
     z, noise, t = draw(mean, deviation, LoraSettings(**(FIT | settings)), step, timesteps=1000)
     scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config)
     target = noise
@@ -268,7 +268,7 @@ def independent_loss(model: Model, session: DragSession, unet: Any, step: int, *
         target = scheduler.get_velocity(z, noise, t)
     text, more = model.embed(session.prompt), {}
     if isinstance(text, Conditioning):
-        text = text.sized(*reversed(session.frame.working))
+        text = text.sized(*reversed(session.state.frame.working))
         assert text.sizes is not None
         added = {"text_embeds": text.pooled.repeat(len(z), 1), "time_ids": text.sizes.repeat(len(z), 1)}
         text, more = text.text, {"added_cond_kwargs": added}
@@ -417,7 +417,7 @@ def test_packed_and_unpacked_goes_on_with_the_same_bits(small: Model) -> None:
 def test_a_step_gives_its_tensors_away_instead_of_copies(small: Model) -> None:
     session = make_session(small)
     settings = LoraSettings(**FIT)
-    trainee = Trainee(session._subject(), settings, "key", None, False)
+    trainee = Trainee(session.store.engine.subject(session.state), settings, "key", None, False)
     _, first = trainee.step(1)
     name, (down, _) = next(iter(trainee.layers.items()))
     assert first.adapters[name].down.data_ptr() == down.data_ptr()
@@ -529,7 +529,7 @@ def test_half_precision_models_get_float32_adapters(dtype: torch.dtype) -> None:
     losses = fit(make_session(Model(build_three_block())), 4).losses
     assert lora.losses == pytest.approx(losses, rel=0.05) and lora.losses != losses
     take(session, 1)
-    fused = session.engine.worn(session.state).unet.unet
+    fused = session.store.engine.worn(session.state).unet.unet
     assert {x.dtype for x in fused.parameters()} == {dtype}
 
 
@@ -598,7 +598,7 @@ def test_the_usual_fit_decides_by_itself(small: Model, monkeypatch: pytest.Monke
     )
     monkeypatch.setattr("dragnoise.lora.fitting.KEPT_AT_MOST", most)
     session = make_session(small)
-    assert session.frame.working == (64, 48) and small.factor == 4
+    assert session.state.frame.working == (64, 48) and small.factor == 4
     next(session.fit_lora(1))
     assert asked == does
 

@@ -468,7 +468,7 @@ def test_broken_files_are_refused_and_nothing_is_lost(small: Model, tmp_path: Pa
         with pytest.raises(ValueError) as caught:
             session.load_lora(path)
         assert_one_sentence(caught.value, str(path))
-        assert session.lora is lora and session.inverted, name
+        assert session.lora is lora and session.state.inverted, name
 
 
 def test_a_file_that_is_not_there(small: Model, tmp_path: Path) -> None:

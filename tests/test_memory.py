@@ -69,7 +69,7 @@ def saved_for_backward(model: Model) -> int:
         return tensor
 
     own = {p.untyped_storage().data_ptr() for p in model.pipeline.unet.parameters()}
-    variable = session.engine.editor(session.state).variable
+    variable = session.store.engine.editor(session.state).variable
     leaf = variable.original.clone().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         decoded = variable.forward(leaf, upto=session.config.supervision_block)
@@ -296,7 +296,7 @@ def exhausted(module: torch.nn.Module, after: int, error: BaseException) -> Iter
 
 
 def state_of(session: DragSession) -> list[Any]:
-    return [session.inverted, len(session.history), *(s.bottleneck.clone() for s in session.history)]
+    return [session.state.inverted, len(session.history), *(s.bottleneck.clone() for s in session.history)]
 
 
 def same(a: list[Any], b: list[Any]) -> bool:
@@ -409,7 +409,7 @@ def test_memory_that_runs_out_while_reading_is_no_unreadable_folder(
 
 def test_a_session_without_a_model_has_advice_too(sd15: Any) -> None:
     session = session_of(Model(sd15))
-    sentence = advice(None, session.frame, session.config)
+    sentence = advice(None, session.state.frame, session.config)
     assert_one_sentence(Exception(sentence), "'cpu'", "104x128", "side=64")
     assert "load_model" not in sentence
 
@@ -425,7 +425,7 @@ def test_a_session_inside_inference_mode_says_so(sd15: Any) -> None:
         with pytest.raises(ValueError) as made_inside:
             Model(build_three_block())
     assert_one_sentence(made_inside.value, "inference_mode()", "make it outside")
-    assert not session.inverted
+    assert not session.state.inverted
     with torch.no_grad():
         assert session.step().grad_norm > 0
     assert session_of(lean, QUICK.replace(steps=2, edit_from=1, refine_from=0)).step().grad_norm > 0
@@ -473,14 +473,14 @@ def test_a_lora_or_a_model_for_which_there_is_no_memory(
         (lambda s: s.render(), "vae"),
         (lambda s: s.reconstruct(), "down_blocks.0"),
         (lambda s: s.run(progress=False), "vae"),
-        (lambda s: (s.restore(dataclasses.replace(s.state, anchors=None)), s.anchors), "up_blocks.0"),
+        (lambda s: (s.store.restore(dataclasses.replace(s.state, anchors=None)), s.anchors), "up_blocks.0"),
     ],
     ids=["invert", "optimize", "step", "denoise", "render", "reconstruct", "run", "anchors"],
 )
 def test_whatever_was_being_done(sd15: Any, call: Callable[[DragSession], Any], part: str, error: Exception) -> None:
     session = session_of(Model(sd15))
     session.step()
-    session.engine.release()  # as after a rewind: the next look needs a forward
+    session.store.engine.release()  # as after a rewind: the next look needs a forward
     module = sd15.vae.decoder if part == "vae" else sd15.unet.get_submodule(part)
     with exhausted(module, 0, error), pytest.raises(OutOfMemory) as caught:
         call(session)
@@ -511,7 +511,7 @@ def test_the_advice_works(sd15: Any) -> None:
     session.step()
     large = session.latents.shape
     session.config = session.config.replace(side=64)
-    assert not session.inverted and session.step().iteration == 1
+    assert not session.state.inverted and session.step().iteration == 1
     assert session.latents.shape[-2:] == (8, 8) and large[-2:] == (16, 13)
     assert session.render().size == (75, 91)
 
@@ -525,7 +525,7 @@ def test_memory_is_free_again_while_the_error_is_kept(sd15: Any, monkeypatch: py
     session.step()
     seen: list[weakref.ref[torch.Tensor]] = []
     watch = sd15.unet.up_blocks[0].register_forward_hook(lambda *args: seen.append(weakref.ref(args[-1])))
-    session.engine.release()
+    session.store.engine.release()
     with exhausted(sd15.unet.up_blocks[1], 0, ERRORS[0]), pytest.raises(OutOfMemory) as caught:
         session.step()
     watch.remove()
@@ -540,8 +540,8 @@ def test_a_fit_gets_the_memory_that_the_session_can_do_without(sd15: Any) -> Non
     for one in (session, alone):
         list(one.fit_lora(1, rank=1, batch_size=1))
         one.step()
-    worn = weakref.ref(session.engine.worn(session.state))
-    leaf = weakref.ref(session.engine.editor(session.state)._look.decoded.feature)
+    worn = weakref.ref(session.store.engine.worn(session.state))
+    leaf = weakref.ref(session.store.engine.editor(session.state)._look.decoded.feature)
     assert worn() is not None and leaf() is not None
     seen: list[Any] = []
 

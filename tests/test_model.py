@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import build_sd15
+from conftest import build_sd15, build_three_block
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 from helpers import assert_one_sentence, smooth_picture
 from PIL import Image
@@ -91,9 +91,17 @@ def test_prompts(model: Model) -> None:
     expected, _ = pipe.encode_prompt("a fox at dawn", "cpu", 1, False)
     embedded = model.embed("a fox at dawn")
     assert embedded.shape == (1, 16, 24)
-    torch.testing.assert_close(embedded, expected)
+    assert torch.equal(embedded, expected)
     assert not torch.equal(embedded, model.embed(""))
     assert torch.equal(model.embed("a fox " * 50), model.embed("a fox " * 60))  # cut at sixteen tokens
+
+
+def test_a_textual_inversion_of_several_vectors_is_several_tokens() -> None:
+    pipe = build_three_block()
+    pipe.load_textual_inversion({"<toy>": torch.randn(3, 24, generator=torch.Generator().manual_seed(1))})
+    model = Model(pipe)
+    expected, _ = pipe.encode_prompt("a <toy> at dawn", "cpu", 1, False)
+    assert torch.equal(model.embed("a <toy> at dawn"), expected)
 
 
 def test_a_model_is_frozen(sd15: StableDiffusionPipeline) -> None:

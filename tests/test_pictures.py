@@ -478,7 +478,7 @@ def test_sizes_that_are_no_multiple_of_the_factor_are_padded_and_cropped(
     """With a VAE that keeps every cell's mean: the result is the picture, nothing of it shifted."""
     model = Model(request.getfixturevalue(kind))
     session = DragSession(model, smooth_picture(*size), config=CONFIG.replace(resize="never"))
-    frame, f = session.frame, model.factor
+    frame, f = session.state.frame, model.factor
     assert frame.working == size and frame.padded == tuple(math.ceil(length / f) * f for length in size)
     padded = pictures.padded_picture(session.image, frame)
     assert padded.size == frame.padded and padded.crop((0, 0, *size)).tobytes() == session.image.tobytes()
@@ -503,7 +503,7 @@ def test_a_padded_picture_is_edited_and_held_like_any_other(small: Model) -> Non
     assert result.size == (67, 70)
     np.testing.assert_allclose(session.history[1].anchors, [(10, 10)], atol=1e-9)
     np.testing.assert_allclose(session.history[1].distances, [math.dist((10, 10), (50, 60))])
-    task = session.engine.editor(session.state).task
+    task = session.store.engine.editor(session.state).task
     held = editable_area(task, (task.latents.shape[-1], task.latents.shape[-2]))
     assert held is not None and held[..., -1].min() == 1, "the mask goes on beyond the picture's edge"
 
@@ -513,7 +513,8 @@ def test_the_released_program_stretches_the_result_as_it_always_did(sd15: Any) -
     session = DragSession(
         model, smooth_picture(67, 70), config=DragConfig.released(steps=4, edit_from=2, refine_from=0)
     )
-    assert session.frame.padded == session.frame.working == (67, 70) and session.frame.grid == (33, 35)
+    frame = session.state.frame
+    assert frame.padded == frame.working == (67, 70) and frame.grid == (33, 35)
     assert session.latents.shape[2:] == (8, 8)
     pixels = model.decode_latents(session.latents)
     expected = pictures.tensor_picture(pixels, (67, 70), released=True)

@@ -206,7 +206,7 @@ def session_like(inverted: DragSession, drags: list[Pair], mask: np.ndarray | No
     session = inverted.branch()
     session.config = DragConfig.released(lr=LR, max_iterations=ITERATIONS)
     session.drags, session.mask = drags, mask
-    assert session.inverted
+    assert session.state.inverted
     return session
 
 

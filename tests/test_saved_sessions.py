@@ -52,7 +52,7 @@ def test_each_file_holds_what_it_was_made_for() -> None:
     assert toyland.mask is not None and toyland.prompt == "a red sun over a hill" and len(toyland.history) == 4
     assert paper.lora is not None and paper.lora.steps == 1 and not paper.history[1].is_whole
     assert {s.config.lr for s in paper.history if s.config} == {0.01, 0.05} and paper.name == "with a LoRA"
-    assert released.config.is_released and released.status == "reached" and released.origin == ("main", 1)
+    assert released.config.is_released and released.status == "reached" and released.state.origin == ("main", 1)
 
 
 @pytest.mark.parametrize("name", THEN)

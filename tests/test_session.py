@@ -41,7 +41,7 @@ def take(session: DragSession, count: int) -> None:
 def test_the_three_stages(session: DragSession) -> None:
     states = list(session.invert())
     assert [s.step for s in states] == list(range(1, 8))
-    assert session.inverted and len(session.history) == 1
+    assert session.state.inverted and len(session.history) == 1
     torch.testing.assert_close(session.latents, states[-1].latents)
     assert session.latents.shape == (1, 4, 32, 32) and session.latents.dtype == torch.float32
     snapshots = list(session.optimize())
@@ -219,9 +219,9 @@ def test_numbers_of_the_optimisation_keep_everything(session: DragSession) -> No
 def test_numbers_of_the_inversion_need_a_new_one(session: DragSession) -> None:
     take(session, 2)
     session.config = session.config.replace(edit_from=5)
-    assert not session.inverted and len(session.history) == 0
+    assert not session.state.inverted and len(session.history) == 0
     session.step()
-    assert session.inverted and len(session.trajectory) == 6
+    assert session.state.inverted and len(session.trajectory) == 6
 
 
 def test_other_drags_start_afresh_and_keep_the_inversion(session: DragSession) -> None:
@@ -229,7 +229,7 @@ def test_other_drags_start_afresh_and_keep_the_inversion(session: DragSession) -
     session.drags = session.drags  # the same: nothing happens
     assert len(session.history) == 3
     session.drags = [((60, 80), (70, 80))]
-    assert session.inverted and len(session.history) == 0
+    assert session.state.inverted and len(session.history) == 0
     assert session.drags == (Drag((60.0, 80.0), (70.0, 80.0)),)
 
 
@@ -255,7 +255,7 @@ def test_not_finite_keeps_the_last_good_snapshot(session: DragSession) -> None:
     good = session.bottleneck
     block = session.model.pipeline.unet.up_blocks[0]
     overflow = block.register_forward_hook(lambda *args: args[-1] * math.inf)
-    session.engine.release()
+    session.store.engine.release()
     with pytest.raises(FloatingPointError, match=r"not finite.*smaller lr"):
         take(session, 3)
     overflow.remove()
@@ -291,9 +291,9 @@ def test_interrupt_inside_an_iteration_loses_nothing(session: DragSession, monke
 def test_interrupted_inversion_starts_over(session: DragSession) -> None:
     for _ in itertools.islice(session.invert(), 3):
         pass
-    assert not session.inverted
+    assert not session.state.inverted
     session.step()
-    assert session.inverted
+    assert session.state.inverted
 
 
 def test_without_drags_there_is_a_sentence(model: Model) -> None:
@@ -307,7 +307,7 @@ def test_without_drags_there_is_a_sentence(model: Model) -> None:
 def test_render_inverts_first(model: Model) -> None:
     config = model.default_config.replace(steps=4, edit_from=2, refine_from=0)
     session = DragSession(model, render(CASE.scene), config=config)
-    assert session.render().size == (128, 128) and session.inverted
+    assert session.render().size == (128, 128) and session.state.inverted
 
 
 @pytest.mark.parametrize("size", [(50, 33), (128, 128), (301, 97), (9, 700), (1, 1)])
@@ -355,4 +355,4 @@ def test_an_overtaken_inversion_says_so(session: DragSession) -> None:
     with pytest.raises(RuntimeError, match="overtaken"):
         next(old)
     session.step()
-    assert session.inverted and len(session.trajectory) == 4
+    assert session.state.inverted and len(session.trajectory) == 4

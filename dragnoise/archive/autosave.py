@@ -73,14 +73,14 @@ class Autosave:
         """How many have worked so far."""
         return self._file.saves
 
-    def due(self, state: SessionState, done: int, *, last: bool = False) -> bool:
-        """Save `state` if `done` iterations or steps are a multiple of `every`, or these were the `last` ones.
+    def due(self, state: Callable[[], SessionState], done: int, *, last: bool = False) -> bool:
+        """Save what `state()` gives if `done` iterations or steps are a multiple of `every`, or were the `last` ones.
 
-        After an iteration `last` is `has_ended(state.history)`.  Returns whether it was due.
+        After an iteration `last` is `has_ended` of the history.  Returns whether it was due.
         """
         if not (last or done % self.every == 0):
             return False
-        self.save(state)
+        self.save(state())
         return True
 
     def save(self, state: SessionState) -> None:

@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dragnoise.locks import PATCHING
+from dragnoise.lora import writing
 from dragnoise.models.arguments import as_device
 from dragnoise.models.model import Model
 from dragnoise.models.unet import sharing_copy
@@ -131,6 +133,19 @@ class Lora:
         """The same at another strength, -2 to 2; raises ValueError for any other."""
         return dataclasses.replace(self, weight=weight)
 
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes; the same for the same LoRA."""
+        layers = {n: (a.down, a.scale * a.up) for n, a in self.adapters.items()}  # other programs take the scale for 1
+        return writing.as_bytes(layers, self.losses)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it for diffusers' `load_lora_weights`, at weight 1 in float32; returns the file's path.
+
+        path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  Raises OSError when it
+        cannot be written.
+        """
+        return writing.write(self.to_bytes(), path)
+
     def to(self, device: torch.device | str | None) -> Lora:
         """The same on a device, its training too; None is the best there is.
 
@@ -227,6 +242,6 @@ def bare_unet(model: Model) -> nn.Module:
     if any(isinstance(layer, BaseTunerLayer) for layer in unet.modules()):
         raise ValueError(
             f"adapters are attached to the U-Net of {model.name!r} already; call pipeline.unload_lora_weights() and "
-            "give them to session.load_lora()."
+            "set session.lora to their file."
         )
     return unet

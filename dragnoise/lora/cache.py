@@ -18,6 +18,7 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")
 class LoraCache:
     """Fitted LoRAs by key, each a file in diffusers' format; the longest unused go when it grows too large.
 
+    Written by hand because the libraries for such a cache store pickles, while these files serve other programs too.
     folder: made when first needed.  limit: bytes at most, default 1 GiB (some 80 of Stable Diffusion
     1.5 at rank 16).  Several programs may share one.
 

@@ -11,64 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from diffusers.utils import convert_unet_state_dict_to_peft
 from safetensors import safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from dragnoise.atomic_write import atomic_write
 from dragnoise.interrupts import is_out_of_memory
 from dragnoise.lora.adapters import HALF_SCALE, Adapter, Lora, Training
 from dragnoise.lora.formats import EMBEDDING, PEFT_PREFIX, OtherKind, unet_tensors
+from dragnoise.lora.writing import FILE_NAME, OWN, file_for
 from dragnoise.models.model import Model
 from dragnoise.models.single_file import PICKLES
 from dragnoise.validation import as_float, as_path, said, shown
 
-FILE_NAME = "pytorch_lora_weights.safetensors"
-"""What diffusers looks for in a folder."""
-
 _CONFIG = "lora_adapter_metadata"  # peft's configuration, where diffusers keeps it
-_OWN = "dragnoise"
 
 
 # ------------------------------------------------------------------------------- diffusers' format
 
 
 def save(lora: Lora, path: str | Path) -> Path:
-    """Write a LoRA for diffusers' `load_lora_weights`; returns the file's path.
-
-    path: a .safetensors file, or a folder that gets a `pytorch_lora_weights.safetensors`.  The file
-    holds the LoRA at weight 1, float32, and is written atomically.  Raises OSError when it cannot be
-    written, and TypeError if it is not a `Lora`.
-    """
+    """`lora.save(path)`; raises TypeError if it is not a `Lora`."""
     if not isinstance(lora, Lora):
         raise TypeError(f"what is saved must be a Lora, not {shown(lora)}; session.fit_lora() makes one.")
-    path, data = _file(path), to_bytes(lora)
-    try:
-        with atomic_write(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise OSError(
-            f"the LoRA cannot be written to {str(path)!r} ({error.strerror or said(error)}); give another place."
-        ) from error
-    return path
-
-
-def to_bytes(lora: Lora) -> bytes:
-    """The content of the file that `save` writes; the same for the same LoRA."""
-    tensors = {}
-    for name, adapter in lora.adapters.items():
-        tensors[f"unet.{name}.lora_A.weight"] = adapter.down
-        tensors[f"unet.{name}.lora_B.weight"] = adapter.scale * adapter.up  # other programs take the scale for 1
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    data = safetensors_bytes(tensors, metadata={"format": "pt", _OWN: json.dumps({"losses": lora.losses})})
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # whose order safetensors leaves to chance
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+    return lora.save(path)
 
 
 def load(path: str | Path, model: Model) -> Lora:
@@ -95,9 +59,9 @@ def load(path: str | Path, model: Model) -> Lora:
             raise
         raise ValueError(
             f"{str(path)!r} cannot be read as a LoRA of a U-Net ({said(error)}); pass a .safetensors file that "
-            "session.save_lora() or diffusers' save_lora_weights() wrote."
+            "session.lora.save() or diffusers' save_lora_weights() wrote."
         ) from error
-    lora = Lora(adapters, losses=_losses(_json(metadata.get(_OWN)).get("losses")))
+    lora = Lora(adapters, losses=_losses(_json(metadata.get(OWN)).get("losses")))
     lora.require_fit(model)
     if left_out:
         embeddings = all(EMBEDDING.fullmatch(key) for key in left_out)
@@ -105,12 +69,15 @@ def load(path: str | Path, model: Model) -> Lora:
         warnings.warn(
             f"{str(path)!r} also {what}, by {len(left_out)} tensors that are left out, as a LoRA is worn on the U-Net "
             "alone here: it will do a little less than where it came from.",
-            stacklevel=3,  # whoever called session.load_lora()
+            stacklevel=3,  # whoever called load()
         )
     return lora
 
 
 def _adapters(tensors: dict[str, Tensor], config: Mapping[str, Any], model: Model) -> dict[str, Adapter]:
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
     layers = len([key for key in tensors if re.search(r"lora_down\.|lora_A\.|lora\.down\.", key)])
     mixin = model.pipeline if hasattr(model.pipeline, "lora_state_dict") else StableDiffusionLoraLoaderMixin
     named, alphas = mixin.lora_state_dict(tensors, unet_config=model.pipeline.unet.config)[:2]
@@ -143,7 +110,7 @@ def _peft_config(path: Path) -> dict[str, Any]:
     if "lora_alpha" not in told:
         warnings.warn(
             f"there is no adapter_config.json beside {str(path)!r} to say its lora_alpha, which is taken for its rank: "
-            "put the file there that peft wrote with it, or set session.lora_weight.",
+            "put the file there that peft wrote with it, or set session.lora = session.lora.at(weight).",
             stacklevel=4,
         )
     return {f"unet.{name}": value for name, value in told.items()}
@@ -167,17 +134,12 @@ def checked_adapter(name: str, down: Tensor, up: Tensor, scale: float) -> Adapte
     return Adapter(down.float(), up.float(), float(scale))
 
 
-def _file(path: str | Path) -> Path:
-    path = as_path(path, what="a .safetensors file or a folder for one")
-    return path if path.suffix.lower() == ".safetensors" else path / FILE_NAME
-
-
 def _existing(path: str | Path) -> Path:
     """The file to read; raises FileNotFoundError, and ValueError for a pickle or a folder with several files."""
     path = as_path(path, what="a .safetensors file or a folder with one")
     folder = path.is_dir()
     if folder and not (path / FILE_NAME).is_file():
-        found = sorted(file.name for file in path.iterdir() if _file(file) == file and file.is_file())
+        found = sorted(file.name for file in path.iterdir() if file_for(file) == file and file.is_file())
         if len(found) > 1:
             raise ValueError(f"{str(path)!r} holds {len(found)} .safetensors files ({shown(found)}); give one of them.")
         path = path / (found[0] if found else FILE_NAME)

@@ -215,7 +215,7 @@ def _any(names: set[str], prefix: str) -> bool:
 
 def _what_instead(names: set[str]) -> str:
     if any(".lora_" in name or name.startswith(("lora_", "lycoris_")) for name in names):
-        return "a LoRA, which goes on top of a model: session.load_lora() takes it"
+        return "a LoRA, which goes on top of a model: session.lora = path puts it on"
     if _any(names, "down_blocks."):
         return "one part of a diffusers pipeline: give the pipeline's folder"
     if any(name.startswith(("encoder.", "first_stage_model.", "decoder.")) for name in names):

@@ -55,15 +55,18 @@ Hand it to `Model.encode` as it is; what is inside concerns the U-Net alone.
 def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
     """A prompt as the pipeline's text encoders see it; longer prompts are cut, as everywhere, with a warning.
 
-    With a second text encoder a `Conditioning`, otherwise the first one's (1, tokens, width).
+    With a second text encoder a `Conditioning`, otherwise the first one's (1, tokens, width).  The same to the bit as
+    the pipeline's own `encode_prompt`, which is not called because it needs both encoders on the device at once, where
+    low memory brings in one after the other, and logs what is cut at every call.
     """
     if getattr(pipeline, "text_encoder_2", None) is None:
         with at_work(pipeline.text_encoder) as device:
-            return pipeline.text_encoder(_ids(pipeline.tokenizer, prompt, device))[0]
+            return pipeline.text_encoder(_ids(pipeline, pipeline.tokenizer, prompt, device))[0]
     with at_work(pipeline.text_encoder) as device:
-        first = pipeline.text_encoder(_ids(pipeline.tokenizer, prompt, device), output_hidden_states=True)
+        first = pipeline.text_encoder(_ids(pipeline, pipeline.tokenizer, prompt, device), output_hidden_states=True)
     with at_work(pipeline.text_encoder_2) as device:
-        second = pipeline.text_encoder_2(_ids(pipeline.tokenizer_2, prompt, device), output_hidden_states=True)
+        ids = _ids(pipeline, pipeline.tokenizer_2, prompt, device)
+        second = pipeline.text_encoder_2(ids, output_hidden_states=True)
     words = [encoded.hidden_states[-2] for encoded in (first, second)]  # SDXL reads the last layer but one
     return Conditioning(torch.cat([w.to(words[1].device) for w in words], dim=-1), second.text_embeds)
 
@@ -84,9 +87,11 @@ def moved(text: Text, device: torch.device, dtype: torch.dtype) -> Text:
     return Conditioning(text.text.to(device, dtype), text.pooled.to(device, dtype), sizes)
 
 
-def _ids(tokenizer: Any, prompt: str, device: torch.device) -> Tensor:
+def _ids(pipeline: Any, tokenizer: Any, prompt: str, device: torch.device) -> Tensor:
     length = tokenizer.model_max_length
     prompt = prompt.encode("utf-8", "replace").decode()  # half a character, as a cut text may end with, is no text
+    if hasattr(pipeline, "maybe_convert_prompt"):  # a textual inversion of several vectors is several tokens
+        prompt = pipeline.maybe_convert_prompt(prompt, tokenizer)
     whole = tokenizer(prompt, verbose=False).input_ids
     if len(whole) > length:
         _say_what_is_cut(tokenizer.decode(whole[length - 1 : -1]).strip(), length)

@@ -56,7 +56,7 @@ def plot_anchor_motion(
     now = None
     if isinstance(source, DragSession):
         if tolerance is None:
-            tolerance = source.config.tolerance * source.frame.grid_step
+            tolerance = source.config.tolerance * source.state.frame.grid_step
         if iterations[-1] > 0:
             now = np.linalg.norm(np.array([d.objective for d in source.drags]) - source.anchors, axis=-1)
     ax = one_axes(ax)

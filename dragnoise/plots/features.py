@@ -13,7 +13,7 @@ from torch import Tensor
 from dragnoise import DragSession, Snapshot, geometry
 from dragnoise.plots.panels import COLOURS, INK, Panels, halo, label, picture_panels
 from dragnoise.plots.source import snapshots_of
-from dragnoise.session import feature_maps
+from dragnoise.session import feature_maps, stages
 from dragnoise.session.feature_maps import FeatureMaps
 from dragnoise.validation import shown
 
@@ -81,7 +81,7 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
     that has not been done or a latent that is not finite, TypeError for a source without latents.
     """
     if isinstance(source, DragSession):
-        done = source.trajectory or (source.latents,)
+        done = source.state.trajectory or (stages.latents(source.store),)
         step = len(done) - 1 if step is None else step
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
             raise TypeError(f"a step of the inversion is a whole number, not {shown(step)}.")
@@ -91,7 +91,7 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
             )
         source = done[step]
     elif not isinstance(source, Tensor):
-        raise TypeError(f"give a session or a latent such as session.latents, not {shown(source)}.")
+        raise TypeError(f"give a session or a latent such as a denoising state's, not {shown(source)}.")
     elif source.ndim != 4 or len(source) != 1 or 0 in source.shape or step is not None:
         raise ValueError(
             f"give a latent (1, C, h, w) and no step, or a session, not {tuple(source.shape)}, step={shown(step)}."

@@ -13,6 +13,7 @@ from torch import Tensor
 from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
 from dragnoise.images.pictures import padded_picture
+from dragnoise.lora.settings import Subject
 from dragnoise.models.model import Model
 from dragnoise.models.unet import Encoded
 from dragnoise.sampling import ddim
@@ -93,6 +94,11 @@ class Engine:
         config = state.config if snapshot.config is None else snapshot.config
         then = dataclasses.replace(state, config=config, mask=snapshot.mask, drags=drags)
         return make_editor(self._task(then))
+
+    def subject(self, state: SessionState) -> Subject:
+        """What a LoRA is fitted to: the picture as the model sees it, and its prompt."""
+        picture = padded_picture(state.image, state.frame)
+        return Subject(self.model, picture, state.frame.padded, state.prompt, state.config.latent_noise)
 
     def release(self) -> None:
         """Let go of the next iteration's graph, the largest thing a session holds."""

@@ -49,7 +49,7 @@ def measure(session: DragSession, k: int | None = None) -> FeatureMaps:
     if not history:
         raise ValueError("there are no features to compare yet; call session.step() or session.run() first.")
     snapshot = session.snapshot(len(history) - 1 if k is None else k)
-    editor = session.engine.editor_of(session.state, snapshot)
+    editor = session.store.engine.editor_of(session.state, snapshot)
     begun, frame, r2 = snapshot.state.anchors, editor.task.frame, editor.task.config.r2
     feature, tracked = editor.feature(snapshot.state), editor.locate(snapshot.state)
     corners = torch.cat([begun - r2 - 0.5, begun + r2 + 0.5]).double()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dragnoise.config import DragConfig
+from dragnoise.config import FIELDS, DragConfig
 from dragnoise.editors.base import Status
 from dragnoise.geometry import Drag, Frame, short_drags
 from dragnoise.images.masks import mask_remarks
@@ -21,6 +21,7 @@ from dragnoise.lora.files import pack, unpack
 from dragnoise.models.fingerprint import ModelInfo
 from dragnoise.models.model import Model
 from dragnoise.session.history import HISTORY_LIMIT, History
+from dragnoise.validation import as_text, shown
 
 EMPTY = History()
 UNKNOWN = ModelInfo()
@@ -34,6 +35,11 @@ FORGETS: dict[str, tuple[str, ...]] = {
 }
 """Field that changes -> fields that no longer hold; `config` forgets what its own fields' metadata say."""
 
+RENDERING = tuple(
+    name for name, i in FIELDS.items() if i.group in ("Schedule", "Rendering") and i.forgets in ("nothing", "editor")
+)
+"""Numbers that change the picture of an iteration and not the iteration."""
+
 FORGOTTEN: dict[str, Any] = {"trajectory": (), "history": EMPTY, "anchors": None}
 
 INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
@@ -44,11 +50,24 @@ class OvertakenError(RuntimeError):
     """An input was changed while something was computed from it; nothing of that was kept."""
 
 
+class Identity:
+    """An object as part of a key: equal to itself alone, and kept alive, so that nothing else gets its place."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other._thing is self._thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SessionState:
     """All that is asked of a session and all that it has made, without its model, immutable.
 
-    image: RGB, as given; frame: the sizes it passes through.
+    image: RGB, as given; frame: the sizes that it passes through on its way to the model.
     trajectory: latents of inversion steps 0.., (1, C, h, w) float32 each; complete with `config.edit_from` + 1 of them.
     anchors: (m, 2) float64, image pixels: where they are after the last iteration, if that is known.
     origin: name and iteration that it was branched from.  history_limit: in bytes.
@@ -83,6 +102,15 @@ class SessionState:
         last = self.history[-1]
         more = last.status == "max_iterations" and last.iteration < self.config.most_iterations
         return "running" if more else last.status
+
+    @property
+    def rendering(self) -> tuple[Any, ...]:
+        """Whatever the picture of an iteration depends on beside the iteration itself; hashable, for keys of caches."""
+        config = self.config
+        numbers = tuple(getattr(config, name) for name in RENDERING)
+        if config.hold == "nothing":
+            return numbers
+        return (*numbers, config.reach, self.drags) if self.mask is None else (*numbers, Identity(self.mask))
 
     @property
     def remarks(self) -> list[str]:
@@ -167,6 +195,21 @@ class SessionState:
             f"this session's {what}, while the model {model.name!r} makes them {its}; use the model that the session "
             f"was made with{by}."
         )
+
+
+def checked_config(config: Any) -> DragConfig:
+    """A `DragConfig`; raises TypeError for anything else."""
+    if not isinstance(config, DragConfig):
+        raise TypeError(f"config must be a DragConfig, not {shown(config)}.")
+    return config
+
+
+def checked_name(name: object) -> str:
+    """A branch's name; raises TypeError if it is no text, and ValueError if it is empty."""
+    text = as_text("a branch's name", name)
+    if not text.strip():
+        raise ValueError(f"a branch's name must not be empty, as {shown(name)} is.")
+    return text
 
 
 def _same_anchors(one: tuple[Drag, ...], other: tuple[Drag, ...]) -> bool:

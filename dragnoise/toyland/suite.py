@@ -29,6 +29,7 @@ from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.config import DragConfig
 from dragnoise.models.model import Model, load_model
 from dragnoise.sampling import ddim
+from dragnoise.session import stages
 from dragnoise.session.session import DragSession
 from dragnoise.toyland.cases import KINDS, TEST_SEED, TUNE_SEED, DragCase, drag_cases
 from dragnoise.toyland.measures import quality
@@ -67,11 +68,11 @@ def oracle(session: DragSession, answer: np.ndarray) -> Image.Image:
     """Denoise the session's picture with the bottleneck of another picture at the edit timestep."""
     config, model = session.config, session.model
     other = DragSession(model, answer, prompt=session.prompt, config=config)
-    true, own = other.bottleneck, session.branch(0).bottleneck
+    true, own = (stages.bottleneck(one.store) for one in (other, session.branch(0)))
     states = list(
         ddim.denoise(
             model,
-            session.latents.to(model.device),
+            session.state.trajectory[-1],
             model.embed(session.prompt),
             ddim.Schedule(model, config.steps),
             config.edit_from,

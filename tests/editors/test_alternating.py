@@ -33,7 +33,7 @@ def test_it_is_what_it_says(small: Model) -> None:
     session = edit(small, target="direct")
     trajectory = [state.latents for state in session.invert()]
     snapshots = list(session.optimize())
-    task = session.engine.editor(session.state).task
+    task = session.store.engine.editor(session.state).task
     model, schedule, text, grid = small, Schedule(small, 8), small.embed("a fox"), task.frame.grid
     block, z, change, updates, moments = session.config.supervision_block, trajectory[5], None, 0, None
     patch = task.anchors[:, None] + semantics.window(session.config.r1, like=task.anchors)

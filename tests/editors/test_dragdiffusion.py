@@ -85,6 +85,6 @@ def test_an_unedited_pair_is_the_reconstruction(small: Model) -> None:
     session = make_session(small, CONFIG.replace(share_from=3))
     session.step()
     state = session.history[0].state
-    pair = list(session.engine.editor(session.state).render(state))[-1].latents
-    plain = list(session.engine.denoise_unedited(session.state))[-1].latents
+    pair = list(session.store.engine.editor(session.state).render(state))[-1].latents
+    plain = list(session.store.engine.denoise_unedited(session.state))[-1].latents
     torch.testing.assert_close(pair, plain, rtol=1e-4, atol=1e-4)

@@ -55,7 +55,7 @@ def ahead(gap: torch.Tensor, stride: float) -> torch.Tensor:
 def test_what_an_iteration_pulls_to(small: Model, target: str) -> None:
     session = start(small, target, stride=2.5)
     for k in range(3):
-        editor = session.engine.editor(session.state)
+        editor = session.store.engine.editor(session.state)
         before, task = session.history[-1].state, editor.task
         first = editor.feature(session.history[0].state)
         feature, anchors = editor.feature(before), editor.locate(before)

@@ -80,7 +80,7 @@ def test_a_branch_embeds_and_encodes_nothing_again(small: Model, calls: Counter[
 
 def test_the_graph_is_let_go_of_before_rendering(small: Model) -> None:
     session = quick_session(small, 2)
-    editor = session.engine.editor(session.state)
+    editor = session.store.engine.editor(session.state)
     assert editor._look is not None  # type: ignore[attr-defined]
     next(session.denoise())
     assert editor._look is None  # type: ignore[attr-defined]

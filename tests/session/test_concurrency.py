@@ -20,7 +20,7 @@ OTHER_DRAGS = [((12, 10), (30, 30))]
 
 def during_an_iteration(session: DragSession, change: Callable[[], Any]) -> None:
     """Make a change in another thread while the decoder of the next iteration runs."""
-    block, done = session.engine.model.pipeline.unet.up_blocks[0], []
+    block, done = session.store.engine.model.pipeline.unet.up_blocks[0], []
 
     def interfere(*_: Any) -> None:
         if not done:
@@ -30,7 +30,7 @@ def during_an_iteration(session: DragSession, change: Callable[[], Any]) -> None
 
     hook = block.register_forward_hook(interfere)
     try:
-        session.engine.release()
+        session.store.engine.release()
         session.step()
     finally:
         hook.remove()
@@ -117,7 +117,7 @@ def test_other_objectives_go_on_from_where_they_are(small: Model) -> None:
     assert after.iteration == 4 and after.drags == session.drags
     np.testing.assert_allclose(after.distances[0], np.hypot(*(np.array([12, 34]) - after.anchors[0])))
     session.drags = [((11, 10), (12, 34)), ((40, 12.5), (20, 12.5))]
-    assert not session.history and session.inverted
+    assert not session.history and session.state.inverted
 
 
 def test_other_objectives_are_replayed_with_those_they_were_made_with(small: Model) -> None:
@@ -157,9 +157,9 @@ def test_a_state_is_restored_with_its_iterations(small: Model) -> None:
     session.step()
     told: list[DragSession] = []
     session.watch(told.append)
-    session.restore(before)
+    session.store.restore(before)
     assert told == [session] and session.history is before.history and session.drags == before.drags
     assert session.step().iteration == 4
     with pytest.raises(ValueError) as caught:
-        session.restore(quick_session(small).state)
-    assert_one_sentence(caught.value, "restore()", "session.state")
+        session.store.restore(quick_session(small).state)
+    assert_one_sentence(caught.value, "session.state", "same session")

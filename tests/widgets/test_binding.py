@@ -65,7 +65,7 @@ def test_many_threads_set_the_session_and_one_is_linked(threaded: DragStudio, se
     at_once(*(lambda i=i: show(i) for i in range(len(several))))
     assert threaded.wait(WAIT)
     shown = threaded.session
-    assert [len(session._watchers) for session in several] == [int(session is shown) for session in several]
+    assert [len(session.store._watchers) for session in several] == [int(session is shown) for session in several]
     assert threaded.canvas.drags == shown.drags
     assert threaded.canvas.image is not None and threaded.canvas.image.tobytes() == shown.image.tobytes()
     assert [session.drags for session in several] == given, "no session's drags went to another one"

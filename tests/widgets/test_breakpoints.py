@@ -53,7 +53,7 @@ def test_arrival_is_the_engines_own(small: Model, released: bool) -> None:
     """On a picture that is resized more in x than in y, at a distance of just the tolerance."""
     config = DragConfig.released(resize="longer") if released else DragConfig(tolerance=2)
     session = DragSession(small, smooth_picture(1000, 777), config=config)
-    frame = session.frame
+    frame = session.state.frame
     anchors = torch.tensor([[4.0, 4], [4, 4], [4, 4]]).double()
     objectives = anchors + torch.tensor([[2.0, 0], [0, 2], [0, 3]]).double()
     session.drags = list(zip(frame.to_image(anchors).tolist(), frame.to_image(objectives).tolist(), strict=True))

@@ -701,7 +701,11 @@ class FakeSession:
     def state(self):
         return SimpleNamespace(drags=self.drags, mask=self.mask, history=(), trajectory=(), lora=None)
 
-    def watch(self, callback):
+    @property
+    def store(self):
+        return SimpleNamespace(watch=self._watch)
+
+    def _watch(self, callback):
         self.callbacks.append(callback)
         return lambda: self.callbacks.remove(callback)
 

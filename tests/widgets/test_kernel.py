@@ -120,7 +120,7 @@ def test_a_run_leaves_the_kernel_free_and_a_click_stops_it(kernel: Kernel, comms
 def test_a_click_stops_an_inversion_too(kernel: Kernel, comms: tuple[str, str]) -> None:
     kernel.run("session.seconds = 0.5; runner.prepare()")
     kernel.click(comms[1])
-    assert kernel.run("print(runner.wait(10), runner.state, session.inverted)") == "True idle False\n"
+    assert kernel.run("print(runner.wait(10), runner.state, session.state.inverted)") == "True idle False\n"
     assert kernel.run("session.seconds = 0; runner.step(); print(runner.wait(10), len(session.history))") == "True 2\n"
 
 

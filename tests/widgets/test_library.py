@@ -184,7 +184,7 @@ def test_a_studio_saves_beside_the_notebook_and_offers_it_after_a_restart(sessio
     assert path.parent.name == ".dragnoise" and len(DragSession.open(path).history) == 3
     beside = DragStudio(DragSession(small, session.image), inline=True)
     assert beside.library.keeping.found.layout.display == "none", "a studio that is open is no restart"
-    assert path.is_file() and session._autosave is not None
+    assert path.is_file() and session.store.autosaved is not None
     studio.close()
     beside.close()
     again = DragStudio(DragSession(small, session.image), inline=True)

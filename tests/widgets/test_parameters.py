@@ -104,7 +104,7 @@ def test_it_says_what_a_change_costs_and_that_is_what_it_costs(
     studio.parameters.fields[name].value = OTHER[name]
     assert value_of(session.config, name) == OTHER[name]
     assert studio.parameters.error.value == ""
-    assert (EFFECTS["inversion"] in told) is not session.inverted
+    assert (EFFECTS["inversion"] in told) is not session.state.inverted
     assert any(effect in told for effect in EFFECTS.values()) is (len(session.history) != before)
 
 

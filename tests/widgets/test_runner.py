@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from dragnoise import Drag, DragSession, Model
 from dragnoise.geometry import short_drags
-from dragnoise.session import iterations
+from dragnoise.session import stages as engine_stages
 from dragnoise_widgets.runner import breakpoints, stages, telling
 from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
 from dragnoise_widgets.runner.runner import Runner, Update
@@ -152,7 +152,7 @@ def test_a_lora_comes_before_the_inversion() -> None:
 
 def test_a_call_gives_back_what_the_function_gave() -> None:
     _, runner = ready()
-    assert runner.call(lambda session: session.inverted).result(0) is True
+    assert runner.call(lambda session: session.state.inverted).result(0) is True
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "2"])
@@ -251,7 +251,7 @@ def test_a_paused_inversion_is_gone_on_with(held: Held, then: str) -> None:
     getattr(held.runner, then)()
     held.finish()
     assert held.session.log[:4] == INVERSION and "invert 1" not in held.session.log[4:]
-    assert held.session.inverted and held.runner.error is None
+    assert held.session.state.inverted and held.runner.error is None
 
 
 def test_a_paused_fit_is_gone_on_with(held: Held) -> None:
@@ -309,7 +309,7 @@ def test_stop_leaves_a_usable_session(held: Held, through: int) -> None:
         held.runner.stop()
     assert held.runner.wait(PATIENCE)
     assert held.runner.state == "idle" and held.runner.status.message == "stopped"
-    assert held.session.inverted == (through + 1 >= 4)
+    assert held.session.state.inverted == (through + 1 >= 4)
     assert len(held.session.history) == min(max(through - 2, 0), 9)
     held.runner.step()
     held.finish()
@@ -321,10 +321,10 @@ def test_a_stopped_inversion_starts_over(held: Held) -> None:
     held.let(2)
     held.runner.stop()
     held.let(1)
-    assert held.runner.wait(PATIENCE) and not held.session.inverted
+    assert held.runner.wait(PATIENCE) and not held.session.state.inverted
     held.runner.prepare()
     held.finish()
-    assert held.session.log == [*INVERSION[:3], *INVERSION] and held.session.inverted
+    assert held.session.log == [*INVERSION[:3], *INVERSION] and held.session.state.inverted
 
 
 def test_stop_gives_up_what_was_paused(held: Held) -> None:
@@ -366,10 +366,10 @@ def test_a_real_inversion_that_was_stopped(small: Model) -> None:
     ignore = runner.observe(stop_early)
     runner.run()
     ignore()
-    assert runner.state == "idle" and not session.inverted and session.history == session.history
+    assert runner.state == "idle" and not session.state.inverted and session.history == session.history
     assert seen[-1].status.state == "idle" and len(session.history) == 0
     runner.run()
-    assert runner.error is None and session.inverted and len(session.history) == 7
+    assert runner.error is None and session.state.inverted and len(session.history) == 7
 
 
 # ---- clicks in any order ------------------------------------------------------------------------
@@ -513,7 +513,7 @@ def test_all_drags_deleted_while_running_ends_the_run(held: Held) -> None:
 @pytest.mark.parametrize("command", ["run", "step"])
 def test_drags_set_during_an_iteration_are_gone_on_with(small: Model, monkeypatch: Any, command: str) -> None:
     session = real_session(small)
-    runner, following = Runner(session, inline=True), iterations.following
+    runner, following = Runner(session, inline=True), engine_stages.following
 
     def overtaken(editor: Any, last: Any, drags: Any) -> Any:
         snapshot = following(editor, last, drags)
@@ -521,7 +521,7 @@ def test_drags_set_during_an_iteration_are_gone_on_with(small: Model, monkeypatc
             session.drags = session.drags[:1]  # as a cell does while the worker computes
         return snapshot
 
-    monkeypatch.setattr(iterations, "following", overtaken)
+    monkeypatch.setattr(engine_stages, "following", overtaken)
     runner.run() if command == "run" else runner.step(4)
     assert runner.error is None and runner.state == "idle"
     assert [len(snapshot.anchors) for snapshot in session.history] == [1] * len(session.history)
@@ -534,7 +534,7 @@ def test_a_drag_too_short_to_move_anything_is_not_called_arrived(small: Model) -
     runner = Runner(session, inline=True)
     runner.run()
     assert len(session.history) == 1 and runner.error is None
-    assert [runner.status.message] == short_drags(session.drags, session.frame, session.config)
+    assert [runner.status.message] == short_drags(session.drags, session.state.frame, session.config)
 
 
 def test_a_real_session_whose_drags_and_numbers_change_in_the_middle(small: Model) -> None:

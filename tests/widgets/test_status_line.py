@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dragnoise import DragSession
+from dragnoise.session.state import SessionState
 from dragnoise_widgets.runner.status_line import Situation, as_html, state_word, stoppable
 from dragnoise_widgets.runner.updates import Status
 from dragnoise_widgets.studio.studio import DragStudio
@@ -113,9 +114,7 @@ def test_no_message_outlives_its_cause(studio: DragStudio, session: DragSession,
 
 
 def test_remarks_are_shown_under_the_line(studio: DragStudio, session: DragSession, monkeypatch: Any) -> None:
-    monkeypatch.setattr(
-        "dragnoise_widgets.studio.showing.remarks", lambda session: ["The mask <holds> it."] * bool(session.drags)
-    )
+    monkeypatch.setattr(SessionState, "remarks", property(lambda state: ["The mask <holds> it."] * bool(state.drags)))
     studio.refresh()
     assert "The mask &lt;holds&gt; it." in studio.remarks.value and studio.remarks.layout.display == ""
     studio.canvas.drags = ()

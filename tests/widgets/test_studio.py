@@ -64,7 +64,7 @@ def test_it_begins_with_the_picture_as_it_was_given(studio: DragStudio, session:
     assert studio.canvas.drags == session.drags
     np.testing.assert_array_equal(pixels(studio.canvas.image), pixels(session.image))
     assert studio.image is session.image
-    assert not session.inverted
+    assert not session.state.inverted
     assert studio.transport.pause.disabled
     assert not studio.transport.run.disabled
 
@@ -103,7 +103,7 @@ def test_run_goes_to_the_end(studio: DragStudio, session: DragSession) -> None:
 
 def test_prepare_inverts_and_iterates_not(studio: DragStudio, session: DragSession) -> None:
     studio.transport.prepare.click()
-    assert session.inverted
+    assert session.state.inverted
     assert len(session.history) <= 1
 
 
@@ -111,7 +111,7 @@ def test_prepare_fits_a_lora_when_it_is_ticked(studio: DragStudio, session: Drag
     studio.transport.lora.value = True
     studio.transport.lora_steps.value = 2
     studio.transport.prepare.click()
-    assert session.inverted
+    assert session.state.inverted
     assert session.lora is not None
     assert session.lora.steps == 2
 

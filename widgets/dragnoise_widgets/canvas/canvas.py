@@ -188,7 +188,7 @@ class DragCanvas(widgets.Box):
         the canvas's.  call: runs a function of the session when it may be changed (`Runner.call`);
         by default at once.
         """
-        if not hasattr(type(session), "watch"):
+        if not hasattr(session, "store"):
             raise TypeError(f"a canvas is linked with a DragSession, not {shown(session)}.")
         return link(self, session, call or (lambda function: function(session)))
 

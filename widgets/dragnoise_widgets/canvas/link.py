@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from PIL import Image
@@ -35,7 +36,8 @@ class Watched(Undoable, Protocol):
     @property
     def image(self) -> Image.Image: ...
 
-    def watch(self, callback: Callable[[Any], Any]) -> Callable[[], None]: ...
+    @property
+    def store(self) -> Any: ...
 
 
 Call = Callable[[Callable[[Any], Any]], Any]
@@ -87,7 +89,7 @@ class Link:
         self._ahead = set(TRAITS)  # changed on the canvas, and the session has not heard of it yet
         self._pushing: set[str] = set()  # what the session is just being told
         canvas.observe(self._drawn, TRAITS)
-        self._unwatch = session.watch(self._pull)
+        self._unwatch = session.store.watch(partial(self._pull, session))
         call(self._push)
 
     def end(self) -> None:

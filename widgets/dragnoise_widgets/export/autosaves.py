@@ -57,7 +57,7 @@ class Autosaves:
         if path not in self._ours and path.is_file():
             path.rename(_earlier(path))
             _tidy(path)
-        session.autosave(path, every=self._every, on_error=self._on_error)
+        session.store.autosave(path, every=self._every, on_error=self._on_error)
         self._files[session] = path
         self._ours.add(path)
 
@@ -66,7 +66,7 @@ class Autosaves:
         self._by_default = False
         self.path = None if path is None else as_path(path)
         for session in self._files:
-            session.autosave(None)
+            session.store.autosave(None)
         self._files.clear()
         for session in sessions:
             self.begin(session)
@@ -74,7 +74,7 @@ class Autosaves:
     def end(self, session: DragSession) -> None:
         """A session saves itself no more; its file stays."""
         if self._files.pop(session, None) is not None:
-            session.autosave(None)
+            session.store.autosave(None)
 
     @property
     def in_use(self) -> tuple[Path, ...]:

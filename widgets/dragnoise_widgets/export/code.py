@@ -16,7 +16,6 @@ from PIL import Image
 from dragnoise import Drag, DragConfig, DragSession
 from dragnoise.atomic_write import one_sentence, write_bytes
 from dragnoise.lora import Lora
-from dragnoise.lora.files import to_bytes
 from dragnoise.models.model import Model
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export.model_names import can_be_loaded
@@ -124,10 +123,10 @@ def _load(model: Model) -> str:
 
 
 def _wear(lora: Lora, folder: Path, files: list[Path]) -> list[str]:
-    path = _kept(folder, "lora.safetensors", to_bytes(lora))
+    path = _kept(folder, "lora.safetensors", lora.to_bytes())
     files.append(path)
-    lines = [f"session.load_lora({str(path)!r})"]
-    return lines if lora.weight == 1 else [*lines, f"session.lora_weight = {lora.weight!r}"]
+    lines = [f"session.lora = {str(path)!r}"]
+    return lines if lora.weight == 1 else [*lines, f"session.lora = session.lora.at({lora.weight!r})"]
 
 
 def _changes(old: DragConfig, new: DragConfig) -> str:

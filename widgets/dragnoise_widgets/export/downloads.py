@@ -91,7 +91,7 @@ def _frames(
     steps, pace = session.config.edit_from, Pace()
     for i, k in enumerate(iterations, 1):
         branch = session.branch(k)
-        latents = branch.latents
+        latents = branch.state.trajectory[-1]
         for state in branch.denoise():
             latents = state.latents
             done = i * steps - state.step

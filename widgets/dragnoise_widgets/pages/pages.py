@@ -143,10 +143,9 @@ class LatentsPage(Page):
     def show(self, sight: Sight) -> None:
         """Read the latents where they lie, without a copy; during an inversion only as often as is drawn."""
         self._sight = sight
-        if sight.session.inverted:
-            self._latents = sight.session.state.trajectory
-        elif not sight.running or time.monotonic() >= self._due:
-            self._latents = sight.session.trajectory
+        state = sight.session.state
+        if state.inverted or not sight.running or time.monotonic() >= self._due:
+            self._latents = state.trajectory
         last = max(len(self._latents) - 1, 0)
         if last != self.step.max:
             self.step.max = last

@@ -138,12 +138,12 @@ def custom(predicate: Callable[[Snapshot], Any]) -> Breakpoint:
 
 def supervision_pixel(session: DragSession) -> float:
     """Image pixels per supervision pixel, in which `DragConfig` counts r1, r2 and tolerance: `Frame.grid_step`."""
-    return session.frame.grid_step
+    return session.state.frame.grid_step
 
 
 def arrived(session: DragSession, anchors: np.ndarray) -> np.ndarray:
     """(m, 2) image pixels -> (m,) bool: has each of the session's anchors arrived there, by the engine's own rule?"""
-    gaps = session.frame.gaps(anchors, [drag.objective for drag in session.drags])
+    gaps = session.state.frame.gaps(anchors, [drag.objective for drag in session.drags])
     return np.asarray(geometry.arrived(gaps, session.config))
 
 

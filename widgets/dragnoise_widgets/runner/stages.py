@@ -19,7 +19,7 @@ from PIL import Image
 from dragnoise.geometry import short_drags
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.session import DragSession
-from dragnoise.session.state import OvertakenError
+from dragnoise.session.state import OvertakenError, SessionState
 from dragnoise_widgets.runner.updates import TaskName
 
 Breakpoint = Callable[[History], Any]
@@ -38,7 +38,7 @@ class Progress:
 
     task, done, total: see `Status`.  step: what the session yielded, if it did.  hold: a breakpoint's
     reason to pause, "" for none.  picture: a picture that is ready, of `snapshot` (None: of before
-    any iteration).
+    any iteration), and the session's state that it was rendered from.
     """
 
     task: TaskName
@@ -48,6 +48,7 @@ class Progress:
     hold: str = ""
     picture: Image.Image | None = None
     snapshot: Snapshot | None = None
+    rendered_from: SessionState | None = None
 
 
 Stage = Generator[Progress, None, str]
@@ -98,7 +99,7 @@ def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None
         yield from kept.resumable(key, lambda: fitting(session, lora))
     for key in [k for k in kept.stages if k[0] == "lora"]:
         yield from kept.resumable(key, lambda: iter(()))
-    if session.inverted and lora is None:
+    if session.state.inverted and lora is None:
         return "the picture is inverted already"
     yield from kept.resumable(("inverting",), lambda: inverting(session))
     return "ready"
@@ -125,7 +126,7 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     if not session.drags:
         return "there is nothing left to drag"
     if session.status == "reached":
-        short = short_drags(session.drags, session.frame, session.config)
+        short = short_drags(session.drags, session.state.frame, session.config)
         return " ".join(short) or "every anchor has reached its objective"
     if session.status == "stalled":
         return "the anchors have stopped moving"
@@ -174,7 +175,7 @@ def fitting(session: DragSession, arguments: dict[str, Any]) -> Iterator[Progres
 
 def inverting(session: DragSession) -> Iterator[Progress]:
     """Invert, and start over when a change of numbers has overtaken it."""
-    while not session.inverted:
+    while not session.state.inverted:
         yield Progress("inverting", 0, session.config.edit_from)
         with contextlib.suppress(OvertakenError):
             for state in session.invert():
@@ -199,7 +200,7 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
     if state is not None:
         picture = branch.picture_of(state.latents)
         kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
-        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot)
+        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot, rendered_from=branch.state)
 
 
 def stands(history: History, snapshot: Snapshot | None) -> bool:
@@ -234,7 +235,8 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
     interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)
     if interval and kept.since_preview >= interval and session.history:
         for progress in rendering(session, kept):
-            yield replace(after, hold="", picture=progress.picture, snapshot=progress.snapshot)
+            made = {name: getattr(progress, name) for name in ("picture", "snapshot", "rendered_from")}
+            yield replace(after, hold="", **made)
 
 
 def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:

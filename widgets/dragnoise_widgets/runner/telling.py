@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from PIL import Image
-
-from dragnoise.session.history import History, Snapshot
+from dragnoise.session.history import History
 from dragnoise_widgets.runner.stages import Progress, stands
 from dragnoise_widgets.runner.updates import State, Status, TaskName, Update
 
@@ -36,7 +34,7 @@ class Teller:
         self.publisher = Publisher(deliver, changed)
         self._changed = changed
         self._pace = Pace()
-        self._picture: tuple[Image.Image, Snapshot | None] | None = None
+        self._pictured: Progress | None = None  # the last one with a picture
 
     def begin(self, *, state: State = "running", aside: bool = False) -> None:
         """A task begins.  aside: what the last command left stays said, unless that was an error."""
@@ -50,7 +48,7 @@ class Teller:
     def note(self, progress: Progress, history: History) -> None:
         """A stage has come so far."""
         if progress.picture is not None:
-            self._picture = progress.picture, progress.snapshot
+            self._pictured = progress
         task, done, total = progress.task, progress.done, progress.total
         left = self._pace.seconds_left(task, done, total)
         self.tell(history, step=progress.step, task=task, done=done, total=total, seconds_left=left)
@@ -65,8 +63,9 @@ class Teller:
             before = self.update
             history = before.history if history is None else history
             status = replace(before.status, history_length=len(history), **changes)
-            picture = self._picture[0] if self._picture else None
-            self.update = Update(status, history, picture, self.shown(history), before.step if step is None else step)
+            picture, state = (None, None) if (of := self._pictured) is None else (of.picture, of.rendered_from)
+            step = before.step if step is None else step
+            self.update = Update(status, history, picture, self.shown(history), state, step)
             self.publisher.put(self.update, keep=keep, threaded=not self.inline)
 
     def rest(self, history: History, *, keep: bool = True, **changes: Any) -> None:
@@ -80,9 +79,9 @@ class Teller:
 
     def shown(self, history: History) -> int | None:
         """The iteration that the last picture shows."""
-        if self._picture is None or not stands(history, self._picture[1]):
+        if self._pictured is None or not stands(history, self._pictured.snapshot):
             return None
-        return self._picture[1].iteration if self._picture[1] else 0
+        return self._pictured.snapshot.iteration if self._pictured.snapshot else 0
 
 
 class Pace:

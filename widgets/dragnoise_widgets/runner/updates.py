@@ -8,6 +8,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from dragnoise.session.history import History
+from dragnoise.session.state import SessionState
 
 State = Literal["idle", "running", "paused", "stopping", "error"]
 TaskName = Literal["", "lora", "inverting", "optimising", "rendering"]
@@ -51,6 +52,7 @@ class Update:
     history: the session's snapshots, `history[k]` after iteration k.
     picture: the last picture made by `render()` or as a preview, None before any.
     picture_iteration: the iteration it shows; None when that is no longer in the history.
+    picture_state: the session's state that it was rendered from.
     step: what the session's generator yielded last: a LoraStep, DDIMState or Snapshot; None before any.
     """
 
@@ -58,4 +60,5 @@ class Update:
     history: History = field(default_factory=History)
     picture: Image.Image | None = None
     picture_iteration: int | None = None
+    picture_state: SessionState | None = None
     step: Any = None

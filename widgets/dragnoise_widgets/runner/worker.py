@@ -277,7 +277,7 @@ class Worker:
         """The picture of where the session stands, while there is nothing else to do."""
         session, failed = self.session, dict[str, Any]()
         try:
-            if session.inverted and self.teller.shown(session.history) != len(session.history) - 1:
+            if session.state.inverted and self.teller.shown(session.history) != len(session.history) - 1:
                 for progress in stages.rendering(session, self._kept):
                     self._between(progress)
                     if self._tasks or not self._preview_wanted or not self.watchers:

@@ -28,14 +28,10 @@ class Undoable(Protocol):
     drags: Any
     mask: Any
     config: Any
+    state: Any
 
     @property
     def history(self) -> Any: ...
-
-    @property
-    def state(self) -> Any: ...
-
-    def restore(self, state: Any) -> None: ...
 
 
 class UndoStates:
@@ -116,7 +112,7 @@ def _fits(state: Any, now: Any, drags: tuple[Drag, ...], mask: np.ndarray | None
 def _restore(session: Undoable, state: Any, config: DragConfig) -> None:
     """Drags, mask and iterations of `state` with the numbers of today."""
     fields = {name: getattr(state, name) for name in (*RESTORED, *MADE_WITH)}
-    session.restore(dataclasses.replace(session.state, **fields))
+    session.state = dataclasses.replace(session.state, **fields)
     if state.config != config:
         session.config = config
 

@@ -104,7 +104,7 @@ class Branches:
         """The newest picture of the session that is compared with."""
         if (compared := self.compared) is None:
             return None
-        found = self.album(compared).nearest(compared.history, len(compared.history) - 1, compared.config)
+        found = self.album(compared).nearest(compared.history, len(compared.history) - 1, compared.state)
         return found[1] if found else None
 
 

@@ -104,9 +104,9 @@ class Library:
                 return
             branch = future.result()
             album, history = self.adopt(branch), branch.history
-            found = self.branches.album(parent).get(parent.history, k, parent.config)
+            found = self.branches.album(parent).get(parent.history, k, parent.state)
             if found is not None:
-                album.put(history, k, branch.config, found)
+                album.put(history, k, branch.state, found)
             self._desk.messages.guarded(setattr, self._desk, "session", branch)
 
         future = self._desk.runner.do(Branch(k))

@@ -31,24 +31,24 @@ class Opening:
 
         def make() -> DragSession:
             session = DragSession.open(path)
-            opened.append((session, self._models.at_hand(session.made_with)))
+            opened.append((session, self._models.at_hand(session.store.made_with)))
             return session
 
         def then() -> None:
             session, model = opened[0]
             if model is not None:
                 self._equip(session, lambda: model)
-            elif can_be_loaded(session.made_with.name):
+            elif can_be_loaded(session.store.made_with.name):
                 self._ask_for_model(session, Path(path).name)
             else:
-                name = session.made_with.name
+                name = session.store.made_with.name
                 said = f"calls its model {name!r}, which names no file and no hub id" if name else "names no model"
                 self._desk.messages.tell(f"only to look at: the file {said}; set studio.session.model to go on")
 
         self._later(f"opening {path}", make, then=then)
 
     def _ask_for_model(self, session: DragSession, file: str) -> None:
-        info = session.made_with
+        info = session.store.made_with
 
         def load() -> None:
             then = partial(self._equip, session, lambda: self._models.load(info.name, **how(info)))

@@ -23,7 +23,6 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
-from dragnoise_widgets.panels.remarks import remarks
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
@@ -113,9 +112,10 @@ class Showing:
                 return
             self._update = update
             fresh = update.picture is not None and update.picture is not self._taken  # later updates carry it again
-            if fresh and update.picture is not None and update.picture_iteration is not None:
+            k, state = update.picture_iteration, update.picture_state
+            if fresh and update.picture is not None and state is not None and k is not None:
                 self._taken = update.picture
-                self._album.put(update.history, update.picture_iteration, binding.session.config, update.picture)
+                self._album.put(update.history, k, state, update.picture)
             self.refresh()
 
     def refresh(self) -> None:
@@ -173,7 +173,7 @@ class Showing:
 
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
         """The picture of iteration k, or the nearest one there is, or as it was given."""
-        preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
+        preview, near = self._parts.preview, self._album.nearest(history, k, session.state)
         preview.before = self._comparison.compared_picture or session.image
         if near is None:
             preview.show(session.image, "the picture as it was given")
@@ -187,10 +187,11 @@ class Showing:
 
         After an error only what is asked for, as rendering takes it from the status line.
         """
-        if not history or not session.inverted or session.model is None or self._binding is None:
+        if not history or not session.state.inverted or session.model is None or self._binding is None:
             return
-        asked = (history[k], k, session.config)
-        wanted = self._album.get(history, k, session.config) is None and (
+        state = session.state
+        asked = (history[k], k, state.rendering)
+        wanted = self._album.get(history, k, state) is None and (
             k < len(history) - 1 or (self._parts.preview.every.value != 0 and not failed)
         )
         if len(history) > 1 and (self._now is None or self._now[0] is not history[-1]):
@@ -231,13 +232,13 @@ class Showing:
             verdict=verdict_of(history, session.config),
             iterations=max(len(history) - 1, 0),
             max_iterations=session.config.max_iterations,
-            too_short=bool(short_drags(session.drags, session.frame, session.config)),
+            too_short=bool(short_drags(session.drags, session.state.frame, session.config)),
             error=status.message if failed else "",
         )
         prepared = status.message if status.ended == "done" and not history else ""
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
-            self._remark(remarks(session))
+            self._remark(session.state.remarks)
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """

@@ -1,0 +1,74 @@
+"""Attributes that `DragSession` had before they moved to what they belong to, which go on working; misspelled ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from dragnoise.config import FIELDS
+from dragnoise.session import stages
+from dragnoise.validation import shown
+
+
+def _watch(session: Any, callback: Any) -> Callable[[], None]:
+    if not callable(callback):
+        raise TypeError(f"watch() takes a function of the session, not {shown(callback)}.")
+    return session.store.watch(partial(callback, session))
+
+
+FORMER: dict[str, Callable[[Any], Any]] = {
+    "engine": lambda s: s.store.engine,
+    "frame": lambda s: s.state.frame,
+    "inverted": lambda s: s.state.inverted,
+    "origin": lambda s: s.state.origin,
+    "history_limit": lambda s: s.state.history_limit,
+    "trajectory": lambda s: tuple(latents.cpu() for latents in s.state.trajectory),
+    "latents": lambda s: stages.latents(s.store),
+    "bottleneck": lambda s: stages.bottleneck(s.store),
+    "made_with": lambda s: s.store.made_with,
+    "parent": lambda s: s.branches.parent,
+    "children": lambda s: s.branches.children,
+    "restore": lambda s: s.store.restore,
+    "autosave": lambda s: s.store.autosave,
+    "watch": lambda s: partial(_watch, s),
+    "lora_weight": lambda s: 0.0 if s.lora is None else s.lora.weight,
+    "load_lora": lambda s: partial(stages.load_lora, s.store),
+    "save_lora": lambda s: stages.require_lora(s.state).save,
+}
+"""Name -> what it gives."""
+
+SET: dict[str, Callable[[Any, Any], None]] = {
+    "history_limit": lambda s, limit: s.store.limit_history(limit),
+    "lora_weight": lambda s, weight: stages.wear(s.store, stages.require_lora(s.state).at(weight)),
+}
+"""Those that can be set -> how."""
+
+OWN = ("store", "branches")
+"""Attributes that a session itself has."""
+
+
+def get(session: Any, name: str) -> Any:
+    """What a former name gives; raises AttributeError for any other."""
+    if name not in FORMER:
+        raise AttributeError(f"a session has no {name!r}{_meant(session, name)}.")
+    return FORMER[name](session)
+
+
+def require_known(session: Any, name: str) -> None:
+    """Raise AttributeError if this cannot be set on a session: a read-only former name, or one that is not there."""
+    kind = type(session)
+    if name in FORMER and name not in SET:
+        raise AttributeError(f"session.{name} cannot be set.")
+    if kind.__name__ == "DragSession" and name not in (*OWN, *SET) and not hasattr(kind, name):
+        raise AttributeError(f"a session has no {name!r} to set{_meant(session, name)}.")
+
+
+def _meant(session: Any, name: str) -> str:
+    """What a name that is not there may stand for, as the end of a sentence."""
+    if name in FIELDS:
+        return f"; a number belongs to the config: session.config = session.config.replace({name}=...)"
+    known = [known for known in (*dir(type(session)), *FORMER, *OWN) if not known.startswith("_")]
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; is session.{near[0]} meant?" if near else ""
