@@ -247,6 +247,10 @@ class DragSession:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
         return self.picture_of(stages.last(stages.denoise_unedited(self.store)).latents)
 
+    def predicted(self) -> Tensor | None:
+        """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
+        return stages.predicted(self.store)
+
     def picture_of(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
         return stages.picture_of(self.store, latents)

@@ -185,6 +185,15 @@ def denoise_unedited(store: Store) -> Iterator[DDIMState]:
     yield from store.units(store.engine.denoise_unedited(store.state))
 
 
+def predicted(store: Store) -> Tensor | None:
+    """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
+    with store.unit():
+        state = store.state
+        if not (state.history and state.drags and state.inverted) or store.engine.given is None:
+            return None
+        return store.engine.editor(state).predicted(state.history[-1].state)
+
+
 def picture_of(store: Store, latents: Tensor) -> Image.Image:
     """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
     with store.unit():

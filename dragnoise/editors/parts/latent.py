@@ -48,6 +48,13 @@ class LatentEditor:
     def feature(self, state: EditState) -> Tensor:
         return self.look(state, grad=False, full=False).feature.detach()
 
+    @torch.no_grad()
+    def predicted(self, state: EditState) -> Tensor:
+        task, latent = self.task, state.variable.to(self._adam.value)
+        decoded = Latent(task, state.step).forward(latent, upto=None)
+        assert decoded.noise is not None
+        return task.schedule.clean(decoded.noise.float(), latent, state.step)
+
     def retasked(self, task: Task) -> Self:
         other = copy.copy(self)
         other.task = task
