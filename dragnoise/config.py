@@ -19,12 +19,17 @@ EDITORS = {
 }
 """Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
+OUR_PRESETS = {"firm": "dragnoise.editors.firm"}
+"""Preset name -> the module with `PRESET`, for numbers of ours that name one of the editors."""
+
 Propagation = Literal["replace", "delta"]
 Convention = Literal["paper", "released"]
 Resize = Literal["longer", "shorter", "never"]
 Inversion = Literal["source", "target"]
+Start = Literal["inverted", "carried"]
 Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
+Keep = Literal["nothing", "pixels"]
 Schedule = Literal["single", "alternate"]
 Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "up.2"]
 
@@ -67,6 +72,12 @@ class DragConfig:
         'all iterations at `edit_from`, or "alternate": `step_iterations` at each of `drag_steps` edit steps, with a '
         "denoising step between, the change of the bottleneck carried on; ours, not in the paper",
         forgets="optimisation", editors=_BOTTLENECK,
+    )  # fmt: skip
+    start: Start = choice(
+        "inverted", Start, "Schedule",
+        'the latent that the optimisation begins with: the "inverted" one, or "carried", with picture and noise moved '
+        "along the drags within the mask or `reach`, so that what is dragged keeps its details; the iterations then "
+        "run to the end of the schedule; ours, not in the paper", forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
     drag_steps: int = integer(
         12, 1, 1000, "Schedule",
@@ -148,6 +159,11 @@ class DragConfig:
         "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
         "with a soft edge at every denoising step; ours, not in the paper",
     )  # fmt: skip
+    keep: Keep = choice(
+        "nothing", Keep, "Rendering",
+        '"pixels" puts the given pixels back where the edit has changed nothing, with a soft edge; not with '
+        'convention="released"; ours, not in the paper',
+    )  # fmt: skip
     tolerance: float = number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
         above=True,
@@ -202,6 +218,16 @@ class DragConfig:
                 f"variable={self.variable!r} lies beyond the supervision feature, supervision_block={last}, which it "
                 f"would not move; choose a block up to 'up.{last}'."
             )
+        if self.is_released and self.keep != "nothing":
+            raise ValueError(
+                f'keep={self.keep!r} does not combine with convention="released", whose result is the decoded one; use '
+                'convention="paper".'
+            )
+        if self.start == "carried" and self.target in ("current", "path"):
+            raise ValueError(
+                f'target={self.target!r} does not combine with start="carried", which has moved the anchors to their '
+                'objectives before the first iteration; use target="direct" or "initial".'
+            )
         if self.is_released and self.target != "current":
             raise ValueError(
                 f'target={self.target!r} does not combine with convention="released", whose loss compares with the '
@@ -223,14 +249,15 @@ class DragConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> DragConfig:
-        """The numbers of a published editor by its name, with some changed: "dragnoise", "dragdiffusion", ...
+        """The numbers of a published editor by its name, or of one of our own presets, with some changed.
 
         Raises ValueError for an unknown name and as `replace` does.
         """
-        if not is_one_of(name, tuple(EDITORS)):
-            raise ValueError(f"there is no preset {shown(name)}; choose one of {', '.join(map(repr, EDITORS))}.")
+        modules = EDITORS | OUR_PRESETS
+        if not is_one_of(name, tuple(modules)):
+            raise ValueError(f"there is no preset {shown(name)}; choose one of {', '.join(map(repr, modules))}.")
         _known(changes)
-        return cls(**({"editor": name} | importlib.import_module(EDITORS[name]).PRESET | changes))
+        return cls(**({"editor": name} | importlib.import_module(modules[name]).PRESET | changes))
 
     @classmethod
     def released(cls, **changes: Any) -> DragConfig:
@@ -250,10 +277,14 @@ class DragConfig:
         return self.convention == "released"
 
     @property
+    def most_drag_steps(self) -> int:
+        """Edit steps that are dragged at."""
+        return 1 if self.schedule == "single" and self.editor == "dragnoise" else min(self.drag_steps, self.edit_from)
+
+    @property
     def most_iterations(self) -> int:
         """Updates at most, by `max_iterations` and by the schedule."""
-        steps = min(self.drag_steps, self.edit_from)
-        planned = self.max_iterations
+        steps, planned = self.most_drag_steps, self.max_iterations
         if self.schedule == "alternate":
             planned = steps * self.step_iterations
         elif self.editor == "gooddrag":

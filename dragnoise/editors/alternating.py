@@ -10,9 +10,11 @@ from torch import Tensor
 from typing_extensions import Self
 
 from dragnoise.editors.base import EditState, Report, Status, Task
+from dragnoise.editors.parts.carried import carried_latent
 from dragnoise.editors.parts.single import SingleTimestep
 from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.editors.rendering import holding, substitution
+from dragnoise.geometry import arrived
 from dragnoise.sampling import ddim
 
 LATENT = "latent"
@@ -31,8 +33,14 @@ class Alternating:
         self._level: tuple[Tensor | None, SingleTimestep, Bottleneck] | None = None
 
     def start(self) -> EditState:
-        level, _ = self._at(None, self.task.config.edit_from)
-        return _with_latent(level.start(), self.task.latents.cpu())
+        task = self.task
+        if task.config.start == "inverted":
+            level, _ = self._at(None, task.config.edit_from)
+            return _with_latent(level.start(), task.latents.cpu())
+        latent = carried_latent(task).cpu()
+        level, _ = self._at(latent, task.config.edit_from)
+        begun = level.start()
+        return _with_latent(EditState(begun.tensors, task.objectives, begun.step, 0), latent)
 
     def locate(self, state: EditState) -> Tensor:
         return self._of(state)[0].locate(state)
@@ -47,12 +55,18 @@ class Alternating:
         return self._of(state)[0].initial_features(state)
 
     def status(self, state: EditState) -> Status:
-        return self._of(state)[0].status(state)
+        config = self.task.config
+        if config.start == "inverted":
+            return self._of(state)[0].status(state)
+        if state.count < config.most_iterations:
+            return "running"  # the anchors are there from the start, what is round them is not
+        gaps = (self.task.objectives - self.locate(state)).norm(dim=-1)
+        return "reached" if bool(arrived(gaps, config).all()) else "max_iterations"
 
     def advance(self, state: EditState) -> tuple[EditState, Report]:
         config = self.task.config
         done = config.edit_from - state.step + 1  # steps that were dragged at
-        if state.count == done * config.step_iterations and done < min(config.drag_steps, config.edit_from):
+        if state.count == done * config.step_iterations and done < config.most_drag_steps:
             state = self._step_down(state)
         after, report = self._of(state)[0].advance(state)
         return _with_latent(after, state.tensors[LATENT]), report
@@ -89,17 +103,17 @@ class Alternating:
         return EditState(tensors, state.anchors, state.step - 1, state.count)
 
     def _of(self, state: EditState) -> tuple[SingleTimestep, Bottleneck]:
-        first = state.step == self.task.config.edit_from
+        first = state.step == self.task.config.edit_from and self.task.config.start == "inverted"
         return self._at(None if first else state.tensors[LATENT], state.step)
 
     def _at(self, latent: Tensor | None, step: int) -> tuple[SingleTimestep, Bottleneck]:
         """The editor of one step, made once; latent: the edited one on the CPU, None for the inverted one."""
         if self._level is None or self._level[0] is not latent:
             self._level = None  # before the next one takes memory
-            variable = Bottleneck(self.task)
-            if latent is not None:
-                variable = Bottleneck(self.task, step, latent.to(variable.original))
-            self._level = latent, SingleTimestep(self.task, variable), variable
+            task = self.task
+            variable = Bottleneck(task, step, None if latent is None else latent.to(task.latents))
+            level = SingleTimestep(task, variable, tracks_first=task.config.start == "carried")
+            self._level = latent, level, variable
         return self._level[1], self._level[2]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from dragnoise.config import DragConfig
@@ -26,7 +27,7 @@ class Task:
 
     trajectory: latents of inversion steps 0..`config.edit_from`, (1, C, h, w) float32 on the device; the last is z_t.
     first_pass: gives the encoder's pass on z_t, computed once.  text: of `Model.embed`.
-    anchors, objectives: (m, 2) float64 in grid pixels; mask: (H, W) bool of the given picture, or None.
+    picture: as it was given.  anchors, objectives: (m, 2) float64 in grid pixels; mask: (H, W) bool of the given picture, or None.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Task:
     trajectory: tuple[Tensor, ...]
     first_pass: Callable[[], Encoded]
     text: Text
+    picture: Image.Image
     anchors: Tensor
     objectives: Tensor
     mask: np.ndarray | None

@@ -28,4 +28,5 @@ class SingleStep(SingleTimestep):
 
 def make(task: Task) -> Editor:
     """The editor of the task's schedule."""
-    return Alternating(task) if task.config.schedule == "alternate" else SingleStep(task)
+    config = task.config
+    return SingleStep(task) if config.schedule == "single" and config.start == "inverted" else Alternating(task)

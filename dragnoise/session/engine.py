@@ -115,8 +115,8 @@ class Engine:
         anchors, objectives = geometry.drag_tensors(state.drags, state.frame)
         return Task(
             model=model, config=state.config, schedule=ddim.Schedule(model, state.config.steps), frame=state.frame,
-            trajectory=state.trajectory, first_pass=self.first_pass(state), text=self._text(state), anchors=anchors,
-            objectives=objectives, mask=state.mask,
+            trajectory=state.trajectory, first_pass=self.first_pass(state), text=self._text(state),
+            picture=state.image, anchors=anchors, objectives=objectives, mask=state.mask,
         )  # fmt: skip
 
     def _text(self, state: SessionState) -> Any:

@@ -18,6 +18,7 @@ from dragnoise.archive.autosave import has_ended
 from dragnoise.editors import Editor, EditState, Report
 from dragnoise.geometry import Drag
 from dragnoise.images import pictures
+from dragnoise.images.keeping import keep_pixels
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, checkpoints, fit, load
 from dragnoise.numerics import require_finite
 from dragnoise.sampling.ddim import DDIMState
@@ -202,6 +203,10 @@ def picture_of(store: Store, latents: Tensor) -> Image.Image:
         require_finite(pixels, "the rendered picture")
         released = state.config.is_released
         working = None if released else state.frame.working
+        if state.config.keep == "pixels" and state.trajectory and working is not None:
+            plain = store.engine.model.decode_latents(state.trajectory[0])
+            both = (pictures.tensor_picture(x, working, working=working) for x in (pixels, plain))
+            return keep_pixels(*both, state.image)
         return pictures.tensor_picture(pixels, state.image.size, working=working, released=released)
 
 

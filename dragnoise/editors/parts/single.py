@@ -40,11 +40,13 @@ class SingleTimestep:
 
     Every update ends with the forward of the next one, whose tracking (Eq. 4) says where the anchors are now; so an
     iteration takes one forward, one backward and one blocking read of the device.
+
+    tracks_first: track before any update too; otherwise the anchors are where they were put.
     """
 
-    def __init__(self, task: Task, variable: Variable) -> None:
+    def __init__(self, task: Task, variable: Variable, *, tracks_first: bool = False) -> None:
         require_block(task)
-        self.task, self.variable = task, variable
+        self.task, self.variable, self._tracks_first = task, variable, tracks_first
         self.supervision = self.supervise(task, variable)
         self._adam = Adam(variable.original)
         self._live: EditState | None = None  # the state that the optimiser stands at
@@ -149,7 +151,7 @@ class SingleTimestep:
             decoded = self.variable.forward(self._adam.value, upto=self.supervision.upto(state.count))
         feature = feature_of(decoded, self.task).detach()
         numbers = [feature.abs().max()]
-        if state.count == 0:
+        if state.count == 0 and not self._tracks_first:
             if self._initial is None:
                 self._initial = self._at_initial_anchors(decoded)
             return Ahead(decoded, None, numbers, grad)

@@ -55,7 +55,7 @@ class Bottleneck:
     @torch.no_grad()
     def reference(self, *, upto: int | None) -> Decoded:
         task, encoded = self._task, self.encoded
-        if self.step != task.config.edit_from:
+        if self._latents is not task.latents:
             encoded = self._encode(task.trajectory[self.step])
         return task.model.decode(encoded.bottleneck, encoded, upto=upto)
 
