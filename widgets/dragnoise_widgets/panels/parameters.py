@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.config import EDITORS, FIELDS
+from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.fields import FieldInfo
 from dragnoise_widgets.controls import ROW
 
@@ -23,7 +23,7 @@ CHANGED, OWN = "changed by hand", "the model's own"
 """Entries of the list of presets: of no preset, and of the numbers recommended for the model."""
 
 PRESETS: dict[str, Callable[[], DragConfig]] = {
-    **{name: partial(DragConfig.preset, name) for name in EDITORS},
+    **{name: partial(DragConfig.preset, name) for name in EDITORS | OUR_PRESETS},
     "dragnoise, released program": DragConfig.released,
 }
 """The other entries of that list, and what makes the config of each."""
