@@ -63,7 +63,8 @@ def require_known(session: Any, name: str, *, new: bool) -> None:
     """
     if name in FORMER and name not in SET:
         raise AttributeError(f"session.{name} cannot be set.")
-    if not new and name not in (*OWN, *SET) and not hasattr(type(session), name):
+    known = new or name.startswith("_") or name in (*OWN, *SET) or hasattr(type(session), name)
+    if not known:
         raise AttributeError(f"a session has no {name!r} to set{_meant(session, name)}.")
 
 
