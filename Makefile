@@ -22,7 +22,7 @@
 #                 Read when .venv is installed, so give it the first time.
 #   JUPYTER_ARGS  passed on to JupyterLab                           make lab JUPYTER_ARGS=--no-browser
 #   WORKERS       processes that run tests, 0 for pytest's own      make test WORKERS=0 PYTEST_ARGS=--pdb
-#   PYTEST_ARGS   passed on to pytest                               make test PYTEST_ARGS="-x tests/test_ddim.py"
+#   PYTEST_ARGS   passed on to pytest                               make test PYTEST_ARGS="-x tests/sampling/test_ddim.py"
 
 PYTHON       ?= python3
 TORCH_INDEX  ?=
@@ -40,13 +40,13 @@ FAST  := -m "not browser and not notebook and not slow"
 LOWEST_TESTS := \
     tests/test_packaging.py::test_the_lowest_versions_are_installed \
     tests/test_determinism.py \
-    tests/test_model_folder.py::test_what_old_folders_name_and_nobody_reads \
-    tests/test_model_folder.py::test_weights_under_names_that_nobody_knows \
-    tests/test_loading.py::test_a_single_file_is_the_pipeline_it_was_made_of \
-    tests/test_loading.py::test_a_saved_folder_of_each_family \
-    tests/test_memory.py::test_every_option_edits_a_picture \
-    tests/test_noise_models.py::test_schedulers_of_ddpms_kind \
-    tests/test_lora_on_toyland.py
+    tests/models/test_model_folder.py::test_what_old_folders_name_and_nobody_reads \
+    tests/models/test_model_folder.py::test_weights_under_names_that_nobody_knows \
+    tests/models/test_loading.py::test_a_single_file_is_the_pipeline_it_was_made_of \
+    tests/models/test_loading.py::test_a_saved_folder_of_each_family \
+    tests/models/test_memory.py::test_every_option_edits_a_picture \
+    tests/models/test_noise_models.py::test_schedulers_of_ddpms_kind \
+    tests/lora/test_lora_on_toyland.py
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help

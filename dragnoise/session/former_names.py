@@ -56,17 +56,22 @@ def get(session: Any, name: str) -> Any:
     return FORMER[name](session)
 
 
-def require_known(session: Any, name: str) -> None:
-    """Raise AttributeError if this cannot be set on a session: a read-only former name, or one that is not there."""
-    kind = type(session)
+def require_known(session: Any, name: str, *, new: bool) -> None:
+    """Raise AttributeError if this cannot be set on a session: a read-only former name, or one that is not there.
+
+    new: names that are not there are allowed, as in subclasses.
+    """
     if name in FORMER and name not in SET:
         raise AttributeError(f"session.{name} cannot be set.")
-    if kind.__name__ == "DragSession" and name not in (*OWN, *SET) and not hasattr(kind, name):
+    known = new or name.startswith("_") or name in (*OWN, *SET) or hasattr(type(session), name)
+    if not known:
         raise AttributeError(f"a session has no {name!r} to set{_meant(session, name)}.")
 
 
 def _meant(session: Any, name: str) -> str:
     """What a name that is not there may stand for, as the end of a sentence."""
+    if name.startswith("_"):
+        return ""
     if name in FIELDS:
         return f"; a number belongs to the config: session.config = session.config.replace({name}=...)"
     known = [known for known in (*dir(type(session)), *FORMER, *OWN) if not known.startswith("_")]

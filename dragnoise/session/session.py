@@ -88,8 +88,11 @@ class DragSession:
 
         def __setattr__(self, name, value):
             """Refuses what is no input, such as a misspelled name."""
-            former_names.require_known(self, name)
-            super().__setattr__(name, value) if name not in former_names.SET else former_names.SET[name](self, value)
+            former_names.require_known(self, name, new=type(self) is not DragSession)
+            if name in former_names.SET:
+                former_names.SET[name](self, value)
+            else:
+                super().__setattr__(name, value)
 
     # ---- what is asked for: a change forgets what `state.FORGETS` and the config's metadata say
 
@@ -265,7 +268,7 @@ class DragSession:
             iterations.set_postfix_str(f"loss {snapshot.loss:.4g}, {snapshot.distances.max():.1f} px to go")
         return self.picture_of(stages.last(bar(self.denoise(), "rendering", self.config.edit_from)).latents)
 
-    # ---- time travel
+    # ---- time travel and files
 
     def rewind(self, k: int) -> None:
         """Go back to iteration k, 0..the last; what came after is forgotten, and computed again if asked for."""
@@ -282,8 +285,6 @@ class DragSession:
         other.store, other.branches = self.store.branch(k, checked), Branches(self)
         self.branches.add(other)
         return other
-
-    # ---- files
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the model to one file, such as "edit.drag"; returns its path."""

@@ -149,7 +149,7 @@ class SessionState:
                 f"this session was made in {made.dtype} on {made.device} and goes on in {given.dtype} on "
                 f"{given.device}: what comes is close to what would have come there, and not the same to the bit.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,  # whoever sets session.model
             )
 
     def afresh(self) -> SessionState:

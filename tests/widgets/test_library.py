@@ -226,7 +226,7 @@ def test_an_autosave_that_fails_is_told_in_the_studio(session: DragSession) -> N
     def autosave(path: Any, *, every: int = 10, on_error: Any = None) -> None:
         told["hook"] = on_error
 
-    session.autosave = autosave  # type: ignore[method-assign]
+    session.store.autosave = autosave  # type: ignore[method-assign]
     studio = DragStudio(session, inline=True)
     told["hook"](OSError("no space left on <device>."))
     assert "autosave did not work" in studio.transport.line.value and "&lt;device&gt;" in studio.transport.line.value

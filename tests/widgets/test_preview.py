@@ -98,6 +98,19 @@ def test_how_often_it_is_made_is_chosen_by_hand(
         assert studio.preview.caption.value == f"iteration {last}"
 
 
+def test_what_is_held_while_rendering_makes_another_picture(studio: DragStudio, session: DragSession) -> None:
+    session.config = session.config.replace(hold="latents")
+    studio.step(2)
+    whole = studio.image
+    masks = [np.broadcast_to(np.arange(session.image.width) < edge, session.image.size[::-1]) for edge in (60, 50)]
+    for mask in masks:
+        studio.canvas.mask = mask
+        assert len(session.history) == 3 and studio.preview.caption.value == "iteration 2"
+        np.testing.assert_array_equal(np.asarray(studio.image), np.asarray(session.render()))
+    studio.canvas.mask = None
+    assert studio.image is whole
+
+
 def test_with_previews_off_one_may_still_look_back(studio: DragStudio, session: DragSession) -> None:
     studio.preview.every.value = 0
     studio.step(3)

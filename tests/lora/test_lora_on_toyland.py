@@ -14,7 +14,7 @@ from dragnoise import DragSession, load_model
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "lora.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "lora.py"
     spec = importlib.util.spec_from_file_location("bench_lora", path)
     assert spec and spec.loader
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # its dataclasses look there

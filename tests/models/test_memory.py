@@ -225,7 +225,7 @@ def test_everything_but_the_unet_is_parked(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "memory.py"
     spec = importlib.util.spec_from_file_location("bench_memory", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

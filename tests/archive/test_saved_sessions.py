@@ -16,7 +16,7 @@ import dragnoise
 from dragnoise import DragSession, Model, Snapshot
 from dragnoise.archive import ArchiveError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 THEN: dict[str, Any] = json.loads((DATA / "sessions.json").read_text())
 
 
