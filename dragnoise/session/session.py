@@ -24,9 +24,10 @@ from dragnoise.images.pictures import Picture
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep
 from dragnoise.models.model import Model, require_model
 from dragnoise.sampling import ddim, text_to_image
-from dragnoise.session import former_names, stages
+from dragnoise.session import diagnosis, former_names, stages
 from dragnoise.session.branches import Branches
 from dragnoise.session.cache import Cache
+from dragnoise.session.diagnosis import Finding
 from dragnoise.session.history import HISTORY_LIMIT, History, Snapshot, require_limit
 from dragnoise.session.state import SessionState, checked_config, checked_name
 from dragnoise.session.store import Store
@@ -249,6 +250,11 @@ class DragSession:
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
         return self.picture_of(stages.last(stages.denoise_unedited(self.store)).latents)
+
+    def diagnose(self) -> list[Finding]:
+        """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""
+        with self.store.unit():
+            return diagnosis.diagnose(self.state, anchors=self.anchors)
 
     def predicted(self) -> Tensor | None:
         """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
