@@ -16,6 +16,8 @@ EDITORS = {
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
     "gooddrag": "dragnoise.editors.gooddrag",
     "freedrag": "dragnoise.editors.freedrag",
+    "fastdrag": "dragnoise.editors.fastdrag",
+    "regiondrag": "dragnoise.editors.regiondrag",
 }
 """Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
@@ -26,11 +28,14 @@ Inversion = Literal["source", "target"]
 Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
 Schedule = Literal["single", "alternate"]
+Blend = Literal["distance", "nearest"]
+Regions = Literal["mask", "polygon"]
 Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "up.2"]
 
 
 _BOTTLENECK = ("dragnoise",)
 _SHARING = ("dragdiffusion", "freedrag")
+_DENOISING = ("fastdrag", "regiondrag")
 _PHASES = (*_BOTTLENECK, "gooddrag")
 _TRACKING = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
 
@@ -55,7 +60,7 @@ class DragConfig:
     refine_from: int = integer(
         10, 0, 1000, "Schedule",
         "the last denoising steps, this many, run without substitution (the paper's t' = 10); at most `edit_from`, "
-        "0 substitutes to the end", editors=_BOTTLENECK,
+        "0 substitutes to the end", editors=(*_BOTTLENECK, "regiondrag"),
     )  # fmt: skip
     propagation: Propagation = choice(
         "replace", Propagation, "Schedule",
@@ -148,6 +153,20 @@ class DragConfig:
         "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
         "with a soft edge at every denoising step; ours, not in the paper",
     )  # fmt: skip
+    blend: Blend = choice(
+        "distance", Blend, "Supervision",
+        'how several drags share a place that is moved: by inverse "distance", or the "nearest" one decides, as '
+        "LazyDrag found better", forgets="optimisation", editors=("fastdrag",),
+    )  # fmt: skip
+    regions: Regions = choice(
+        "mask", Regions, "Supervision",
+        'what is copied: what the drags move within the "mask", or the "polygon" whose 3 or 4 corners are the anchors, '
+        "to that of the objectives", forgets="optimisation", editors=("regiondrag",),
+    )  # fmt: skip
+    vacate: float = number(
+        0.6, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
+        forgets="optimisation", editors=("regiondrag",),
+    )  # fmt: skip
     tolerance: float = number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
         above=True,
@@ -175,7 +194,7 @@ class DragConfig:
         "standard deviation of seeded Gaussian noise put on the picture's latent before inversion; very smooth "
         "pictures invert to latents of too little variance, which this mends at no visible cost", forgets="inversion",
     )  # fmt: skip
-    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise", forgets="inversion")
+    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise, and of the editor's", forgets="inversion")
     inversion: Inversion = choice(
         "source", Inversion, "Picture",
         'the timestep at which an inversion step evaluates the noise, the "source" it starts from (DDIM) or the '
@@ -256,6 +275,8 @@ class DragConfig:
         planned = self.max_iterations
         if self.schedule == "alternate":
             planned = steps * self.step_iterations
+        elif self.editor in _DENOISING:
+            planned = self.edit_from
         elif self.editor == "gooddrag":
             planned = steps * (self.step_iterations + 1)  # a denoising step ends every phase
         return min(planned, self.max_iterations)

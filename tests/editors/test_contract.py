@@ -57,6 +57,10 @@ def test_every_editor_is_thinned_plotted_and_inspected(small: Model, editor: str
     assert [s.is_whole for s in session.history] == [True, False, False, False, True]
     assert torch.equal(session.snapshot(2).variable, whole.history[2].variable)
     for plot in (plots.plot_loss, plots.plot_anchor_motion, plots.plot_trajectory, plots.plot_bottleneck):
+        if plot is plots.plot_loss and not session.history[1].losses:
+            with pytest.raises(ValueError, match="no loss"):
+                plot(session)
+            continue
         np.asarray(plot(session)).flat[0].figure.draw_without_rendering()
     maps = feature_maps.measure(session, 3)
     np.testing.assert_allclose(maps.tracked, session.history[4].anchors, atol=1e-9)
@@ -74,7 +78,7 @@ def test_a_state_is_float32_on_the_cpu_and_of_its_own(small: Model, editor: str)
     places = [tensor.data_ptr() for state in states[1:] for tensor in state.tensors.values()]
     assert len(set(places)) == len(places)
     assert session.history[0].losses == {} and math.isnan(session.history[0].loss)
-    assert {"total", "alignment", "mask"} <= set(session.history[1].losses)
+    assert not session.history[1].losses or "total" in session.history[1].losses
 
 
 def test_a_snapshot_of_another_variable_says_what_there_is(small: Model) -> None:
