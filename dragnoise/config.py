@@ -1,4 +1,4 @@
-"""DragConfig: every number of the methods, frozen, with meaning, unit, range and effect in each field's metadata."""
+"""DragConfig: every number of the methods, frozen, with its metadata.  Long, for the table of numbers is one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ EDITORS = {
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
     "gooddrag": "dragnoise.editors.gooddrag",
     "freedrag": "dragnoise.editors.freedrag",
+    "fastdrag": "dragnoise.editors.fastdrag",
+    "regiondrag": "dragnoise.editors.regiondrag",
 }
 """Editor name -> the module with `make(task)`, which gives its editor, and the numbers `PRESET`."""
 
@@ -31,11 +33,14 @@ Target = Literal["current", "initial", "path", "direct"]
 Hold = Literal["nothing", "latents"]
 Keep = Literal["nothing", "pixels"]
 Schedule = Literal["single", "alternate"]
+Blend = Literal["distance", "nearest"]
+Regions = Literal["mask", "polygon"]
 Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "up.2"]
 
 
 _BOTTLENECK = ("dragnoise",)
 _SHARING = ("dragdiffusion", "freedrag")
+_DENOISING = ("fastdrag", "regiondrag")
 _PHASES = (*_BOTTLENECK, "gooddrag")
 _TRACKING = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
 
@@ -60,7 +65,7 @@ class DragConfig:
     refine_from: int = integer(
         10, 0, 1000, "Schedule",
         "the last denoising steps, this many, run without substitution (the paper's t' = 10); at most `edit_from`, "
-        "0 substitutes to the end", editors=_BOTTLENECK,
+        "0 substitutes to the end", editors=(*_BOTTLENECK, "regiondrag"),
     )  # fmt: skip
     propagation: Propagation = choice(
         "replace", Propagation, "Schedule",
@@ -164,6 +169,20 @@ class DragConfig:
         '"pixels" puts the given pixels back where the edit has changed nothing, with a soft edge; not with '
         'convention="released"; ours, not in the paper',
     )  # fmt: skip
+    blend: Blend = choice(
+        "distance", Blend, "Supervision",
+        'how several drags share a place that is moved: by inverse "distance", or the "nearest" one decides, as '
+        "LazyDrag found better", forgets="optimisation", editors=("fastdrag",),
+    )  # fmt: skip
+    regions: Regions = choice(
+        "mask", Regions, "Supervision",
+        'what is copied: what the drags move within the "mask", or the "polygon" whose 3 or 4 corners are the anchors, '
+        "to that of the objectives", forgets="optimisation", editors=("regiondrag",),
+    )  # fmt: skip
+    vacate: float = number(
+        0.6, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
+        forgets="optimisation", editors=("regiondrag",),
+    )  # fmt: skip
     tolerance: float = number(
         1.0, 1000, "Supervision", "an anchor has arrived within this distance of its objective", unit="grid pixels",
         above=True,
@@ -191,7 +210,7 @@ class DragConfig:
         "standard deviation of seeded Gaussian noise put on the picture's latent before inversion; very smooth "
         "pictures invert to latents of too little variance, which this mends at no visible cost", forgets="inversion",
     )  # fmt: skip
-    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise", forgets="inversion")
+    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise, and of the editor's", forgets="inversion")
     inversion: Inversion = choice(
         "source", Inversion, "Picture",
         'the timestep at which an inversion step evaluates the noise, the "source" it starts from (DDIM) or the '
@@ -279,7 +298,8 @@ class DragConfig:
     @property
     def most_drag_steps(self) -> int:
         """Edit steps that are dragged at."""
-        return 1 if self.schedule == "single" and self.editor == "dragnoise" else min(self.drag_steps, self.edit_from)
+        alternates = self.schedule == "alternate" or self.editor not in FIELDS["schedule"].editors
+        return min(self.drag_steps, self.edit_from) if alternates else 1
 
     @property
     def most_iterations(self) -> int:
@@ -287,6 +307,8 @@ class DragConfig:
         steps, planned = self.most_drag_steps, self.max_iterations
         if self.schedule == "alternate":
             planned = steps * self.step_iterations
+        elif self.editor in _DENOISING:
+            planned = self.edit_from
         elif self.editor == "gooddrag":
             planned = steps * (self.step_iterations + 1)  # a denoising step ends every phase
         return min(planned, self.max_iterations)

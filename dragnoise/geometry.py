@@ -81,6 +81,11 @@ class Frame:
         seen, covered = self._scales()
         return (points + 0.5) * (covered / seen) - 0.5
 
+    def grid_to_cells(self, points: Tensor, size: Sequence[int]) -> Tensor:
+        """(m, 2) grid pixels -> (m, 2) cells of a tensor of `size` (height, width) that covers the same."""
+        scale = torch.tensor([size[1], size[0]]).double() / torch.tensor(self.grid).double()
+        return points * scale if self.released else (points + 0.5) * scale - 0.5
+
     def pad(self, array: np.ndarray) -> np.ndarray:
         """(H, W, ...) of the given picture -> what the latents cover: its last row and column repeated to `padded`."""
         if self.padded == self.working:

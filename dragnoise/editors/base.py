@@ -17,8 +17,12 @@ from dragnoise.models.text import Text
 from dragnoise.models.unet import Encoded
 from dragnoise.sampling.ddim import DDIMState, Schedule
 
-Status = Literal["running", "reached", "stalled", "max_iterations"]
-"""Whether there is anything left to do, or why not; "stalled": the anchors have stopped moving short of the goal."""
+Status = Literal["running", "reached", "stalled", "denoised", "max_iterations"]
+"""Whether there is anything left to do, or why not.
+
+"stalled": the anchors have stopped moving short of the goal.  "denoised": the latent is clean, of editors whose units
+are denoising steps.
+"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,10 @@ def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = Non
     """
     snapshots = [s for s in snapshots_of(source) if not math.isnan(s.loss)]
     if not snapshots:
-        raise ValueError("there is no loss before the first update; call session.step() or session.run() first.")
+        raise ValueError(
+            "there is no loss before the first update; call session.step() or session.run() first, with an editor that "
+            "minimises one."
+        )
     ax = one_axes(ax)
     iterations = [s.iteration for s in snapshots]
     loss = np.array([s.loss for s in snapshots])

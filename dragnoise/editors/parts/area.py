@@ -38,6 +38,20 @@ def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:
     return None if nothing_held else area
 
 
+def free_cells(task: Task) -> Tensor:
+    """Which cells of the latent may change, (h, w) bool on the CPU.  Raises ValueError if nothing is held, or all."""
+    area = latent_area(task, blank_mask_holds=False)
+    if area is None:
+        raise ValueError(
+            f"the editor {task.config.editor!r} moves what the mask frees, and nothing is held; paint a mask over what "
+            "shall move and where it shall go."
+        )
+    cells = area[0, 0].cpu() > 0.5
+    if not bool(cells.any()):
+        raise ValueError("the mask frees less than half of every cell of the latent, so nothing can move; paint more.")
+    return cells
+
+
 def soft_edge(area: Tensor) -> Tensor:
     """Weights (1, 1, h, w) that fall from 1 to 0 over one cell inside the edge of an area; what is held stays 0.
 

@@ -49,6 +49,19 @@ def with_shared_keys_and_values(model: Model, first_layer: int) -> Model:
     """
     unet = sharing_copy(model.unet.unet)
     layers = self_attentions(unet)
-    for layer in layers[math.ceil(first_layer * len(layers) / LAYERS) :]:
+    return _shared(model, unet, layers[math.ceil(first_layer * len(layers) / LAYERS) :])
+
+
+def with_shared_blocks(model: Model, *, up_blocks_alone: bool) -> Model:
+    """As `with_shared_keys_and_values`, for the self-attentions of the up blocks, or for all there are."""
+    unet: Any = sharing_copy(model.unet.unet)
+    layers = self_attentions(unet)
+    if up_blocks_alone:
+        layers = [layer for layer in layers if any(layer is module for module in unet.up_blocks.modules())]
+    return _shared(model, unet, layers)
+
+
+def _shared(model: Model, unet: Any, layers: list[Attention]) -> Model:
+    for layer in layers:
         layer.set_processor(SharedKeysAndValues())
     return model.with_unet(unet)

@@ -48,12 +48,8 @@ class LatentEditor:
     def feature(self, state: EditState) -> Tensor:
         return self.look(state, grad=False, full=False).feature.detach()
 
-    @torch.no_grad()
     def predicted(self, state: EditState) -> Tensor:
-        task, latent = self.task, state.variable.to(self._adam.value)
-        decoded = Latent(task, state.step).forward(latent, upto=None)
-        assert decoded.noise is not None
-        return task.schedule.clean(decoded.noise.float(), latent, state.step)
+        return clean_prediction(self.task, state.variable.to(self._adam.value), state.step)
 
     def retasked(self, task: Task) -> Self:
         other = copy.copy(self)
@@ -108,3 +104,13 @@ def forward(task: Task, latent: Tensor, step: int, *, full: bool) -> tuple[Tenso
     decoded = Latent(task, step).forward(latent, upto=None if full else task.config.supervision_block)
     below = None if decoded.noise is None else task.schedule.down(decoded.noise.float(), latent, step)
     return feature_of(decoded, task), below
+
+
+@torch.no_grad()
+def clean_prediction(task: Task, latent: Tensor, step: int) -> Tensor:
+    """The clean latent that the U-Net predicts of a latent (1, C, h, w) at a step; at step 0 it is the latent."""
+    if step == 0:
+        return latent
+    decoded = Latent(task, step).forward(latent, upto=None)
+    assert decoded.noise is not None
+    return task.schedule.clean(decoded.noise.float(), latent, step)

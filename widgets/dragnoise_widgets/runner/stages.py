@@ -128,6 +128,8 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     if session.status == "reached":
         short = short_drags(session.drags, session.state.frame, session.config)
         return " ".join(short) or "every anchor has reached its objective"
+    if session.status == "denoised":
+        return "the edit is denoised to the end"
     if session.status == "stalled":
         return "the anchors have stopped moving"
     return f"stopped at max_iterations={session.config.max_iterations}"

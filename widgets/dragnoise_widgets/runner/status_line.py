@@ -83,6 +83,8 @@ def state_word(now: Situation) -> Word:
             return Word("Short of the goal", ": a drag is too short to move anything, see below", "short")
         none = "" if now.iterations else " already, so nothing was done"
         return Word("Finished", f": every anchor has reached its objective{none}", "good")
+    if now.verdict == "denoised":
+        return Word("Finished", ": the edit is denoised to the end", "good")
     if now.verdict == "stalled":
         return Word("Short of the goal", ": the anchors have stopped moving", "short")
     if now.verdict == "max_iterations":

@@ -1,0 +1,105 @@
+"""The carried start: the field, whole cells of noise, the latent against an independent computation, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_one_sentence, smooth_picture
+from PIL import Image
+
+from dragnoise import DragConfig, DragSession, Model
+from dragnoise.editors.parts import carried
+
+CONFIG: dict[str, Any] = {
+    "steps": 6, "edit_from": 4, "refine_from": 1, "drag_steps": 2, "step_iterations": 2, "resize": "never", "r1": 1
+}  # fmt: skip
+
+
+def edit(model: Model, drags: Any, *, mask: Any = None, **changes: Any) -> DragSession:
+    session = DragSession(model, smooth_picture(64, 64), config=DragConfig.preset("firm", **CONFIG | changes))
+    session.drags, session.mask = drags, mask
+    list(session.invert())
+    return session
+
+
+def task_of(session: DragSession) -> Any:
+    return session.store.engine.editor(session.state).task
+
+
+def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    mask = np.zeros((64, 64), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_a_mask_moves_as_a_whole(small: Model) -> None:
+    mask = box(8, 8, 48, 40)
+    field = carried.displacement(task_of(edit(small, [((20, 20), (29, 17))], mask=mask)), (64, 64))
+    np.testing.assert_allclose(field[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-5)
+    assert not field[~mask].any()
+
+
+def test_every_drag_decides_near_its_objective(small: Model) -> None:
+    drags = [((12, 12), (16, 12)), ((50, 50), (50, 42))]
+    field = carried.displacement(task_of(edit(small, drags, mask=np.ones((64, 64), bool))), (64, 64))
+    np.testing.assert_allclose(field[12, 16], [4, 0], atol=0.02)
+    np.testing.assert_allclose(field[42, 50], [0, -8], atol=0.02)
+    q, ends, moves = np.array([30, 20]), np.array([[16, 12], [50, 42]]), np.array([[4, 0], [0, -8]])
+    weights = 1 / (((q - ends) ** 2).sum(1) + 0.25)
+    np.testing.assert_allclose(field[20, 30], weights @ moves / weights.sum(), rtol=1e-5)
+
+
+def test_without_a_mask_it_falls_to_nothing_at_the_reach(small: Model) -> None:
+    field = carried.displacement(task_of(edit(small, [((20, 32), (28, 32))], reach=0.25)), (64, 64))
+    np.testing.assert_allclose(field[32, 20:29], np.broadcast_to([8, 0], (9, 2)), atol=1e-5)
+    np.testing.assert_allclose(field[32 + 10, 24], [8 * (1 - 10 / 16) / 0.7, 0], atol=0.05)
+    assert not field[:14].any() and not field[:, 50:].any()
+
+
+def test_noise_is_moved_by_whole_cells() -> None:
+    rest = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    field = torch.zeros(32, 32, 2)
+    field[..., 0], field[..., 1] = 8.0, -5.0
+    moved = carried.shifted(rest, field)
+    assert torch.equal(moved[..., :7, 2:], rest[..., 1:, :6])
+    assert torch.equal(moved[..., 7, :], moved[..., 6, :]), "clamped to the border"
+
+
+def test_the_latent_is_signal_of_the_warped_picture_and_shifted_rest(small: Model) -> None:
+    """A drag of two cells and a mask of everything: in pixels a roll, with the border repeated."""
+    step = small.factor * 2
+    session = edit(small, [((20, 20), (20 + step, 20))], mask=np.ones((64, 64), bool))
+    given = np.asarray(session.image)
+    moved = np.concatenate([np.repeat(given[:, :1], step, 1), given[:, :-step]], 1)
+    z, a = session.trajectory[-1], float(small.scheduler.alphas_cumprod[task_of(session).schedule.timestep(4)])
+    before, after = (small.encode_picture(Image.fromarray(x), (64, 64)).cpu() for x in (given, moved))
+    rest = z - a**0.5 * before
+    rest = torch.cat([rest[..., :1], rest[..., :1], rest[..., :-2]], -1)
+    torch.testing.assert_close(carried.carried_latent(task_of(session)).cpu(), a**0.5 * after + rest)
+
+
+def test_the_edit_begins_there_and_is_measured_from_the_start(small: Model) -> None:
+    session = edit(small, [((20, 20), (36, 20))], mask=box(8, 8, 52, 40))
+    editor = session.store.engine.editor(session.state)
+    state = session.step() and session.history[0].state
+    assert torch.equal(state.tensors["latent"], carried.carried_latent(editor.task).cpu())
+    assert torch.equal(state.anchors, editor.task.objectives)
+    assert [s.state.step for s in (*session.history, *session.optimize())] == [4, 4, 4, 3, 3]
+    assert session.status in ("reached", "max_iterations") and session.history[-1].iteration == 4
+
+
+def test_the_schedule_of_one_timestep_begins_there_too(small: Model) -> None:
+    session = edit(small, [((20, 20), (36, 20))], mask=box(8, 8, 52, 40), schedule="single", max_iterations=3)
+    assert [s.state.step for s in session.optimize()] == [4, 4, 4]
+    assert "latent" in session.history[-1].state.tensors
+    assert (np.asarray(session.render()) != np.asarray(session.reconstruct())).any()
+
+
+@pytest.mark.parametrize("target", ["current", "path"])
+def test_targets_that_follow_the_drag_are_refused(target: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        DragConfig.preset("firm", target=target)
+    assert_one_sentence(caught.value, repr(target), '"carried"', '"direct"')
