@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ def test_a_range_left_by_a_hair_is_clipped() -> None:
         changed[0, 0, 0] = value
         result = as_array(changed)
         assert result[1:].min() == result[1:].max() == 128 and result[0, 0, 0] in (0, 255)
-    sharp = Image.fromarray(np.kron(np.eye(4), np.ones((4, 4))).astype(np.float32))
-    overshoot = np.asarray(sharp.resize((57, 57), Image.Resampling.LANCZOS))
+    sharp = Image.fromarray(np.kron(np.eye(2), np.ones((32, 32))).astype(np.float32))
+    overshoot = np.asarray(sharp.resize((157, 157), Image.Resampling.LANCZOS))
     assert overshoot.max() > 1.05 and overshoot.min() < -0.05
     expected = (np.clip(overshoot, 0, 1) * 255 + 0.5).astype(np.uint8)
     assert np.array_equal(as_array(overshoot)[..., 0], expected)
@@ -157,7 +158,8 @@ def one_at(value: float, kind: Any = np.float32) -> np.ndarray:
 @pytest.mark.parametrize(
     "values",
     [
-        RAMP * 2 - 1, np.where(RAMP > 0.9, 1, 0.3) - RAMP, one_at(-1), one_at(3), one_at(200), one_at(40_000),
+        RAMP * 2 - 1, RAMP * 1.2 - 0.2, RAMP * 300 - 45, np.where(RAMP > 0.9, 1, 0.3) - RAMP, one_at(-1), one_at(3),
+        one_at(200), one_at(40_000),
         one_at(-300, np.int64), one_at(3000, np.int64), one_at(10**6, np.int64), np.where(RAMP > 0.9, 7, RAMP),
         (RAMP > 0.5).astype(np.int64), (RAMP * 255).astype(np.uint16), RAMP * 1e6, -RAMP,
     ],
@@ -225,6 +227,55 @@ def test_colours_reach_the_model_as_srgb(tmp_path: Path, icc: bytes) -> None:
     palette = picture.quantize(8)
     palette.info["icc_profile"] = icc
     assert np.array_equal(as_array(palette), converted(palette.convert("RGB"), icc))
+
+
+def test_adobe_rgb_that_only_the_exif_tells(tmp_path: Path) -> None:
+    picture, expected = smooth_picture(24, 16), converted(smooth_picture(24, 16), ADOBE).astype(int)
+    for tag, value in ((0xA005, {1: "R03"}), (0x8769, {0xA001: 2})):
+        exif = Image.Exif()
+        exif[tag] = value  # an IFD of its own
+        for suffix in ("jpg", "png", "tif", "webp"):
+            options = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
+            picture.save(tmp_path / f"it.{suffix}", exif=exif, **options)
+            for source in (tmp_path / f"it.{suffix}", Image.open(tmp_path / f"it.{suffix}")):
+                result = pictures.as_picture(source)
+                assert np.abs(np.asarray(result).astype(int) - expected).mean() < (2 if suffix == "jpg" else 0.5)
+                assert result.info == {}
+    for number, said in ((0xA001, 1), (0xA001, 65535)):
+        exif = Image.Exif()
+        exif[0x8769] = {number: said}
+        picture.save(tmp_path / "srgb.png", exif=exif)
+        assert np.array_equal(as_array(tmp_path / "srgb.png"), np.asarray(picture))
+
+
+def chunked(picture: Image.Image, **chunks: tuple[int, ...]) -> bytes:
+    """A PNG with chunks of 32-bit numbers before its pixels."""
+    picture.save(buffer := io.BytesIO(), "PNG")
+    head, data = buffer.getvalue()[:33], b""
+    for name, numbers in chunks.items():
+        body = name.encode() + struct.pack(f">{len(numbers)}I", *numbers)
+        data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return head + data + buffer.getvalue()[33:]
+
+
+CHRM_SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+CHRM_P3 = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def test_colours_that_pngs_own_chunks_tell() -> None:
+    picture = smooth_picture(24, 16)
+
+    def read(**chunks: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(pictures.picture_of_file(chunked(picture, **chunks))).astype(int)
+
+    for usual in ({"gAMA": (45455,)}, {"cHRM": CHRM_SRGB}, {"gAMA": (45455,), "cHRM": CHRM_SRGB}):
+        assert np.array_equal(read(**usual), np.asarray(picture))
+    assert np.abs(read(gAMA=(45455,), cHRM=CHRM_P3) - converted(picture, P3)).max() <= 1
+    light = np.asarray(picture) / 255
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(read(gAMA=(100000,)) - curve * 255).max() <= 2  # a linear picture
+    for nonsense in ({"gAMA": (1,)}, {"cHRM": (1,) * 8}, {"cHRM": (0,) * 8}):
+        assert np.array_equal(read(**nonsense), np.asarray(picture))
 
 
 def test_a_picture_that_is_srgb_keeps_its_pixels() -> None:
