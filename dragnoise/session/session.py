@@ -11,14 +11,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
-from typing_extensions import Self
 
 from dragnoise import geometry
 from dragnoise.archive import container
@@ -31,7 +30,7 @@ from dragnoise.images.pictures import Picture
 from dragnoise.interrupts import advice, rescue
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, Subject, checkpoints, fit, load, save
 from dragnoise.models.model import Model, require_model
-from dragnoise.numerics import require_finite
+from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling import ddim, text_to_image
 from dragnoise.session import iterations
 from dragnoise.session.cache import Cache
@@ -310,7 +309,8 @@ class DragSession:
                 done = next(steps, None)
                 if done is None:
                     return
-                require_finite(done.latents, f"inversion step {done.step}")
+                advice = without_lr(self.engine.model.dtype, worn=state.lora is not None)
+                require_finite(done.latents, f"inversion step {done.step}", advice=advice)
                 with self._writing:
                     if self._state.trajectory is not mine:
                         raise OvertakenError("this inversion was overtaken by a change; call session.invert() again.")
@@ -493,7 +493,7 @@ class DragSession:
         cache: LoraCache | str | Path | None = None,
     ) -> Iterator[LoraStep]:
         """Fit a LoRA to the picture, a step at a time, see `lora.fit`; leave it and go on later."""
-        steps = as_integer("steps", steps, 1)
+        steps = as_integer("steps", steps, 1, 100_000)
         settings = LoraSettings(rank=rank, lr=lr, batch_size=batch_size, seed=seed)
         checkpoints(self._subject(), settings, gradient_checkpointing)  # says what is wrong with it
         if cache is not None and not isinstance(cache, LoraCache):
