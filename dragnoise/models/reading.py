@@ -25,7 +25,7 @@ def explained(
         with ExitStack() as alone:
             if not fetching:
                 alone.enter_context(PATCHING)
-                alone.enter_context(_quiet())
+                alone.enter_context(quiet())
             yield
     except Exception as error:
         if any(is_out_of_memory(each) for each in _causes(error)):
@@ -69,7 +69,7 @@ def _why(source: str, configs: str | None, variant: str | None, reason: str) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway.
 
     These switches are the process's own, so that the caller holds `PATCHING`.

@@ -42,11 +42,12 @@ def generate_picture(
         )
         for state in tqdm(states, "generating", steps, disable=not progress):  # noqa: B007
             pass
-        advice = (
-            without_lr(model.dtype) if guidance <= USUAL_GUIDANCE else f"try a guidance of {USUAL_GUIDANCE} or less"
-        )
+        much = guidance > USUAL_GUIDANCE
+        advice = f"try a guidance of {USUAL_GUIDANCE} or less" if much else without_lr(model.dtype)
         require_finite(state.latents, "the generated latent", advice=advice)
-        return tensor_picture(model.decode_latents(state.latents), (width, height))
+        pixels = model.decode_latents(state.latents)
+        require_finite(pixels, "the generated picture", advice=advice)
+        return tensor_picture(pixels, (width, height))
 
 
 def generate(
