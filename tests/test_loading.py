@@ -276,6 +276,13 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
     assert_one_sentence(caught.value, str(tmp_path), "no safetensors file", "get it again")
 
 
+def test_a_gguf_file_is_named_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "it.Q4_K.GGUF").write_bytes(b"GGUF\3\0\0\0")
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path / "it.Q4_K.GGUF", device="cpu")
+    assert_one_sentence(caught.value, "it.Q4_K.GGUF", "quantised", ".safetensors")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load_model(tmp_path / "no.safetensors", device="cpu")

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import dragnoise.models.libraries  # noqa: F401 - before anything in a function imports a part of them
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
 from dragnoise.images.pictures import as_picture, picture_tensor
