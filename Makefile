@@ -1,4 +1,4 @@
-# Needs python3 (3.10 to 3.13), make and git. Everything else goes into .venv and, a few MB, .venv-colab
+# Needs python3 (3.11 to 3.13), make and git. Everything else goes into .venv and, a few MB, .venv-colab
 # and .venv-lowest.
 #
 #   make setup    make .venv and install what notebooks and tests need (quick when nothing changed);
@@ -59,8 +59,8 @@ help:
 setup: $(VENV)/.installed $(COLAB)/.installed
 
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
-	    "dragnoise needs Python 3.10 to 3.13, this is %d.%d: give another one with PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	    "dragnoise needs Python 3.11 to 3.13, this is %d.%d: give another one with PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip

@@ -1,20 +1,15 @@
 """Print the oldest version of each direct dependency that pyproject.toml allows, as pip requirements.
 
-`make test-lowest` installs them and runs a short list of tests.  torch is left out: its oldest version does not run on
-every Python, so that the newest one stays, and so is what only develops the project.
+`make test-lowest` installs them and runs a short list of tests.  torch is left out, since its lower bound is the
+version of `make test`, and so is what only develops the project.
 """
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # comes with pytest there
 
 NOT_PINNED = ("torch",)
 GROUPS = ("widgets", "bench")

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from operator import methodcaller
 from types import TracebackType
 from typing import Any
 
@@ -42,8 +43,8 @@ class rescue:
         self._say, self._lock = say, lock or nullcontext()
 
     def __enter__(self) -> None:
-        self._lock.__enter__()
         self._modes = Modes.now()
+        self._lock.__enter__()  # last: an interrupt in here would leave it held, since nothing calls __exit__
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
@@ -91,8 +92,9 @@ class Modes:
 
 
 def _autocast_depth() -> int:
-    torch.autocast_increment_nesting()
-    return int(torch.autocast_decrement_nesting())
+    """torch has no function for it.  Both calls are made by C code: Ctrl-C cannot come between and leave it raised."""
+    _, depth = map(methodcaller("__call__"), (torch.autocast_increment_nesting, torch.autocast_decrement_nesting))
+    return depth
 
 
 def is_out_of_memory(error: BaseException) -> bool:

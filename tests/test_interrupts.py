@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -187,7 +188,25 @@ def assert_casts_are_not_kept() -> None:
     with torch.no_grad():
         weight.mul_(2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert float(torch.ones(1, 1) @ weight) == 2
+        assert (torch.ones(1, 1) @ weight).item() == 2
+
+
+def autocast_depth() -> int:
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
+
+
+def test_entering_a_unit_of_work_can_be_interrupted_between_any_two_lines(whole: DragSession) -> None:
+    with counting() as lines, whole._unit():
+        entered = lines[0]
+    for stop in range(entered):
+        with pytest.raises(KeyboardInterrupt), counting(stop), whole._unit():
+            raise AssertionError("the interrupt comes before")
+        assert autocast_depth() == 0
+        with ThreadPoolExecutor(1) as other:
+            free = other.submit(whole._working.acquire, timeout=5).result()
+            assert free, "the lock is still held, and no other thread can work"
+            other.submit(whole._working.release).result()
 
 
 def test_mixed_precision_is_off_again_after_an_interrupt_that_torch_did_not_survive() -> None:

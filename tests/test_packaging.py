@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -15,11 +16,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # comes with pytest there
 
 ROOT = Path(__file__).parent.parent
 CONDA_TO_PYPI = {"pytorch": "torch"}
@@ -116,6 +112,15 @@ def test_the_lowest_versions_are_the_bounds() -> None:
         assert any(spec.operator == ">=" and spec.version == version for spec in bounds[canonicalize_name(name)])
     engine = {Requirement(line).name for line in read_pyproject()["project"]["dependencies"]}
     assert engine - set(lowest) == {"torch"}
+
+
+def test_the_bounds_that_test_lowest_leaves_out_are_what_test_runs_with() -> None:
+    (torch,) = (r for r in constraints() if r.name == "torch")
+    (tested,) = torch.specifier
+    assert f">={Version(tested.version).major}.{Version(tested.version).minor}" in str(pyproject_bounds()["torch"])
+    heading = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[0]
+    python = read_pyproject()["project"]["requires-python"].partition(",")[0].removeprefix(">=")
+    assert f"on Python {python}:" in heading
 
 
 @pytest.mark.skipif(Path(sys.prefix) != LOWEST, reason="for make test-lowest, which has an environment of its own")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from dragnoise.editors.base import EditState, Report, Status, Task
 from dragnoise.editors.parts.carried import carried_latent

@@ -12,8 +12,11 @@ from dragnoise.validation import shown
 SLACK = 0.3
 """How far resampling may leave a range, in shares of it: Lanczos at a checkerboard's corners does by 0.26."""
 
-FEW = 0.25
-"""Share of values at most that resampling leaves outside of a range."""
+FEW = 0.1
+"""Share of a picture's values at most that may lie outside of a range on either side; beyond it they are no overshoot.
+
+Sharp edges make less; only pictures of nothing but edges, such as a page of text, make more, and are refused, since a
+bright picture in -1..1 looks the same."""
 
 
 def as_array(value: Any, expected: str) -> np.ndarray:
@@ -67,15 +70,15 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     return (np.clip(values * (255 / full), 0, 255) + 0.5).astype(np.uint8)
 
 
-def is_within(values: np.ndarray, full: float) -> bool:
-    """Are all values in 0..full, but for few that leave it slightly?"""
+def is_within(values: np.ndarray, full: float, *, few: float = FEW) -> bool:
+    """Are all values in 0..full, but for `few`, a share of them on either side, that leave it slightly?"""
     low, high = values.min(), values.max()
     if low >= 0 and high <= full:
         return True
     if low < -SLACK * full or high > (1 + SLACK) * full:
         return False
     rounding = full / 255
-    return bool((values < -rounding).mean() <= FEW and (values > full + rounding).mean() <= FEW)
+    return bool((values < -rounding).mean() <= few and (values > full + rounding).mean() <= few)
 
 
 def _full_scale(values: np.ndarray, scales: tuple[int, ...]) -> int:
@@ -90,7 +93,7 @@ def _full_scale(values: np.ndarray, scales: tuple[int, ...]) -> int:
     raise ValueError(
         f"the picture's values, from {values.min():g} to {values.max():g}, are not clearly in 0..1, 0..255 or "
         "0..65535; give uint8 or floats in 0..1, such as (x + 1) / 2 for values in -1..1, numpy.clip(x, 0, 1) for "
-        "highlights above 1, or x > 0 for black and white."
+        "overshoot and highlights, or x > 0 for black and white."
     )
 
 

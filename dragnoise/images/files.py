@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dragnoise.images.profiles import implied_profile
 from dragnoise.validation import as_path, said
 
 MODES = (
@@ -89,6 +90,7 @@ def read_image(source: Path | bytes, *, what: str = "picture") -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """A copy of a PIL image, pixels loaded and turned by its EXIF tag; a broken tag is ignored with a UserWarning.
 
+    It has a colour profile also where the image tells its colour space otherwise, see `profiles.implied_profile`.
     Raises ValueError for an empty image and for a mode that cannot be made RGB, and what PIL raises
     if the pixels cannot be read.
     """
@@ -97,13 +99,17 @@ def upright(image: Image.Image) -> Image.Image:
     image.load()
     if image.mode not in MODES:
         raise ValueError(f"its mode {image.mode!r} cannot be converted; give one of mode 'RGB'")
+    profile = image.info.get("icc_profile") or implied_profile(image)
     try:
-        return ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
     except Exception as error:
         warnings.warn(f"the EXIF data cannot be read ({said(error)}) and is ignored.", UserWarning, stacklevel=4)
-        return image.copy()
+        turned = image.copy()
+    if profile:
+        turned.info["icc_profile"] = profile
+    return turned
 
 
 def _reason(source: Path | bytes, error: Exception) -> str:

@@ -19,6 +19,9 @@ from dragnoise.validation import said
 
 EXPECTED = "a mask must be None, a path, a PIL image or an (H, W) bool or uint8 array"
 
+FEW = 0.25
+"""Share of a mask's values at most that resampling leaves outside of its range, on either side."""
+
 DARK = 32
 """Of 255.  Colours below it are black, and whole numbers below it are labels or noise unless there is one label."""
 
@@ -93,9 +96,9 @@ def _above_the_middle(values: np.ndarray) -> np.ndarray:
         return np.zeros(values.shape, bool)
     if ((values == 0) | (values == high)).all():
         return values > 0
-    if low < 0 and not is_within(values, high):
+    if low < 0 and not is_within(values, high, few=FEW):
         return values > 0
-    if values.dtype.kind == "f" and is_within(values, 1):
+    if values.dtype.kind == "f" and is_within(values, 1, few=FEW):
         free = values > 0.5
         if free.any():
             return free

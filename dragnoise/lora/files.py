@@ -139,7 +139,8 @@ def _existing(path: str | Path) -> Path:
     path = as_path(path, what="a .safetensors file or a folder with one")
     folder = path.is_dir()
     if folder and not (path / FILE_NAME).is_file():
-        found = sorted(file.name for file in path.iterdir() if file_for(file) == file and file.is_file())
+        files = (file for file in path.iterdir() if not file.name.startswith("."))  # macOS leaves "._name" there
+        found = sorted(file.name for file in files if file_for(file) == file and file.is_file())
         if len(found) > 1:
             raise ValueError(f"{str(path)!r} holds {len(found)} .safetensors files ({shown(found)}); give one of them.")
         path = path / (found[0] if found else FILE_NAME)

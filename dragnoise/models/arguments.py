@@ -34,8 +34,7 @@ def as_source(source: Any, *, name: str, what: str) -> str:
     """A path, "~" expanded, or a hub id; raises TypeError, ValueError or OSError for what cannot be either."""
     if isinstance(source, str | Path) and (url := URL.match(str(source))):
         raise ValueError(
-            f"{name}={shown(str(source))} is an address; give a hub id, such as {_hub_id(url[1])!r}, or the path of "
-            f"{what}."
+            f"{name}={shown(str(source))} is an address; give a hub id, such as {_hub_id(url[1])!r}, or a path."
         )
     path = as_path(source, name=name, what=what)
     return str(path) if path.exists() else str(source)

@@ -90,15 +90,14 @@ class ModelInfo:
         )
         return tuple(name for name in names if name)
 
-    @property
-    def question(self) -> str:
+    def question(self, file: str = "this file") -> str:
         """What to ask a person before the model that a file names is loaded; empty where nothing need be asked."""
         if not self.sources:
             return ""
         named = " and ".join(map(repr, self.sources))
         return (
-            f"This file names the model {named}, which would be read from disk or fetched from the hub; load it if you "
-            "trust where the file came from."
+            f"{file} names the model {named}, which would be read from this computer or fetched from the hub; load it "
+            "only if you trust where the file came from."
         )
 
     def is_same(self, other: ModelInfo) -> bool:

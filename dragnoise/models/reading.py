@@ -25,7 +25,7 @@ def explained(
         with ExitStack() as alone:
             if not fetching:
                 alone.enter_context(PATCHING)
-                alone.enter_context(_quiet())
+                alone.enter_context(quiet())
             yield
     except Exception as error:
         if any(is_out_of_memory(each) for each in _causes(error)):
@@ -69,7 +69,7 @@ def _why(source: str, configs: str | None, variant: str | None, reason: str) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway.
 
     These switches are the process's own, so that the caller holds `PATCHING`.
@@ -111,3 +111,28 @@ def _ignored(*kinds: type[Warning]) -> Iterator[None]:
         present: Any = warnings.filters
         for entries in (filters, present):  # another thread may have put a copy in its place
             entries[:] = [entry for entry in entries if not any(entry is own for own in mine)]
+
+
+# ------------------------------------------------------------------------------------ first import
+# diffusers and transformers put other module objects in their own places while they are imported: a second thread that
+# imports one of them meanwhile is left with the first object, which has no names.  Whatever uses a model imports this
+# module, for which Python lets other threads wait; later imports of other names find everything there.
+
+with PATCHING, quiet():
+    from diffusers import (
+        AutoencoderKL,
+        AutoencoderTiny,
+        DDIMScheduler,
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+    from peft import LoraConfig
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+IMPORTED = (
+    AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline,
+    UNet2DConditionModel, StableDiffusionLoraLoaderMixin, LoraConfig, CLIPTextModel, CLIPTokenizer,
+)  # fmt: skip
+"""What every model needs; with it everything under it is imported."""

@@ -147,6 +147,11 @@ def open_checkpoint(source: str, prediction: str | None = None) -> Checkpoint:
     saying what it is instead, for one that is no text-to-image checkpoint of Stable Diffusion, has another
     noise model, or scaled weights.
     """
+    if source.lower().endswith(".gguf"):
+        raise ValueError(
+            f"{source!r} is a GGUF file, whose weights are quantised and not read; get the model as .safetensors in "
+            "float16, bfloat16 or float32."
+        )
     held, metadata = entries(source)
     if FIRST not in held or LAST not in held:
         raise ValueError(f"{source!r} is no Stable Diffusion checkpoint in one file but {_what_instead(set(held))}.")

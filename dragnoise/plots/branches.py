@@ -47,10 +47,11 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
         raise ValueError(f"ax must be two matplotlib Axes, not {shown(ax)}.")
     for i, session in enumerate(sessions):
         colour = COLOURS[i % len(COLOURS)]
+        name = f" {session.name}" if session.name.startswith("_") else session.name  # "_..." has no place in a legend
         steps = [s for s in session.history if not math.isnan(s.loss)]
-        panels[0].plot([s.iteration for s in steps], [s.loss for s in steps], color=colour, label=session.name, **DOTS)
+        panels[0].plot([s.iteration for s in steps], [s.loss for s in steps], color=colour, label=name, **DOTS)
         distances = [float(s.distances.mean()) for s in session.history]
-        panels[1].plot(range(len(distances)), distances, color=colour, label=session.name, **DOTS)
+        panels[1].plot(range(len(distances)), distances, color=colour, label=name, **DOTS)
     if len(sessions) > 1 and (common := fork(sessions[0], sessions[1])):
         for panel in panels:
             panel.axvspan(0, common, color=GREY, alpha=0.12, lw=0)

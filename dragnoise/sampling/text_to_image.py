@@ -13,9 +13,12 @@ from tqdm.auto import tqdm
 from dragnoise.images.pictures import tensor_picture
 from dragnoise.interrupts import halved, rescue
 from dragnoise.models.model import Model, require_model
-from dragnoise.numerics import require_finite
+from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling import ddim
 from dragnoise.validation import LONGEST, as_integer, as_number, as_pair, as_text, shown
+
+USUAL_GUIDANCE = 15
+"""Weights of classifier-free guidance beyond it are used by nobody, and blamed first."""
 
 
 def generate_picture(
@@ -39,8 +42,12 @@ def generate_picture(
         )
         for state in tqdm(states, "generating", steps, disable=not progress):  # noqa: B007
             pass
-        require_finite(state.latents, "the generated latent")
-        return tensor_picture(model.decode_latents(state.latents), (width, height))
+        much = guidance > USUAL_GUIDANCE
+        advice = f"try a guidance of {USUAL_GUIDANCE} or less" if much else without_lr(model.dtype)
+        require_finite(state.latents, "the generated latent", advice=advice)
+        pixels = model.decode_latents(state.latents)
+        require_finite(pixels, "the generated picture", advice=advice)
+        return tensor_picture(pixels, (width, height))
 
 
 def generate(
@@ -73,7 +80,7 @@ def _check(prompt: Any, negative_prompt: Any, seed: Any, guidance: Any, steps: A
     as_text("the negative_prompt", negative_prompt)
     as_integer("seed", seed, 0, 2**63 - 1)
     as_integer("steps", steps, 2, 1000)
-    as_number("guidance", guidance)
+    as_number("guidance", guidance, 0, 1000)
 
 
 def _checked_size(size: Any, model: Model) -> tuple[int, int]:

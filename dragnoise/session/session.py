@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
-from typing_extensions import Self
 
 from dragnoise import geometry
 from dragnoise.archive import container

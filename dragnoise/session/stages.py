@@ -20,7 +20,7 @@ from dragnoise.geometry import Drag
 from dragnoise.images import pictures
 from dragnoise.images.keeping import keep_pixels
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, checkpoints, fit, load
-from dragnoise.numerics import require_finite
+from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling.ddim import DDIMState
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.state import OvertakenError, SessionState
@@ -45,7 +45,8 @@ def invert(store: Store) -> Iterator[DDIMState]:
             done = next(steps, None)
             if done is None:
                 return
-            require_finite(done.latents, f"inversion step {done.step}")
+            advice = without_lr(store.engine.model.dtype, worn=state.lora is not None)
+            require_finite(done.latents, f"inversion step {done.step}", advice=advice)
             mine = store.append_latents(mine, done.latents)
             if store.state.inverted and store.state.drags:
                 begin(store)
@@ -224,7 +225,7 @@ def fit_lora(
 
     Wrong arguments are refused at once, before the first step.
     """
-    steps = as_integer("steps", steps, 1)
+    steps = as_integer("steps", steps, 1, 100_000)
     checkpoints(store.engine.subject(store.state), settings, gradient_checkpointing)  # says what is wrong with it
     if cache is not None and not isinstance(cache, LoraCache):
         cache = LoraCache(cache)

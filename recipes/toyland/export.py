@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dragnoise.atomic_write import atomic_write
+from dragnoise.atomic_write import write_bytes, write_picture, write_text
 from dragnoise.models.model_folder import CONFIG_FILE
 from dragnoise.toyland.judge import WEIGHTS as JUDGE
 from dragnoise.toyland.scenes import SIZE, caption, sample_scene
@@ -42,14 +41,10 @@ def export(run: Path, weights: Path, recipe: Recipe) -> None:
     vae = AutoencoderTiny.from_pretrained(str(run / "vae")).eval().requires_grad_(False)
     networks.save_pipeline(weights, vae, tokenizer, text_encoder, unet)
     config = DEFAULT_CONFIG if len(recipe.widths) > 2 else DEFAULT_CONFIG | {"supervision_block": 1}
-    (weights / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    write_text(weights / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     judge = run / JUDGE.name
-    with atomic_write(weights / JUDGE.name) as file:
-        file.write((judge if judge.exists() else JUDGE).read_bytes())
-    picture = io.BytesIO()
-    sample_sheet(vae, unet, text_encoder, tokenizer).save(picture, "PNG")
-    with atomic_write(run / "samples.png") as file:
-        file.write(picture.getvalue())
+    write_bytes(weights / JUDGE.name, (judge if judge.exists() else JUDGE).read_bytes())
+    write_picture(run / "samples.png", sample_sheet(vae, unet, text_encoder, tokenizer))
 
 
 def sample_sheet(

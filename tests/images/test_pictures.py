@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ def test_a_range_left_by_a_hair_is_clipped() -> None:
         changed[0, 0, 0] = value
         result = as_array(changed)
         assert result[1:].min() == result[1:].max() == 128 and result[0, 0, 0] in (0, 255)
-    sharp = Image.fromarray(np.kron(np.eye(4), np.ones((4, 4))).astype(np.float32))
-    overshoot = np.asarray(sharp.resize((57, 57), Image.Resampling.LANCZOS))
+    sharp = Image.fromarray(np.kron(np.eye(2), np.ones((32, 32))).astype(np.float32))
+    overshoot = np.asarray(sharp.resize((157, 157), Image.Resampling.LANCZOS))
     assert overshoot.max() > 1.05 and overshoot.min() < -0.05
     expected = (np.clip(overshoot, 0, 1) * 255 + 0.5).astype(np.uint8)
     assert np.array_equal(as_array(overshoot)[..., 0], expected)
@@ -157,7 +158,8 @@ def one_at(value: float, kind: Any = np.float32) -> np.ndarray:
 @pytest.mark.parametrize(
     "values",
     [
-        RAMP * 2 - 1, np.where(RAMP > 0.9, 1, 0.3) - RAMP, one_at(-1), one_at(3), one_at(200), one_at(40_000),
+        RAMP * 2 - 1, RAMP * 1.2 - 0.2, RAMP * 300 - 45, np.where(RAMP > 0.9, 1, 0.3) - RAMP, one_at(-1), one_at(3),
+        one_at(200), one_at(40_000),
         one_at(-300, np.int64), one_at(3000, np.int64), one_at(10**6, np.int64), np.where(RAMP > 0.9, 7, RAMP),
         (RAMP > 0.5).astype(np.int64), (RAMP * 255).astype(np.uint16), RAMP * 1e6, -RAMP,
     ],
@@ -225,6 +227,68 @@ def test_colours_reach_the_model_as_srgb(tmp_path: Path, icc: bytes) -> None:
     palette = picture.quantize(8)
     palette.info["icc_profile"] = icc
     assert np.array_equal(as_array(palette), converted(palette.convert("RGB"), icc))
+
+
+def exif_of(colour_space: int, interoperability: bytes) -> bytes:
+    """EXIF data as cameras write them: ColorSpace, and the index of the interoperability IFD below the Exif IFD."""
+    ifds = struct.pack("<HHHII", 1, 0x8769, 4, 1, 26) + b"\0\0\0\0"
+    ifds += struct.pack("<HHHIIHHII", 2, 0xA001, 3, 1, colour_space, 0xA005, 4, 1, 56) + b"\0\0\0\0"
+    ifds += struct.pack("<HHHI4s", 1, 1, 2, 4, interoperability + b"\0") + b"\0\0\0\0"
+    return b"Exif\0\0II*\0\x08\0\0\0" + ifds
+
+
+@pytest.mark.parametrize(("colour_space", "index"), [(65535, b"R03"), (2, b"R98")])
+def test_adobe_rgb_that_only_the_exif_tells(tmp_path: Path, colour_space: int, index: bytes) -> None:
+    picture, expected = smooth_picture(24, 16), converted(smooth_picture(24, 16), ADOBE).astype(int)
+    lossless: dict[str, dict[str, Any]] = {
+        "png": {},
+        "webp": {"lossless": True},
+        "jpg": {"quality": 100, "subsampling": 0},
+    }
+    for suffix, options in lossless.items():
+        path = tmp_path / f"it.{suffix}"
+        picture.save(path, exif=exif_of(colour_space, index), **options)
+        for source in (path, Image.open(path)):
+            result = pictures.as_picture(source)
+            assert np.abs(np.asarray(result).astype(int) - expected).mean() < (2 if suffix == "jpg" else 0.5)
+            assert result.info == {}
+
+
+def test_exif_that_says_srgb_or_nothing(tmp_path: Path) -> None:
+    picture = smooth_picture(24, 16)
+    for colour_space, index in ((1, b"R98"), (65535, b"R98"), (65535, b"xyz")):
+        picture.save(tmp_path / "it.png", exif=exif_of(colour_space, index))
+        assert np.array_equal(as_array(tmp_path / "it.png"), np.asarray(picture))
+
+
+def chunked(picture: Image.Image, **chunks: tuple[int, ...]) -> bytes:
+    """A PNG with chunks of 32-bit numbers before its pixels."""
+    picture.save(buffer := io.BytesIO(), "PNG")
+    head, data = buffer.getvalue()[:33], b""
+    for name, numbers in chunks.items():
+        body = name.encode() + struct.pack(f">{len(numbers)}I", *numbers)
+        data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return head + data + buffer.getvalue()[33:]
+
+
+CHRM_SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+CHRM_P3 = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def test_colours_that_pngs_own_chunks_tell() -> None:
+    picture = smooth_picture(24, 16)
+
+    def read(**chunks: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(pictures.picture_of_file(chunked(picture, **chunks))).astype(int)
+
+    for usual in ({"gAMA": (45455,)}, {"cHRM": CHRM_SRGB}, {"gAMA": (45455,), "cHRM": CHRM_SRGB}):
+        assert np.array_equal(read(**usual), np.asarray(picture))
+    assert np.abs(read(gAMA=(45455,), cHRM=CHRM_P3) - converted(picture, P3)).max() <= 1
+    light = np.asarray(picture) / 255
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(read(gAMA=(100000,)) - curve * 255).max() <= 2  # a linear picture
+    for nonsense in ({"gAMA": (1,)}, {"cHRM": (1,) * 8}, {"cHRM": (0,) * 8}):
+        assert np.array_equal(read(**nonsense), np.asarray(picture))
 
 
 def test_a_picture_that_is_srgb_keeps_its_pixels() -> None:

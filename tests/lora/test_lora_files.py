@@ -351,6 +351,7 @@ def test_a_folder_with_one_file_is_that_file(small: Model, tmp_path: Path) -> No
     session.lora = lora = random_lora(small)
     session.save_lora(tmp_path / "My_style.SAFETENSORS")
     (tmp_path / "README.md").write_text("a style")
+    (tmp_path / "._My_style.SAFETENSORS").write_bytes(b"what macOS keeps of a file on other file systems")
     session.load_lora(tmp_path)
     assert session.lora is not None and session.lora.adapters.keys() == lora.adapters.keys()
     session.save_lora(tmp_path / "other.safetensors")

@@ -276,6 +276,13 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
     assert_one_sentence(caught.value, str(tmp_path), "no safetensors file", "get it again")
 
 
+def test_a_gguf_file_is_named_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "it.Q4_K.GGUF").write_bytes(b"GGUF\3\0\0\0")
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path / "it.Q4_K.GGUF", device="cpu")
+    assert_one_sentence(caught.value, "it.Q4_K.GGUF", "quantised", ".safetensors")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load_model(tmp_path / "no.safetensors", device="cpu")
@@ -676,10 +683,35 @@ def test_loads_in_several_threads_leave_the_process_as_it_was() -> None:
     assert done.stdout.splitlines()[-2:] == ["[]", "False cpu True"], done.stdout + done.stderr
 
 
+FIRST_LOADS = """
+import sys, threading
+import dragnoise
+sys.setswitchinterval(1e-5)
+found = []
+
+def load():
+    try:
+        found.append(dragnoise.load_model().name)
+    except Exception as error:
+        found.append(f"{type(error).__name__}: {error}")
+
+threads = [threading.Thread(target=load) for _ in range(3)]
+[t.start() for t in threads]
+[t.join(200) for t in threads]
+print(found)
+"""
+
+
+def test_the_very_first_loads_may_be_in_several_threads() -> None:
+    """In a new process, where diffusers and transformers are imported by them."""
+    done = subprocess.run([sys.executable, "-c", FIRST_LOADS], capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout.splitlines()[-1:] == ["['toyland', 'toyland', 'toyland']"], done.stdout + done.stderr
+
+
 def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
     """`catch_warnings` of another thread, entered during a load and left after it, brings nothing of it back."""
     before = list(warnings.filters)
-    loading_it, other = reading._quiet(), warnings.catch_warnings()
+    loading_it, other = reading.quiet(), warnings.catch_warnings()
     with reading.PATCHING:
         loading_it.__enter__()
         assert warnings.filters[0][0] == "ignore"
@@ -688,7 +720,7 @@ def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
         assert list(warnings.filters) == before
         other.__exit__(None, None, None)
     assert list(warnings.filters) == before
-    with reading.PATCHING, pytest.raises(KeyboardInterrupt), reading._quiet():
+    with reading.PATCHING, pytest.raises(KeyboardInterrupt), reading.quiet():
         raise KeyboardInterrupt
     assert list(warnings.filters) == before
 

@@ -168,8 +168,8 @@ def test_scaled_weights_in_a_folder(folder: Path) -> None:
 
 
 def test_what_a_file_asks_for_is_asked_about() -> None:
-    assert ModelInfo().sources == ModelInfo(name="toyland").sources == () and not ModelInfo(name="toyland").question
+    assert ModelInfo().sources == ModelInfo(name="toyland").sources == () and not ModelInfo(name="toyland").question()
     info = ModelInfo(name="some/model", options={"vae": "/a/vae", "config": "configs", "memory": "low"})
     assert info.sources == ("some/model", "/a/vae", "configs")
-    assert_one_sentence(Exception(info.question), "'some/model'", "'/a/vae'", "'configs'", "trust")
+    assert_one_sentence(Exception(info.question("a.drag")), "a.drag", "'some/model'", "'/a/vae'", "'configs'", "trust")
     assert ModelInfo(name="toyland", options={"vae": "some/vae"}).sources == ("some/vae",)

@@ -49,6 +49,12 @@ def test_names_are_no_formulas(tree: list[DragSession], tmp_path: Path) -> None:
         panels[0].figure.savefig(tmp_path / "odd.png")
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too(tree: list[DragSession]) -> None:
+    hidden = tree[1].branch(name="_bold")
+    for panel in plot_branches(tree[0], hidden, tree[1]):
+        assert [text.get_text().strip() for text in panel.get_legend().get_texts()] == ["main", "_bold", "bold"]
+
+
 def test_two_of_one_name_and_one_that_has_not_begun(tree: list[DragSession]) -> None:
     first, second = (tree[0].branch(0, name="same") for _ in range(2))
     fresh = DragSession(tree[0].model, tree[0].image, config=tree[0].config, name="fresh")

@@ -152,6 +152,23 @@ def test_a_model_that_only_a_file_names_is_loaded_after_a_yes(stranger: Path, lo
     studio.close()
 
 
+@pytest.mark.parametrize("name", ["//far.example/share/model", "\\\\far.example\\share", "~/model", "x" * 5000])
+def test_nothing_that_a_file_names_is_looked_for_before_a_yes(
+    session: DragSession, tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    session.model = Model(session.model.pipeline, name=name)
+    session.save(tmp_path / "it.drag")
+    looked: list[str] = []
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **how: (looked.append(str(path)), stat(path, **how))[1])
+    studio = DragStudio(inline=True, autosave=None)
+    studio.library.open(tmp_path / "it.drag")
+    assert loader.names == [] and studio.has_session
+    assert not [path for path in looked if "far.example" in path or "model" in path or "xxx" in path]
+    assert (studio.question.layout.display == "") == (len(name) < 100)
+    studio.close()
+
+
 def test_a_model_that_cannot_be_had_leaves_something_to_look_at(stranger: Path, monkeypatch: Any) -> None:
     def none(name: str, **how: Any) -> Model:
         raise OSError(f"there is no model {name!r}.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task

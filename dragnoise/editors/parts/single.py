@@ -6,10 +6,10 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task

@@ -13,10 +13,13 @@ EMBEDDED = "toyland"
 
 
 def can_be_loaded(name: str) -> bool:
-    """Is this the embedded model, a path, or what looks like a hub id?  A model made of a pipeline has another name."""
-    if name == EMBEDDED or (name and Path(name).expanduser().exists()):
+    """Is this the embedded model, a path, or what looks like a hub id?  A model made of a pipeline has another name.
+
+    A name with a folder in it is not looked for, since a file may name a place on somebody else's computer.
+    """
+    if "/" in name or "\\" in name or name.startswith("~") or name.lower().endswith(".safetensors"):
         return True
-    return re.fullmatch(r"[\w.-]+/[\w.-]+|.*\.safetensors", name, re.IGNORECASE) is not None
+    return name == EMBEDDED or (re.fullmatch(r"[\w .-]{1,100}", name) is not None and Path(name).exists())
 
 
 def asked(*, dtype: str | None, memory: str) -> dict[str, str]:
@@ -28,18 +31,3 @@ def how(info: ModelInfo) -> dict[str, Any]:
     """Arguments of `load_model` that load it as it was; the dtype only on the kind of device that it was on."""
     same_place = info.dtype and info.device == arguments.as_device(None).type
     return dict(info.options) | ({"dtype": info.dtype} if same_place else {})
-
-
-def told(info: ModelInfo) -> str:
-    """Name and origin of the model in words."""
-    others = [f"{name} {_place(value)}" for name, value in info.options.items() if name in ("vae", "config")]
-    return ", with the ".join([_place(info.name), *others])
-
-
-def _place(name: str) -> str:
-    path = Path(name).expanduser()
-    return (
-        f"{name!r}, {'a folder' if path.is_dir() else 'a file'} on this computer"
-        if path.exists()
-        else (f"{name!r}, to be fetched from the Hugging Face hub")
-    )

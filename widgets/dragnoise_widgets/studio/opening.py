@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets.export.model_names import can_be_loaded, how, told
+from dragnoise_widgets.export.model_names import can_be_loaded, how
 from dragnoise_widgets.runner.commands import SetModel
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.studio.desk import Desk
@@ -48,14 +48,16 @@ class Opening:
         self._later(f"opening {path}", make, then=then)
 
     def _ask_for_model(self, session: DragSession, file: str) -> None:
+        """Ask by what the file says alone: nothing is imported, loaded or looked for before the answer."""
         info = session.store.made_with
 
         def load() -> None:
             then = partial(self._equip, session, lambda: self._models.load(info.name, **how(info)))
             self._later(f"loading {info.name}", lambda: session, then)
 
-        question = f"{file} names the model that it was made with: {told(info)}. Load it only if you trust it."
-        self._desk.question.ask(question, [("Load this model", load), ("Only look at the edit", lambda: None)])
+        self._desk.question.ask(
+            info.question(file), [("Load this model", load), ("Only look at the edit", lambda: None)]
+        )
 
     def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
         """Give a session its model; where that does not work, tell why it can only be looked at."""
