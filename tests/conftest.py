@@ -32,14 +32,27 @@ SLOW_FILES = {
 """Files whose tests are all marked `slow`: they fit LoRAs, load and write many models, kill processes or train."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once."""
+    """Mark the files above."""
     for item in items:
         if item.path.stem in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
-        group = "browser" if item.get_closest_marker("browser") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once.
+
+    xdist's own `--dist loadgroup` spreads the tests of a group over all processes with pytest 9.2.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return "tests/browser" if path.startswith("tests/browser/") else path
+
+    return ByFile(config, log)
 
 
 def randomise(module: torch.nn.Module, seed: int) -> None:
