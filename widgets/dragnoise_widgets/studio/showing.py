@@ -18,7 +18,7 @@ from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.share import Share
-from dragnoise_widgets.pages.pages import Sight
+from dragnoise_widgets.pages.page import Sight
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
