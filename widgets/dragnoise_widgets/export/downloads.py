@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 
 from dragnoise import Drag, DragSession
 from dragnoise.plots.panels import COLOURS
+from dragnoise.session.history import History
+from dragnoise.validation import shown
 from dragnoise_widgets.runner.telling import Pace, duration
 
 FRAMES = 24
@@ -39,6 +41,19 @@ def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:
     if count < 1 or most < 1:
         return ()
     return tuple(dict.fromkeys(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+
+
+def iterations_of(history: History, iterations: Any = None) -> tuple[int, ...]:
+    """The iterations of a GIF, None for `FRAMES` at most.  Raises IndexError for one that does not exist."""
+    if iterations is None:
+        return chosen_iterations(len(history))
+    try:
+        chosen = tuple(iterations)
+    except TypeError:
+        raise TypeError(f"iterations must be a list of them, not {shown(iterations)}.") from None
+    for k in chosen:
+        history.require(k)
+    return chosen
 
 
 def render_gif(

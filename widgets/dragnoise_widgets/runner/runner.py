@@ -11,9 +11,9 @@ from typing import Any
 from dragnoise.session.session import DragSession
 from dragnoise.validation import as_float, as_integer, is_one_of, shown
 from dragnoise_widgets.runner.commands import Apply, Call, Prepare, Render, Rewind, Run, Step, Task
+from dragnoise_widgets.runner.registry import worker_of
 from dragnoise_widgets.runner.stages import Breakpoint, Options, PreviewEvery
 from dragnoise_widgets.runner.updates import State, Status, Update
-from dragnoise_widgets.runner.worker import worker_of
 
 __all__ = ["Runner", "State", "Status", "Update"]
 
@@ -145,16 +145,16 @@ class Runner:
     @property
     def commands(self) -> tuple[Any, ...]:
         """The last commands that were put for this session, the newest last; see `runner.commands`."""
-        return tuple(self._worker.recent)
+        return tuple(self._worker.queue.recent)
 
     @property
     def error(self) -> str | None:
         """The last error in one line, None if there was none; see also `traceback`."""
-        return self._worker.error
+        return self._worker.failed.message
 
     @property
     def traceback(self) -> str:
-        return self._worker.traceback
+        return self._worker.failed.traceback
 
     def observe(self, callback: Callable[[Update], None]) -> Callable[[], None]:
         """Call `callback(update)` at most 10 times a second, and with the state that each command leaves.
