@@ -40,6 +40,9 @@ class Alternating:
     def feature(self, state: EditState) -> Tensor:
         return self._of(state)[0].feature(state)
 
+    def predicted(self, state: EditState) -> Tensor:
+        return self._of(state)[0].predicted(state)
+
     def initial_features(self, state: EditState) -> Tensor:
         return self._of(state)[0].initial_features(state)
 

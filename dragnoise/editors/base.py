@@ -107,6 +107,9 @@ class Editor(Protocol):
     def feature(self, state: EditState) -> Tensor:
         """The supervision feature F of this state, (C, h, w) float32."""
 
+    def predicted(self, state: EditState) -> Tensor:
+        """The clean latent that the U-Net predicts of this state in one step, (1, C, h, w); changes nothing."""
+
     def initial_features(self, state: EditState) -> Tensor:
         """The unedited picture's feature at the state's step and the initial anchors, (m, C): f_i of Eq. 4."""
 

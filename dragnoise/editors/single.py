@@ -69,6 +69,17 @@ class SingleTimestep:
     def feature(self, state: EditState) -> Tensor:
         return feature_of(self._looked(state, grad=False).decoded, self.task).detach()
 
+    @torch.no_grad()
+    def predicted(self, state: EditState) -> Tensor:
+        task, look = self.task, self._look
+        value = state.variable.to(self.variable.original)
+        if look is not None and look.variable is state.variable:
+            decoded = task.model.unet.finish(look.decoded)
+        else:
+            decoded = self.variable.forward(value, upto=None)
+        assert decoded.noise is not None
+        return task.schedule.clean(decoded.noise.float(), self.variable.latents(value), state.step)
+
     def status(self, state: EditState) -> Status:
         config = self.task.config
         if state.count >= config.most_iterations:

@@ -41,10 +41,12 @@ class Decoded:
 
     features: output of every up block that ran, (B, C_k, h_k, w_k); the last one is `feature`.
     noise: (B, C, h, w), the U-Net's prediction (v for a v-prediction model), None unless run to the end.
+    encoded: the encoder's part, from which `CutUNet.finish` goes on.
     """
 
     features: tuple[Tensor, ...]
     noise: Tensor | None
+    encoded: Encoded
 
     @property
     def feature(self) -> Tensor:
@@ -106,21 +108,31 @@ class CutUNet:
 
         bottleneck has the shape of `encoded.bottleneck`.  Gradients flow to it alone.
         """
-        unet, x = self.unet, bottleneck
-        skips = list(encoded.skips)
-        features = []
+        return self._run(bottleneck, (), encoded, upto)
+
+    def finish(self, decoded: Decoded) -> Decoded:
+        """A decoding that stopped at an up block, run on to the noise; one that did not is given back as it is."""
+        if decoded.noise is not None:
+            return decoded
+        return self._run(decoded.feature, decoded.features, decoded.encoded, None)
+
+    def _run(self, x: Tensor, done: tuple[Tensor, ...], encoded: Encoded, upto: int | None) -> Decoded:
+        """The up blocks after those whose outputs are `done`, x being the input of the next one."""
+        unet, skips, features = self.unet, list(encoded.skips), list(done)
         for i, block in enumerate(unet.up_blocks):
             own = tuple(skips[-len(block.resnets) :])
             del skips[-len(block.resnets) :]
+            if i < len(done):
+                continue
             # An odd-sized level was halved with rounding up: upsample to what the next skip has.
             size = skips[-1].shape[2:] if skips and block.upsamplers else None
             x = block(x, own, encoded.time, upsample_size=size, **_text(block, encoded.text))
             features.append(x)
             if i == upto:
-                return Decoded(tuple(features), None)
+                return Decoded(tuple(features), None, encoded)
         if unet.conv_norm_out is not None:
             x = unet.conv_act(unet.conv_norm_out(x))
-        return Decoded(tuple(features), unet.conv_out(x))
+        return Decoded(tuple(features), unet.conv_out(x), encoded)
 
     def _split(self, text: Text, batch: int) -> tuple[dict[str, Tensor], Tensor]:
         """What goes to the time embedding, and the words, each for every sample of the batch."""

@@ -89,6 +89,10 @@ class Schedule:
         z0, noise = clean_and_noise(prediction, z, self.alpha(step), self.prediction)
         return noised(z0, noise, self.alpha(step - 1))
 
+    def clean(self, prediction: Tensor, z: Tensor, step: int) -> Tensor:
+        """The clean latent in latent `step`, z, by what the U-Net predicts of it at tau_step: x0 in one step."""
+        return clean_and_noise(prediction, z, self.alpha(step), self.prediction)[0]
+
     def up(self, prediction: Tensor, z: Tensor, step: int, *, asked: int | None = None) -> Tensor:
         """Latent `step` from latent `step` - 1, z, and what the U-Net predicts of it at tau_asked.
 
@@ -174,6 +178,13 @@ def denoise(
             if hold is not None:
                 z = hold(z, step - 1)
         yield DDIMState(step - 1, schedule.timestep(step - 1) if step > 1 else 0, z, bottleneck.float())
+
+
+@torch.no_grad()
+def predicted(model: Model, z: Tensor, text: Text, schedule: Schedule, step: int) -> Tensor:
+    """The clean latent that the U-Net predicts of latent `step`, z (1, C, h, w), in one step."""
+    encoded = model.encode(z, schedule.timestep(step), text)
+    return schedule.clean(model.predict(encoded.bottleneck, encoded), z.float(), step)
 
 
 def propagate(encoded: Encoded, edited: Tensor, original: Tensor | None, propagation: str) -> Tensor:

@@ -363,6 +363,14 @@ class DragSession:
         self._require_inverted()
         return self.picture_of(_last(self._units(self.engine.denoise_unedited(self._state))).latents)
 
+    def predicted(self) -> Tensor | None:
+        """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
+        with self._unit():
+            state = self._state
+            if not (state.history and state.drags and state.inverted) or self.engine.given is None:
+                return None
+            return self.engine.editor(state).predicted(state.history[-1].state)
+
     def picture_of(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
         with self._unit():
