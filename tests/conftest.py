@@ -9,10 +9,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hypothesis import settings
 
 if TYPE_CHECKING:  # imported where a pipeline is built, so that tests without one start at once
+    import torch
     from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     from dragnoise import Model
@@ -57,6 +57,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def randomise(module: torch.nn.Module, seed: int) -> None:
     """Weights that keep the signal's size on its way through, and no bias or norm left at its neutral value."""
+    import torch
+
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -71,6 +73,7 @@ def build_pipeline(
     vae: AutoencoderKL | AutoencoderTiny, unet: dict[str, Any], scheduler: Any, seed: int
 ) -> StableDiffusionPipeline:
     """A random pipeline around a VAE and the U-Net of these arguments."""
+    import torch
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
