@@ -17,12 +17,14 @@ from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.code import Code, code_of
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.panels.messages import Messages
+from dragnoise_widgets.panels.preview import Preview
 
 
 class Shown(Protocol):
     """The part of `DragStudio` that exports use."""
 
     messages: Messages
+    preview: Preview
     session: DragSession
 
     @property
@@ -63,6 +65,8 @@ class Exports:
         picture = self._shown.image
         if picture is None:
             raise RuntimeError("there is no picture yet; run some iterations first.")
+        if self._shown.preview.quick:
+            raise RuntimeError("there is only a quick look yet; pause or wait until the picture is rendered.")
         atomic_write.write_picture(as_path(path, what="a picture, such as 'edited.png'"), picture)
 
     def save_drags(self, path: str | Path) -> None:

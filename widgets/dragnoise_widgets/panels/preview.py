@@ -11,11 +11,17 @@ from PIL import Image
 from dragnoise_widgets.encoded import png_within
 from dragnoise_widgets.sketch.view import SMALLEST, View
 
-CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
+CHOICES = [
+    ("quick looks", "end"), ("nothing", 0), ("rendered, every 1", 1), ("rendered, every 5", 5),
+    ("rendered, every 10", 10), ("rendered, auto", "auto"),
+]  # fmt: skip
+"""What a run shows, and the `Runner.preview_every` that it stands for; with all but "nothing" there are quick looks."""
 
 STYLE = """<style>
 .dragnoise-before { border-right: 2px solid white; box-shadow: 1px 0 3px rgba(0, 0, 0, 0.6); z-index: 1 }
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
+.dragnoise-quick { align-self: start; justify-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
+  background: rgba(0, 0, 0, 0.55); color: white; border-radius: 0 2px 0 4px; line-height: 20px; font-size: 12px }
 .dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
 </style>"""
 
@@ -23,19 +29,21 @@ STYLE = """<style>
 class Preview(widgets.VBox):
     """Two pictures, one over the other: the slider uncovers the one before from the left.
 
-    `picture` is what is shown now, as a PIL image; None shows nothing.
+    `picture` is what is shown now, as a PIL image; None shows nothing.  `quick`: is it a quick look?
     """
 
     def __init__(self) -> None:
         self.picture: Image.Image | None = None
+        self.quick = False
         self._before: Image.Image | None = None
         cell = {"grid_area": "1 / 1", "margin": "0"}
         self.after_image = widgets.Image(format="png", layout={**cell, "width": "100%", "height": "auto"})
         self.before_image = widgets.Image(format="png", layout={"width": "100%", "max_width": "none", "height": "auto"})
         self.curtain = widgets.Box([self.before_image], layout={**cell, "overflow": "hidden", "display": "none"})
         self.curtain.add_class("dragnoise-before")
+        self.badge = widgets.HTML("quick look", layout={**cell, "display": "none"}).add_class("dragnoise-quick")
         self.stage = widgets.Box(
-            [self.after_image, self.curtain],
+            [self.after_image, self.curtain, self.badge],
             layout={"display": "grid", "width": "100%", "max_width": f"{SMALLEST}px", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
@@ -46,7 +54,7 @@ class Preview(widgets.VBox):
             layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="auto", description="preview", layout={"width": "150px"},
+            options=CHOICES, value="end", description="show", layout={"width": "170px"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
@@ -69,8 +77,10 @@ class Preview(widgets.VBox):
             self._before = picture
             self.before_image.value = b"" if picture is None else _seen(picture)
 
-    def show(self, picture: Image.Image | None, caption: str = "") -> None:
-        """Show a picture as the one now.  caption: plain text."""
+    def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False) -> None:
+        """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so."""
+        self.quick = quick and picture is not None
+        self.badge.layout.display = "" if self.quick else "none"
         if picture is not self.picture:
             self.picture = picture
             self.after_image.value = b"" if picture is None else _seen(picture)

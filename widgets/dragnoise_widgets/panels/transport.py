@@ -112,6 +112,8 @@ class Transport(widgets.VBox):
 def _doing(status: Status) -> str:
     """ "inverting 12 of 35, 3 s left" """
     words = DOING.get(status.task, status.state)
+    if status.iteration is not None:
+        words = f"picture of iteration {status.iteration}:"
     if status.total:
         words += f" {status.done} of {status.total}"
     if status.seconds_left is not None:

@@ -184,16 +184,33 @@ class Runner:
     def preview_every(self) -> PreviewEvery:
         """Render every N iterations of this runner's `run` and `step`, into `Update.picture`.
 
-        0 is off; "auto" chooses N so that at most a quarter of the time goes into pictures.  Unless off,
-        where a command ends is pictured too, once there is nothing else to do.
+        0 is off; "auto" chooses N so that at most a quarter of the time goes into pictures; "end" renders none on the
+        way.  Unless off, where a command ends is pictured too, once there is nothing else to do.
         """
         return self._options.preview_every
 
     @preview_every.setter
     def preview_every(self, every: PreviewEvery) -> None:
-        if not is_one_of(every, ("auto",)) and (isinstance(every, bool) or not isinstance(every, int) or every < 0):
-            raise ValueError(f'preview_every={shown(every)} must be a number of iterations, 0 for none, or "auto".')
+        number = isinstance(every, int) and not isinstance(every, bool) and every >= 0
+        if not number and not is_one_of(every, ("auto", "end")):
+            raise ValueError(
+                f'preview_every={shown(every)} must be a number of iterations, 0 for none, "auto" or "end".'
+            )
         self._options.preview_every = every
+
+    @property
+    def look(self) -> Callable[[DragSession], Any] | None:
+        """Called with the session after every iteration of this runner's `run` and `step`, on the worker.
+
+        An error in it is logged, and the run goes on.  See `dragnoise_widgets.export.looks`.
+        """
+        return self._options.look
+
+    @look.setter
+    def look(self, look: Callable[[DragSession], Any] | None) -> None:
+        if look is not None and not callable(look):
+            raise TypeError(f"look must be a function of the session or None, not {shown(look)}.")
+        self._options.look = look
 
     # ---- own -----------------------------------------------------------------------------------
 

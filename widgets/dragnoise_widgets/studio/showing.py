@@ -17,6 +17,7 @@ from dragnoise.session.cache import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.page import Sight
 from dragnoise_widgets.panels.inspector import Inspector
@@ -31,11 +32,15 @@ from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
 from dragnoise_widgets.runner.updates import Status, Update
 from dragnoise_widgets.studio.binding import Binding
 
+SKIPPED = 10
+"""Iterations back that a quick look may be of and still be shown."""
+
 
 class Parts(Protocol):
     """The widgets that are brought in line."""
 
     transport: Transport
+    looks: Looks
     stage: widgets.Box
     canvas: DragCanvas
     preview: Preview
@@ -151,7 +156,7 @@ class Showing:
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
         if settled:
-            parts.share.show(parts.preview.picture, drags, session.image.size)
+            parts.share.show(None if parts.preview.quick else parts.preview.picture, drags, session.image.size)
             self._want(session, history, k, failed=status.state == "error")
 
     def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
@@ -172,15 +177,25 @@ class Showing:
             canvas.trajectory = shown
 
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
-        """The picture of iteration k, or the nearest one there is, or as it was given."""
+        """The picture of iteration k, or its quick look, or the nearest one there is, or as it was given."""
         preview, near = self._parts.preview, self._album.nearest(history, k, session.config)
         preview.before = self._comparison.compared_picture or session.image
-        if near is None:
+        look = self._nearest_look(history, k)
+        if look is not None and (near is None or abs(look[0] - k) < abs(near[0] - k)):
+            preview.show(look[1], f"iteration {look[0]}", quick=True)
+        elif near is None:
             preview.show(session.image, "the picture as it was given")
         elif near[0] == k:
             preview.show(near[1], f"iteration {k}" if k else "before any iteration")
         else:
             preview.show(near[1], f"iteration {near[0]}, the nearest to {k} that has been rendered")
+
+    def _nearest_look(self, history: History, k: int) -> tuple[int, Image.Image] | None:
+        """The quick look at iteration k or at one of the few before it: looks are skipped rather than waited for."""
+        for i in range(min(k, len(history) - 1), max(k - SKIPPED, -1), -1):
+            if (picture := self._parts.looks.of(history[i])) is not None:
+                return i, picture
+        return None
 
     def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
         """With nothing else to do: have what is shown computed, each once.

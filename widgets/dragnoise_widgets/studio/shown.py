@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from dragnoise import DragSession
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.stops import Stops, StopSet
@@ -30,6 +31,7 @@ class Parts(Protocol):
     messages: Messages
     preview: Preview
     stops: Stops
+    looks: Looks
     library: Library
     showing: Showing
 
@@ -77,7 +79,9 @@ class Shown:
     def set_preview(self) -> None:
         """Tell the runner what the preview's list says."""
         if self.binding is not None:
-            self.binding.runner.preview_every = self._parts.preview.every.value
+            every = self._parts.preview.every.value
+            self.binding.runner.preview_every = every
+            self.binding.runner.look = self._parts.looks.make if every else None
 
     def set_stops(self) -> None:
         """Tell the runner which breakpoints are chosen."""

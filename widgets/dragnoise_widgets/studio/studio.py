@@ -18,6 +18,7 @@ from dragnoise.session.history import Snapshot
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
+from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
@@ -43,6 +44,7 @@ class DragStudio(widgets.VBox):
     inline: do everything at once in the caller's thread, for tests and places without threads.
     autosave: a file that the session is saved to after every `every` iterations; True, the default, for one in the
         folder .dragnoise beside the notebook, None or False for none.
+    preview_vae: a small VAE for the quick looks, as a hub id, a folder or an AutoencoderTiny of the model's family.
 
     `session`, `canvas`, `runner` and `image` (the picture shown) are there to be used; what is done to
     them shows, and what is done by hand is found in them.  Use `studio.runner.call(function)` to change
@@ -54,7 +56,7 @@ class DragStudio(widgets.VBox):
 
     def __init__(
         self, session: DragSession | None = None, *, inline: bool = False,
-        autosave: str | Path | bool | None = True, every: int = 5,
+        autosave: str | Path | bool | None = True, every: int = 5, preview_vae: Any = None,
     ) -> None:  # fmt: skip
         self.inline = inline
 
@@ -70,6 +72,7 @@ class DragStudio(widgets.VBox):
         self.canvas.on_error(self.messages.refused)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
+        self.looks = Looks(preview_vae)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
         self.parameters = Parameters(self._typed, partial(guarded, self._preset))
@@ -115,7 +118,7 @@ class DragStudio(widgets.VBox):
 
     @property
     def image(self) -> Image.Image | None:
-        """The picture shown on the right: of the iteration shown, as soon as it has been rendered."""
+        """The picture shown on the right: of the iteration shown, a quick look until it has been rendered."""
         return self.preview.picture
 
     @property
