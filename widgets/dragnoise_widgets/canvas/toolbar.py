@@ -23,10 +23,9 @@ class Toolbar(widgets.HBox):
 
     def __init__(self, actions: dict[str, Callable[..., Any]]) -> None:
         self.tool = widgets.ToggleButtons(
-            options=[(f"{name}\u2002", name.lower()) for name in ("Drag", "Paint", "Erase")],
-            icons=["location-arrow", "paint-brush", "eraser"],
+            options=[(name, name.lower()) for name in ("Drag", "Paint", "Erase")],
             tooltips=["Pull arrows, move points", "Paint where the picture may change", "Take paint away"],
-            style={"button_width": "70px"},
+            style={"button_width": "52px"},
             layout={"width": "auto"},
         )
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])

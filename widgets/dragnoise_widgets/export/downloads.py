@@ -58,11 +58,12 @@ def iterations_of(history: History, iterations: Any = None) -> tuple[int, ...]:
 
 def render_gif(
     call: Callable[[Callable[[DragSession], Any]], Future[Any]], iterations: Sequence[int], drags: Sequence[Drag],
-    say: Callable[[str], Any],
+    say: Callable[[str], Any], known: Callable[[int], Image.Image | None] = lambda k: None,
 ) -> Future[bytes]:  # fmt: skip
     """The GIF of these iterations, a denoising step at a time wherever `call` runs functions of the session.
 
-    say: told how far it is.  The Future has what went wrong, and may be cancelled between two steps.
+    say: told how far it is.  known: pictures of iterations that there are; the others are rendered.
+    The Future has what went wrong, and may be cancelled between two steps.
     """
     result: Future[bytes] = Future()
     frames: list[Image.Image] = []
@@ -72,7 +73,7 @@ def render_gif(
         if result.done():  # given up
             return
         if not work:
-            work.append(_frames(session, iterations, drags, say))
+            work.append(_frames(session, iterations, drags, say, known))
         try:
             frame = next(work[0])
         except StopIteration:
@@ -97,8 +98,9 @@ def render_gif(
 
 
 def _frames(
-    session: DragSession, iterations: Sequence[int], drags: Sequence[Drag], say: Callable[[str], Any]
-) -> Iterator[Image.Image | None]:
+    session: DragSession, iterations: Sequence[int], drags: Sequence[Drag], say: Callable[[str], Any],
+    known: Callable[[int], Image.Image | None],
+) -> Iterator[Image.Image | None]:  # fmt: skip
     """A frame for each iteration, and None for what is done on the way to it; the session stays as it is.
 
     Raises IndexError when there is no such iteration.
@@ -106,6 +108,11 @@ def _frames(
     steps, pace = session.config.edit_from, Pace()
     for i, k in enumerate(iterations, 1):
         branch = session.branch(k)
+        paths = np.stack([snapshot.anchors for snapshot in branch.history])
+        if (picture := known(k)) is not None:
+            say(f"frame {i} of {len(iterations)}")
+            yield frame_picture(picture.resize(session.image.size), paths, drags)
+            continue
         latents = branch.latents
         for state in branch.denoise():
             latents = state.latents
@@ -113,7 +120,6 @@ def _frames(
             left = pace.seconds_left("rendering", done, steps * len(iterations))
             say(f"frame {i} of {len(iterations)}" + (" …" if left is None else f", {duration(left)} left"))
             yield None
-        paths = np.stack([snapshot.anchors for snapshot in branch.history])
         yield frame_picture(branch.picture_of(latents), paths, drags)
 
 

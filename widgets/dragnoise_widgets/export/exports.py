@@ -28,6 +28,9 @@ class Shown(Protocol):
     session: DragSession
 
     @property
+    def showing(self) -> Any: ...
+
+    @property
     def runner(self) -> Any: ...
 
     @property
@@ -82,11 +85,15 @@ class Exports:
         atomic_write.write_bytes(found, self.render_gif(iterations).result())
 
     def render_gif(self, iterations: Any = None) -> Future[bytes]:
-        """The bytes of that GIF, rendered between two iterations.  Raises IndexError for one that is not there."""
+        """The bytes of that GIF, of quick looks where there are any; the others are rendered between two iterations.
+
+        Raises IndexError for an iteration that is not there.
+        """
         session = self._shown.session
         return downloads.render_gif(
-            self._shown.runner.call, downloads.iterations_of(session.history, iterations), session.drags, self.panel.say
-        )
+            self._shown.runner.call, downloads.iterations_of(session.history, iterations), session.drags,
+            self.panel.say, self._shown.showing.known(),
+        )  # fmt: skip
 
     def make_gif(self) -> None:
         """Show a GIF in the panel when it is made; or give up the one that is being made."""

@@ -44,7 +44,7 @@ class Preview(widgets.VBox):
         self.badge = widgets.HTML("quick look", layout={**cell, "display": "none"}).add_class("dragnoise-quick")
         self.stage = widgets.Box(
             [self.after_image, self.curtain, self.badge],
-            layout={"display": "grid", "width": "100%", "max_width": f"{SMALLEST}px", "overflow": "hidden"},
+            layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
         self.caption = widgets.HTML(layout={"margin": "0 2px"})
@@ -54,16 +54,16 @@ class Preview(widgets.VBox):
             layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="end", description="show", layout={"width": "170px"},
+            options=CHOICES, value="end", description="show", layout={"width": "160px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
         controls = widgets.HBox(
-            [self.slider, self.every], layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+            [self.caption, self.every], layout={"justify_content": "space-between", "align_items": "center"}
         )
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
-        super().__init__([controls, self.stage, self.caption, style], layout={"width": "auto", "overflow": "hidden"})
+        super().__init__([self.slider, self.stage, controls, style], layout={"width": "auto", "overflow": "hidden"})
         self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
 
     @property
@@ -84,8 +84,8 @@ class Preview(widgets.VBox):
         if picture is not self.picture:
             self.picture = picture
             self.after_image.value = b"" if picture is None else _seen(picture)
-            width = SMALLEST if picture is None else View.of(picture.size).css[0]  # as wide as on the canvas
-            self.stage.layout.max_width = f"{width}px"
+            if picture is not None and not self.quick:
+                self.stage.layout.width = View.of(picture.size).width  # as wide as on the canvas
         if html.escape(caption) != self.caption.value:
             self.caption.value = html.escape(caption)
 

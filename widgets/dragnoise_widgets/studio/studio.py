@@ -19,6 +19,7 @@ from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
 from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.panels.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
@@ -62,7 +63,7 @@ class DragStudio(widgets.VBox):
 
         self.journal = Log()
         self.transport = Transport(
-            self._handlers("prepare", "step", "run", "pause", "stop", "show", "rewind", "go_on", "branch")
+            self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
         self.messages = Messages(self.journal, self.transport)
         self.question = Question()
@@ -72,6 +73,7 @@ class DragStudio(widgets.VBox):
         self.canvas.on_error(self.messages.refused)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
+        self.curves = Curves()
         self.looks = Looks(preview_vae)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
@@ -81,7 +83,9 @@ class DragStudio(widgets.VBox):
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
-        self.showing = Showing(self, self.library, self.library.branches, busy_aside=lambda: self.exports.making_gif)
+        self.showing = Showing(
+            self, self.library, self.library.branches, busy_aside=lambda: self.exports.making_gif, inline=inline
+        )
         self._shown: Shown = Shown(self)
         super().__init__(arranged(self, folded=session is not None))
         self.add_class("dragnoise-studio")
@@ -182,6 +186,10 @@ class DragStudio(widgets.VBox):
         """End after the iteration under way; what is done stays."""
         self.exports.cancel_gif()
         self.runner.stop()
+
+    def play(self) -> None:
+        """Show one iteration after another, from the one shown or from the first; called again, stop that."""
+        self.showing.player.toggle()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is being loaded, nothing is left to do and everything is shown; False when that took too long.

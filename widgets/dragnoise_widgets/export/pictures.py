@@ -1,0 +1,51 @@
+"""The pictures that there are of a session's iterations: rendered ones and quick looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from dragnoise.config import DragConfig
+from dragnoise.session.history import History
+from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.export.looks import Looks
+
+SKIPPED = 10
+"""Iterations back that a quick look may be of and still be shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """picture: of this iteration.  quick: is it a quick look?"""
+
+    picture: Image.Image
+    iteration: int
+    quick: bool
+
+
+def nearest(album: Album, looks: Looks, history: History, k: int, config: DragConfig) -> Found | None:
+    """The picture of iteration k, or its quick look, or what is nearest to it; None if there is nothing.
+
+    Looks are skipped rather than waited for, so one of a few iterations before will do.
+    """
+    rendered = album.nearest(history, k, config)
+    for i in range(min(k, len(history) - 1), max(k - SKIPPED, -1), -1):
+        if rendered is not None and abs(rendered[0] - k) <= k - i:
+            break
+        if (look := looks.of(history[i])) is not None:
+            return Found(look, i, True)
+    return None if rendered is None else Found(rendered[1], rendered[0], False)
+
+
+def for_film(album: Album, looks: Looks, history: History, config: DragConfig) -> Callable[[int], Image.Image | None]:
+    """A function of an iteration: its picture, None if there is none.
+
+    All are of one kind, but for the last: rendered where all are, else quick looks.
+    """
+    rendered = [album.get(history, k, config) for k in range(len(history))]
+    if all(picture is not None for picture in rendered):
+        return lambda k: rendered[k]
+    last = len(history) - 1
+    return lambda k: (rendered[k] if k == last else None) or looks.of(history[k]) or rendered[k]
