@@ -216,13 +216,19 @@ def _remedies(gap: float, frame: Frame, config: DragConfig) -> list[str]:
     """What lengthens a drag of `gap` grid pixels beyond the tolerance."""
     found = []
     factor = 1.05 * config.tolerance / gap if gap > 0 else math.inf
-    if config.resize != "never":
-        side = max(frame.working) if config.resize == "longer" else min(frame.working)
-        if side * factor <= LONGEST - 64:
-            found.append(f"raise side to {math.ceil(side * factor / 64) * 64}")
+    if (side := longer_side(gap, frame, config)) is not None:
+        found.append(f"raise side to {side}")
     if config.supervision_scale * factor <= 1:
         found.append(f"raise supervision_scale to {math.ceil(config.supervision_scale * factor * 100) / 100:g}")
     return [*found, "edit a smaller part of the picture", "make the drag longer"][:3]
+
+
+def longer_side(gap: float, frame: Frame, config: DragConfig) -> int | None:
+    """The `side` at which a drag of `gap` grid pixels is longer than the tolerance; None if there is none."""
+    if config.resize == "never" or gap <= 0:
+        return None
+    needed = (max if config.resize == "longer" else min)(frame.working) * 1.05 * config.tolerance / gap
+    return math.ceil(needed / 64) * 64 if needed <= LONGEST - 64 else None
 
 
 def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:

@@ -144,10 +144,11 @@ def mask_remarks(mask: np.ndarray | None, drags: Sequence[Drag]) -> list[str]:
     return [
         f"the mask holds both ends of drag {i}, so it cannot move; paint over its anchor and its objective."
         for i, drag in enumerate(drags)
-        if not (_at(mask, drag.anchor) or _at(mask, drag.objective))
+        if not (frees(mask, drag.anchor) or frees(mask, drag.objective))
     ]
 
 
-def _at(mask: np.ndarray, point: tuple[float, float]) -> bool:
+def frees(mask: np.ndarray, point: tuple[float, float]) -> bool:
+    """Does a mask, (H, W) bool, let the pixel at (x, y) change?"""
     column, row = (min(int(x + 0.5), length - 1) for x, length in zip(point, mask.shape[::-1], strict=True))
     return bool(mask[row, column])

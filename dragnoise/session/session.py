@@ -33,8 +33,9 @@ from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, Subject, che
 from dragnoise.models.model import Model, require_model
 from dragnoise.numerics import require_finite
 from dragnoise.sampling import ddim, text_to_image
-from dragnoise.session import iterations
+from dragnoise.session import diagnosis, iterations
 from dragnoise.session.cache import Cache
+from dragnoise.session.diagnosis import Finding
 from dragnoise.session.engine import Engine
 from dragnoise.session.history import HISTORY_LIMIT, History, Snapshot, require_limit
 from dragnoise.session.state import FORGOTTEN, INPUTS, OvertakenError, SessionState
@@ -268,6 +269,11 @@ class DragSession:
         with self._unit():
             editor = self.engine.editor(self._state)
             return state.frame.to_image(editor.locate(self._state.history[-1].state)).numpy()
+
+    def diagnose(self) -> list[Finding]:
+        """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""
+        with self._unit():
+            return diagnosis.diagnose(self._state, anchors=self.anchors)
 
     @property
     def trajectory(self) -> tuple[Tensor, ...]:
