@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from dragnoise.plots.panels import COLOURS
+from dragnoise.session.history import History
 
 WIDTH, HEIGHT = 240, 84
 """Units of a curve's drawing; it is as wide as there is room."""
@@ -26,14 +27,19 @@ class Curves(widgets.HTML):
 
     def __init__(self) -> None:
         super().__init__(layout={"width": "100%", "margin": "0", "overflow": "hidden"})
-        self.show([], [], 0)
+        self.show(History(), None, 0)
 
-    def show(self, losses: Sequence[float], distances: Sequence[np.ndarray], k: int, *, tolerance: float = 0.0) -> None:
-        """Show the loss and the distances (m,) of every iteration, iteration k marked.
+    def show(self, history: History, to_go: np.ndarray | None, k: int, *, tolerance: float = 0.0) -> None:
+        """Show the loss of every iteration and the distances after it, iteration k marked.
 
-        tolerance: the distance that counts as arrived.  All lengths are image pixels.
+        to_go: (m,) distances after the last update, None where they are not known; a snapshot has those from before
+        its update.  tolerance: the distance that counts as arrived.  All lengths are image pixels.
         """
-        far = list(zip(*(each.tolist() for each in distances), strict=True))
+        losses, distances = [snapshot.loss for snapshot in history], [snapshot.distances for snapshot in history]
+        after = [*distances[1:], distances[-1] if to_go is None else to_go] if distances else []
+        if len({len(each) for each in after}) > 1:  # other drags
+            after = []
+        far = list(zip(*(each.tolist() for each in after), strict=True))
         lines = [(COLOURS[i % len(COLOURS)], one) for i, one in enumerate(far)]
         drawn = curve("loss", [("currentColor", losses)], k), curve("px to go", lines, k, level=tolerance)
         value = f'<div style="display: flex; flex-flow: row wrap; gap: 4px 16px">{"".join(drawn)}</div>'

@@ -47,20 +47,18 @@ class Preview(widgets.VBox):
             layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
-        self.caption = widgets.HTML(layout={"margin": "0 2px"})
+        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"})
         self.slider = widgets.IntSlider(
             value=0, min=0, max=100, readout=False, description="before / after",
             style={"description_width": "initial"},
-            layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
+            layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
             options=CHOICES, value="end", description="show", layout={"width": "160px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
-        controls = widgets.HBox(
-            [self.caption, self.every], layout={"justify_content": "space-between", "align_items": "center"}
-        )
+        controls = widgets.HBox([self.caption, self.every], layout={"flex_flow": "row wrap", "align_items": "center"})
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
         super().__init__([self.slider, self.stage, controls, style], layout={"width": "auto", "overflow": "hidden"})

@@ -44,13 +44,13 @@ class Transport(widgets.VBox):
 
         self.scrubber = widgets.IntSlider(
             min=0, max=0, description="iteration", continuous_update=True, style={"description_width": "initial"},
-            layout={"flex": "1 1 200px", "min_width": "180px", "max_width": "640px"},
+            layout={"flex": "1 1 170px", "min_width": "160px", "max_width": "640px"},
         )  # fmt: skip
         self.scrubber.observe(self._scrubbed, "value")
         self.play = self._button("", "film", "play", "Play the iterations through, or stop that", "34px")
-        self.rewind = self._button("Back to here", "undo", "rewind", "Forget the iterations after this one", "108px")
-        self.go_on = self._button("Go on from here", "fast-forward", "go_on", "Go back to this one, and run", "130px")
-        self.branch = self._button("Branch", "code-fork", "branch", "A second session; this one stays", "80px")
+        self.rewind = self._button("Back to here", "", "rewind", "Forget the iterations after this one", "96px")
+        self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "132px")
+        self.branch = self._button("Branch here", "", "branch", "A second session from here on; this stays", "92px")
         self.line = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 auto", "min_width": "0"})
         super().__init__(
             [

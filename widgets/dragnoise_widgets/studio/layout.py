@@ -15,6 +15,7 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
+from dragnoise_widgets.panels.remarks import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.sketch.view import NARROWEST
@@ -31,6 +32,7 @@ class Parts(Protocol):
     stage: widgets.Box
     transport: Transport
     remarks: widgets.HTML
+    advice: Advice
     question: Question
     clipboard: Clipboard
     inspector: Inspector
@@ -65,8 +67,9 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         studio.transport,
         studio.question,
         studio.stage,
-        mask_row,
         studio.remarks,
+        studio.advice,
+        mask_row,
         studio.clipboard,
         studio.canvas.table,
         _fold("Inspector", studio.inspector, unfolded=studio.refresh),

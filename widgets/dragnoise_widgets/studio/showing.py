@@ -14,6 +14,7 @@ from PIL import Image
 from dragnoise import DragSession
 from dragnoise.geometry import short_drags
 from dragnoise.session.cache import same
+from dragnoise.session.diagnosis import diagnose
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export import pictures
@@ -27,7 +28,7 @@ from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.player import Player
 from dragnoise_widgets.panels.preview import Preview
-from dragnoise_widgets.panels.remarks import remarks
+from dragnoise_widgets.panels.remarks import Advice, remarks
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
@@ -49,6 +50,7 @@ class Parts(Protocol):
     inspector: Inspector
     share: Share
     remarks: widgets.HTML
+    advice: Advice
     messages: Messages
 
 
@@ -167,7 +169,8 @@ class Showing:
         self._show_picture(session, history, k)
         parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
-        parts.curves.show([s.loss for s in history], self._distances(session, history), k, tolerance=tolerance)
+        to_go = self._to_go(session, self._anchors_after(history, len(history) - 1) if history else None)
+        parts.curves.show(history, to_go, k, tolerance=tolerance)
         others = self._comparison.compared_history
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
@@ -181,14 +184,6 @@ class Showing:
         if k + 1 < len(history):
             return history[k + 1].anchors
         return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
-
-    def _distances(self, session: DragSession, history: History) -> list[np.ndarray]:
-        """(m,) how far the anchors are from their objectives after each update."""
-        found = [snapshot.distances for snapshot in history[1:]]
-        if history:
-            after = self._to_go(session, self._anchors_after(history, len(history) - 1))
-            found.append(history[-1].distances if after is None else after)
-        return found if len({len(each) for each in found}) == 1 else []
 
     def _to_go(self, session: DragSession, anchors: np.ndarray | None) -> np.ndarray | None:
         """(m,) distances of anchors (m, 2) to the session's objectives; None where there are others."""
@@ -259,6 +254,7 @@ class Showing:
         if session is None or self._binding is None:
             messages.stand(Situation(has_session=False, loading=shelf.loading))
             self._remark(())
+            self._parts.advice.show(())
             return
         runner, failed = self._binding.runner, status.state == "error"
         messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
@@ -277,6 +273,10 @@ class Showing:
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
             self._remark(remarks(session))
+        settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
+        after = self._anchors_after(history, k) if history else None
+        known = after is not None or len(history) < 2
+        self._parts.advice.show(diagnose(session.state, anchors=after) if settled and known else ())
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """

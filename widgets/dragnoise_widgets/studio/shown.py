@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from dragnoise import DragSession
+from dragnoise.session.diagnosis import Remedy
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.looks import Looks
@@ -34,6 +35,8 @@ class Parts(Protocol):
     looks: Looks
     library: Library
     showing: Showing
+
+    def run(self) -> None: ...
 
 
 class Shown:
@@ -99,6 +102,19 @@ class Shown:
                 self.set_stops()
 
         return remove
+
+    def mend(self, remedy: Remedy) -> None:
+        """Make the changes of a remedy, and go on with the run if there was one."""
+        binding, started = self.binding, bool(self.runner.session.history)
+        assert binding is not None
+        self._parts.messages.clear()
+        done = self._drawn(binding, remedy.apply) if remedy.paint else binding.runner.do(Apply(remedy.apply))
+
+        def go_on(future: Future[Any]) -> None:
+            if started and not future.cancelled() and future.exception() is None:
+                self._parts.messages.guarded(self._parts.run)
+
+        done.add_done_callback(go_on)
 
     def _drawn(self, binding: Binding, function: Callable[[DragSession], Any]) -> Future[Any]:
         """Apply the canvas's drawing to the session; iterations that are lost by it become a branch."""

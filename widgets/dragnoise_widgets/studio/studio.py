@@ -26,6 +26,7 @@ from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
+from dragnoise_widgets.panels.remarks import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints
@@ -51,8 +52,7 @@ class DragStudio(widgets.VBox):
     them shows, and what is done by hand is found in them.  Use `studio.runner.call(function)` to change
     a session that may be running.
 
-    Whatever goes wrong is written to the Log tab and, in short, under the buttons, and the studio works on.
-    Everything here may be called from any thread.
+    Whatever goes wrong is told under the buttons and in the Log tab; all of this may be called from any thread.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class DragStudio(widgets.VBox):
         self.messages = Messages(self.journal, self.transport)
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
+        self.advice = Advice(lambda remedy: self.messages.guarded(self._shown.mend, remedy))
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
