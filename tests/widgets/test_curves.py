@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
-from dragnoise_widgets.panels.curves import BOTTOM, HEIGHT, TOP, Curves, curve
+from dragnoise_widgets.pages.curves import BOTTOM, HEIGHT, TOP, Curves, curve
 from dragnoise_widgets.studio.studio import DragStudio
 
 
@@ -44,7 +44,7 @@ def test_they_follow_the_scrubber(studio: DragStudio) -> None:
     session, history = studio.session, studio.session.history
     to_go = np.linalg.norm(session.anchors - [drag.objective for drag in session.drags], axis=-1)
     assert f"loss: {history[3].loss:.4g}" in studio.curves.value
-    assert f"px to go: {to_go[0]:.4g}, {to_go[1]:.4g}" in studio.curves.value
+    assert f"px to go: {to_go[0]:.1f}, {to_go[1]:.1f}" in studio.curves.value
     studio.show(1)
     assert f"loss: {history[1].loss:.4g}" in studio.curves.value
-    assert f"px to go: {history[2].distances[0]:.4g}" in studio.curves.value, "after update 1"
+    assert f"px to go: {history[2].distances[0]:.1f}" in studio.curves.value, "after update 1"

@@ -39,13 +39,18 @@ def nearest(album: Album, looks: Looks, history: History, k: int, config: DragCo
     return None if rendered is None else Found(rendered[1], rendered[0], False)
 
 
-def for_film(album: Album, looks: Looks, history: History, config: DragConfig) -> Callable[[int], Image.Image | None]:
+def for_film(
+    album: Album, looks: Looks, history: History, config: DragConfig, given: Image.Image
+) -> Callable[[int], Image.Image | None]:
     """A function of an iteration: its picture, None if there is none.
 
-    All are of one kind, but for the last: rendered where all are, else quick looks.
+    All are of one kind, but for the first, which is the given picture, and the last: rendered where all are or where
+    there are no looks, else quick looks.
     """
     rendered = [album.get(history, k, config) for k in range(len(history))]
-    if all(picture is not None for picture in rendered):
+    quick = [looks.of(snapshot) for snapshot in history]
+    if all(picture is not None for picture in rendered) or not any(picture is not None for picture in quick):
         return lambda k: rendered[k]
     last = len(history) - 1
-    return lambda k: (rendered[k] if k == last else None) or looks.of(history[k]) or rendered[k]
+    chosen = [given, *(rendered[k] or quick[k] if k == last else quick[k] or rendered[k] for k in range(1, last + 1))]
+    return lambda k: chosen[k]

@@ -38,7 +38,7 @@ class Transport(widgets.VBox):
         self.pause = self._button("Pause", "pause", "pause", "Hold after this iteration; Run goes on")
         self.stop = self._button("Stop", "stop", "stop", "End after this iteration; what is done stays")
         self.bar = widgets.FloatProgress(
-            value=0, min=0, max=1, layout={"width": "auto", "height": "6px", "margin": "1px 2px"}
+            value=0, min=0, max=1, layout={"width": "calc(100% - 4px)", "height": "6px", "margin": "1px 2px"}
         )
         self.doing = widgets.HTML(layout={"margin": "0 2px 0 auto", "flex": "0 0 auto"})
 
@@ -48,9 +48,9 @@ class Transport(widgets.VBox):
         )  # fmt: skip
         self.scrubber.observe(self._scrubbed, "value")
         self.play = self._button("", "film", "play", "Play the iterations through, or stop that", "34px")
-        self.rewind = self._button("Back to here", "", "rewind", "Forget the iterations after this one", "96px")
-        self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "132px")
-        self.branch = self._button("Branch here", "", "branch", "A second session from here on; this stays", "92px")
+        self.rewind = self._button("Back to here", "", "rewind", "Forget the iterations after this one", "auto")
+        self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "auto")
+        self.branch = self._button("Branch here", "", "branch", "A second session from here on; this stays", "auto")
         self.line = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 auto", "min_width": "0"})
         super().__init__(
             [

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
-from dragnoise_widgets.panels.curves import Curves
+from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
@@ -44,7 +44,7 @@ class Parts(Protocol):
 
 
 STYLE = """<style>
-.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px }
+.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px; padding: 0 6px }
 .dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
 .dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
 </style>"""

@@ -21,8 +21,8 @@ from dragnoise_widgets.export import pictures
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.pages.page import Sight
-from dragnoise_widgets.panels.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
@@ -103,7 +103,8 @@ class Showing:
         binding, history = self._binding, self._update.history
         if binding is None:
             return lambda k: None
-        return pictures.for_film(self._album, self._parts.looks, history, binding.session.config)
+        session = binding.session
+        return pictures.for_film(self._album, self._parts.looks, history, session.config, session.image)
 
     def begin(self, binding: Binding, album: Album) -> None:
         """Another session is shown from now on, of which these pictures are known."""

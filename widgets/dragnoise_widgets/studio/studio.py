@@ -19,7 +19,7 @@ from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
 from dragnoise_widgets.export.looks import Looks
-from dragnoise_widgets.panels.curves import Curves
+from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages

@@ -41,16 +41,17 @@ class Curves(widgets.HTML):
             after = []
         far = list(zip(*(each.tolist() for each in after), strict=True))
         lines = [(COLOURS[i % len(COLOURS)], one) for i, one in enumerate(far)]
-        drawn = curve("loss", [("currentColor", losses)], k), curve("px to go", lines, k, level=tolerance)
+        drawn = curve("loss", [("currentColor", losses)], k), curve("px to go", lines, k, level=tolerance, digits=".1f")
         value = f'<div style="display: flex; flex-flow: row wrap; gap: 4px 16px">{"".join(drawn)}</div>'
         if value != self.value:
             self.value = value
 
 
-def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0) -> str:
+def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digits: str = ".4g") -> str:
     """SVG of some lines over the iterations, from 0 up to the largest value.
 
     title: what is drawn, followed by the values at iteration k.  level: a dashed line at this height, 0 for none.
+    digits: the format of the values.
     """
     count = max((len(values) for _, values in lines), default=0)
     finite = [value for _, values in lines for value in values if math.isfinite(value)]
@@ -76,7 +77,7 @@ def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0) -> s
         if k < len(values) and math.isfinite(values[k]):
             x, y = place(k, values[k])
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            now.append(f"{values[k]:.4g}")
+            now.append(f"{values[k]:{digits}}")
     if count > 1:
         x = place(k, 0)[0]
         parts.append(f'<path d="M{x:.1f} {TOP - 4}V{base}" stroke="currentColor" stroke-opacity="0.4"/>')
