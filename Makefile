@@ -35,7 +35,7 @@ COLAB := .venv-colab
 LOWEST := .venv-lowest
 IN    := $(VENV)/bin/python -m
 # A thread for each process: two processes with torch's own threads would wait for each other.
-PYTEST = $(if $(filter-out 0 1,$(WORKERS)),OMP_NUM_THREADS=1 )$(IN) pytest -n $(WORKERS) --dist loadgroup
+PYTEST = $(if $(filter-out 0 1,$(WORKERS)),OMP_NUM_THREADS=1 )$(IN) pytest -n $(WORKERS)
 FAST  := -m "not browser and not notebook and not slow"
 LOWEST_TESTS := \
     tests/test_packaging.py::test_the_lowest_versions_are_installed \

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dragnoise.config import DragConfig
 from dragnoise.validation import LONGEST, as_float, as_pair, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Frame:
     def to_grid(self, points: Tensor) -> Tensor:
         """(m, 2) image pixels -> (m, 2) grid pixels."""
         if self.released:
+            import torch
+
             given, grid = torch.tensor(self.given).double(), torch.tensor(self.grid).double()
             return (points / given * grid).round().minimum(grid - 1.0)
         seen, covered = self._scales()
@@ -77,6 +80,8 @@ class Frame:
     def to_image(self, points: Tensor) -> Tensor:
         """(m, 2) grid pixels -> (m, 2) image pixels."""
         if self.released:
+            import torch
+
             return points / torch.tensor(self.grid).double() * torch.tensor(self.given).double()
         seen, covered = self._scales()
         return (points + 0.5) * (covered / seen) - 0.5
@@ -101,12 +106,16 @@ class Frame:
 
     def gaps(self, anchors: Any, objectives: Any) -> np.ndarray:
         """(m, 2) and (m, 2) image pixels -> (m,) distances in grid pixels, as `arrived` takes them."""
+        import torch
+
         both = (np.asarray(points, np.float64).reshape(-1, 2) for points in (anchors, objectives))
         start, end = (self.to_grid(torch.tensor(points)) for points in both)
         return (end - start).norm(dim=-1).numpy()
 
     def _scales(self) -> tuple[Tensor, Tensor]:
         """(2,) and (2,) whole numbers: grid pixels per image pixel are the first divided by the second."""
+        import torch
+
         given, working, padded, grid = (
             torch.tensor(size).double() for size in (self.given, self.working, self.padded, self.grid)
         )
@@ -169,6 +178,8 @@ def as_point(value: Any, name: str, size: tuple[int, int]) -> tuple[float, float
 
 def drag_tensors(drags: Sequence[Drag], frame: Frame) -> tuple[Tensor, Tensor]:
     """Anchors and objectives in grid pixels, (m, 2) float64 each."""
+    import torch
+
     anchors = torch.tensor([d.anchor for d in drags], dtype=torch.float64).reshape(-1, 2)
     objectives = torch.tensor([d.objective for d in drags], dtype=torch.float64).reshape(-1, 2)
     return frame.to_grid(anchors), frame.to_grid(objectives)

@@ -9,10 +9,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hypothesis import settings
 
 if TYPE_CHECKING:  # imported where a pipeline is built, so that tests without one start at once
+    import torch
     from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     from dragnoise import Model
@@ -32,18 +32,33 @@ SLOW_FILES = {
 """Files whose tests are all marked `slow`: they fit LoRAs, load and write many models, kill processes or train."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once."""
+    """Mark the files above."""
     for item in items:
         if item.path.stem in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
-        group = "browser" if item.get_closest_marker("browser") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes (`-n 2`) a file's tests stay together, and the browser tests never run twice at once.
+
+    xdist's own `--dist loadgroup` spreads the tests of a group over all processes with pytest 9.2.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return "tests/browser" if path.startswith("tests/browser/") else path
+
+    return ByFile(config, log)
 
 
 def randomise(module: torch.nn.Module, seed: int) -> None:
     """Weights that keep the signal's size on its way through, and no bias or norm left at its neutral value."""
+    import torch
+
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -58,6 +73,7 @@ def build_pipeline(
     vae: AutoencoderKL | AutoencoderTiny, unet: dict[str, Any], scheduler: Any, seed: int
 ) -> StableDiffusionPipeline:
     """A random pipeline around a VAE and the U-Net of these arguments."""
+    import torch
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 

@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from dragnoise.config import DragConfig
 
 if TYPE_CHECKING:  # imported where they are used, so that tests of the canvas start at once
+    from torch import Tensor
+
     from dragnoise import DragSession, Model, Snapshot
 
 
 def resized(feature: Tensor, grid: tuple[int, int]) -> Tensor:
     """The whole map (C, h, w) resized to (width, height) -> (C, height, width)."""
+    import torch
+
     size = (grid[1], grid[0])
     return torch.nn.functional.interpolate(feature[None], size, mode="bilinear", align_corners=False)[0]
 
@@ -82,6 +84,8 @@ def made_snapshot(
     name: str = "bottleneck",
 ) -> Snapshot:
     """Iteration k as DragNoise would tell it, of numbers made up."""
+    import torch
+
     from dragnoise import Snapshot
     from dragnoise.editors import EditState
 
@@ -96,6 +100,8 @@ def made_snapshot(
 
 def assert_same_snapshots(one: Sequence[Snapshot], other: Sequence[Snapshot]) -> None:
     """To the bit, all but the seconds; of what was let go nothing is asked."""
+    import torch
+
     assert len(one) == len(other)
     for mine, its in zip(one, other, strict=True):
         for name in ("iteration", "loss", "alignment_loss", "mask_loss", "grad_norm", "status", "config"):

@@ -89,14 +89,14 @@ def test_a_dataset() -> None:
 
 
 def test_a_panel(small: Model) -> None:
-    inspector = pytest.importorskip("dragnoise_widgets.panels.inspector")
+    pages = pytest.importorskip("dragnoise_widgets.pages.pages")
     session = DragSession(
         small, smooth_picture(72, 56), config=DragConfig(steps=4, edit_from=3, refine_from=1, side=64)
     )
     session.drags = [((20, 20), (40, 30))]
     session.step()
     session.step()
-    page = added_to(inspector)["GradientPage"]()
-    page.show(inspector.Sight(session, session.history, 1, session.drags, session.image, 2.0))
+    page = pages.Page("Gradient", added_to(pages)["paint_gradient"])
+    page.show(pages.Sight(session, session.history, 1, session.drags, session.image, 2.0))
     assert page.plot.picture.layout.display == "" and page.plot.picture.value
     assert page.plot.figure.axes[0].get_ylabel() == "gradient norm"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from dragnoise.validation import shown
 
@@ -24,7 +24,7 @@ def as_array(value: Any, expected: str) -> np.ndarray:
 
     expected: the sentence's beginning, such as "a picture must be a path, a PIL image or an array".
     """
-    if isinstance(value, Tensor):
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
         raise TypeError(
             f"{expected}, not a torch tensor of shape {tuple(value.shape)}: convert it, for (3, H, W) in -1..1 with "
             "(x.permute(1, 2, 0) / 2 + 0.5).clip(0, 1).cpu().numpy(), for a (1, H, W) mask with x[0].cpu().numpy()."

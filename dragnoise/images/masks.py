@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from dragnoise.geometry import Drag
 from dragnoise.images.arrays import as_array, as_bytes, is_within
 from dragnoise.images.colours import DEEP, split
 from dragnoise.images.files import image_path, read_image, upright
 from dragnoise.validation import said
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXPECTED = "a mask must be None, a path, a PIL image or an (H, W) bool or uint8 array"
 
@@ -122,6 +123,8 @@ def mask_tensor(mask: np.ndarray, size: tuple[int, int], *, through: tuple[int, 
     through: (width, height) to resize to first; both steps then take the nearest neighbour, as the
     released program does.
     """
+    import torch
+
     m = torch.from_numpy(np.array(mask, np.float32))[None, None]
     if through is not None:
         m = torch.nn.functional.interpolate(m, (through[1], through[0]), mode="nearest")

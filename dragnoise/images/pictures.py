@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from dragnoise.geometry import Frame
 from dragnoise.images.arrays import as_array, as_bytes
@@ -16,6 +14,9 @@ from dragnoise.images.colours import split, to_srgb
 from dragnoise.images.files import image_path, read_image, upright
 from dragnoise.images.masks import as_mask, mask_tensor
 from dragnoise.validation import said
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "Picture", "as_mask", "as_picture", "mask_tensor", "padded_picture", "picture_of_file", "picture_tensor",
@@ -87,6 +88,8 @@ def picture_tensor(picture: Image.Image, size: tuple[int, int]) -> Tensor:
     """RGB picture -> (1, 3, height, width) float32 in -1..1 at (width, height)."""
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
+    import torch
+
     array = torch.from_numpy(np.array(picture, np.float32))
     return (array / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
 
@@ -106,6 +109,8 @@ def tensor_picture(
 
     Values are rounded to bytes; `released` resizes bilinearly first and truncates instead.
     """
+    import torch
+
     x = (tensor.float().cpu() / 2 + 0.5).clamp(0, 1)
     if working is not None:
         x = x[..., : working[1], : working[0]]

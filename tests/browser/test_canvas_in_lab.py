@@ -53,6 +53,12 @@ class Opened:
     def cells(self) -> int:
         return self.page.locator(".jp-Notebook .jp-Cell").count()
 
+    def begin(self) -> None:
+        """An empty canvas on the top of the page, without the focus, as if no test had run before."""
+        self.page.evaluate("document.activeElement.blur()")
+        self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        self.kernel.ask("str((canvas.begin(canvas.image), setattr(canvas, 'tool', 'drag'), done.clear()))")
+
     def pull(self) -> None:
         """An arrow with the mouse, which gives the canvas the focus."""
         box = self.canvas.bounding_box()
@@ -64,7 +70,7 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     lab = Lab(tmp_path_factory.mktemp("lab"))
     lab.write_notebook("canvas.ipynb", CELL, "done", "")
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -74,6 +80,12 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         yield opened
         opened.kernel.close()
         browser.close()
+
+
+@pytest.fixture
+def opened(notebook: Opened) -> Opened:
+    notebook.begin()
+    return notebook
 
 
 def test_no_shortcut_of_the_notebook_fires_while_the_canvas_has_the_focus(opened: Opened) -> None:
@@ -99,7 +111,10 @@ def test_no_shortcut_of_the_notebook_fires_while_the_canvas_has_the_focus(opened
 
 def test_the_keys_do_what_the_help_says(opened: Opened) -> None:
     page, kernel = opened.page, opened.kernel
-    opened.canvas.focus()
+    opened.pull()
+    kernel.until("canvas.selected == 0")
+    page.keyboard.press("Escape")
+    kernel.until("canvas.selected == -1")
     page.keyboard.press("b")
     kernel.until("canvas.tool == 'paint'")
     page.keyboard.press("e")
@@ -140,6 +155,6 @@ def test_elsewhere_the_shortcuts_work(opened: Opened) -> None:
     opened.page.locator(".jp-Notebook .jp-Cell .jp-InputPrompt").first.click()
     opened.page.keyboard.press("Escape")
     opened.page.keyboard.press("b")
-    opened.page.wait_for_timeout(500)
+    opened.page.locator(".jp-Notebook .jp-Cell").nth(before).wait_for(state="attached")
     assert opened.cells == before + 1
     assert not opened.complaints

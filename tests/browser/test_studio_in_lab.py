@@ -234,7 +234,7 @@ def test_go_on_from_there_to_the_end(notebook: Notebook) -> None:
     notebook.kernel.ask(
         "str(studio.configure(max_iterations=studio.iteration + 30, lr=studio.session.model.default_config.lr))"
     )
-    notebook.button("Go on from here").click()
+    notebook.button("Continue from here").click()
     notebook.kernel.until("studio.runner.state == 'idle' and studio.wait(60)")
     assert notebook.kernel.ask(f"[s.loss for s in studio.session.history[1:{here + 1}]]") == kept
     assert here < notebook.kernel.ask("studio.session.history[-1].iteration") <= here + 30

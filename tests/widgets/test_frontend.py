@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -74,3 +75,8 @@ def test_all_widgets_take_all_that_they_are_given() -> None:
         # anywidget adds traits to a widget, which ipywidgets 7 does in a way that traitlets calls old
         warnings.filterwarnings("ignore", "Deprecated in traitlets 4.1", DeprecationWarning)
         DragStudio(inline=True).close()
+
+
+def test_a_canvas_starts_without_torch() -> None:
+    code = "import sys, dragnoise_widgets.canvas.canvas; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -18,8 +18,9 @@ from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session import feature_maps
-from dragnoise_widgets.pages import pages as module
-from dragnoise_widgets.pages.pages import Page, Sight
+from dragnoise_widgets.pages import page as module
+from dragnoise_widgets.pages import pages
+from dragnoise_widgets.pages.page import Page, Sight
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.studio.studio import DragStudio
@@ -221,7 +222,7 @@ def test_features_cost_one_forward_for_each_iteration_looked_at(
 ) -> None:
     session.step()
     measured: list[int] = []
-    monkeypatch.setattr(module, "measure", lambda s, k: measured.append(k) or feature_maps.measure(s, k))
+    monkeypatch.setattr(pages, "measure", lambda s, k: measured.append(k) or feature_maps.measure(s, k))
     inspector = Inspector(at_once(session), Log())
     page(inspector, "Features")
     for k in (1, 1, 0, 0):

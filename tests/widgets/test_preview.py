@@ -26,7 +26,7 @@ def test_both_sides_are_as_wide_and_no_larger_than_is_seen(size: tuple[int, int]
     preview, view = Preview(), View.of(size)
     preview.before = Image.new("RGB", size)
     preview.show(smooth_picture(*size))
-    assert preview.stage.layout.max_width == f"{view.css[0]}px"
+    assert preview.stage.layout.width == view.width and preview.stage.layout.max_width == "100%"
     for data in (preview.after_image.value, preview.before_image.value):
         with Image.open(io.BytesIO(data)) as sent:
             assert sent.size == (size if max(size) <= max(view.canvas) else view.canvas)
@@ -73,7 +73,7 @@ def test_before_is_the_picture_as_it_was_given_and_after_the_edited_one(
     np.testing.assert_array_equal(shown(studio.preview.after_image), np.asarray(session.render()))
 
 
-@pytest.mark.parametrize("every, rendered", [(0, 0), (1, 9), (5, 2), ("auto", None)])
+@pytest.mark.parametrize("every, rendered", [(0, 0), (1, 9), (5, 2), ("auto", None), ("end", 1)])
 def test_how_often_it_is_made_is_chosen_by_hand(
     studio: DragStudio, session: DragSession, monkeypatch: pytest.MonkeyPatch, every: Any, rendered: int | None
 ) -> None:

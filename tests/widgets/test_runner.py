@@ -1258,7 +1258,7 @@ def test_an_interrupt_inline_leaves_nobody_waiting() -> None:
 
 
 def test_commands_are_named_and_remembered(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG", logger="dragnoise_widgets.runner.worker")
+    caplog.set_level("DEBUG", logger="dragnoise_widgets.runner.queue")
     session, runner = ready()
     runner.step(2)
     runner.do(SetConfig({"lr": 0.5}))

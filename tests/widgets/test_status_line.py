@@ -75,7 +75,7 @@ def line(studio: DragStudio) -> str:
 
 def test_the_line_through_an_edit(studio: DragStudio, session: DragSession) -> None:
     assert line(studio).startswith("Ready: press Run") and studio.transport.stop.disabled
-    studio.break_when(lambda snapshot: snapshot.iteration == 3)
+    stop_no_more = studio.break_when(lambda snapshot: snapshot.iteration == 3)
     studio.run()
     assert line(studio).startswith("Paused by a breakpoint") and "iteration 3: loss" in line(studio)
     assert not studio.transport.stop.disabled
@@ -84,8 +84,7 @@ def test_the_line_through_an_edit(studio: DragStudio, session: DragSession) -> N
     studio.rewind(1)
     assert line(studio).startswith("Ready · iteration 1") and "breakpoint" not in line(studio)
     assert studio.transport.stop.disabled
-    studio._own_stops.clear()
-    studio._set_stops()
+    stop_no_more()
     studio.run()
     assert line(studio).startswith("Short of the goal: all 9 iterations are done · iteration 9")
     assert studio.transport.stop.disabled

@@ -1,4 +1,4 @@
-"""Factory of the buttons in the studio's panels."""
+"""Buttons of the studio's panels, and the widgets that a widget is made of."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ def button(
     made = widgets.Button(description=label, icon=icon, tooltip=tooltip, layout={"width": width}, button_style=style)
     made.on_click(lambda _: action())
     return made
+
+
+def all_below(widget: widgets.Widget) -> set[widgets.Widget]:
+    """A widget and all that it is made of: children, layout, style, and what it holds `apart`."""
+    found, new = set(), {widget}
+    while new:
+        found |= new
+        held = [getattr(one, name) for one in new for name in one.trait_names() if not name.startswith("_")]
+        held += [getattr(one, "apart", ()) for one in new]
+        parts = [part for value in held for part in (value if isinstance(value, tuple | list) else [value])]
+        new = {part for part in parts if isinstance(part, widgets.Widget)} - found
+    return found

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
+
 
 def sentence(error: BaseException) -> str:
     """Our own errors are sentences; others need their name."""
     said = " ".join(str(error).split())
     return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+class LastError:
+    """The last error that happened: its sentence, None if there was none, and its traceback."""
+
+    def __init__(self) -> None:
+        self.message: str | None = None
+        self.traceback = ""
+
+    def keep(self, error: BaseException) -> str:
+        """Keep an error that is being handled, and say it in one line."""
+        self.traceback = traceback.format_exc()
+        self.message = sentence(error)
+        return self.message

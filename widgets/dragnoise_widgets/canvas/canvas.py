@@ -1,8 +1,7 @@
-"""DragCanvas: drags and a mask on a picture, by mouse, keys and code.  Long, for all its traits and verbs are here."""
+"""DragCanvas: drags and a mask on a picture, by mouse, keys and code."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,23 +16,17 @@ from dragnoise_widgets.canvas.batch import LOCK
 from dragnoise_widgets.canvas.link import Call, Watched, link
 from dragnoise_widgets.canvas.page_events import FRAME, PageEvents
 from dragnoise_widgets.canvas.pointer import Pointer
+from dragnoise_widgets.canvas.publishing import Publishing, Sure
 from dragnoise_widgets.canvas.surface import Surface
 from dragnoise_widgets.canvas.table import PointTable
 from dragnoise_widgets.canvas.toolbar import Toolbar
 from dragnoise_widgets.frontend import enable_custom_widget_manager
-from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.sketch import checks, edits, store
-from dragnoise_widgets.sketch.masks import Mask, read_mask
-from dragnoise_widgets.sketch.sketch import LONE, PENDING, Edit, Sketch, Spot
+from dragnoise_widgets.sketch.masks import read_mask
+from dragnoise_widgets.sketch.sketch import PENDING, Edit, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
 
 NO_PICTURE = (512, 512)
-
-
-class Sure(traitlets.Any):
-    """Anything but None, which traitlets would let pass unchecked."""
-
-    allow_none = False
 
 
 class DragCanvas(widgets.Box):
@@ -74,12 +67,9 @@ class DragCanvas(widgets.Box):
         self.sketch = Sketch(NO_PICTURE)
         self._surface = Surface()
         self._shown: tuple = ()
-        self._message = ""
-        self._own: Any = _NOTHING  # the value that a trait is just being given by the canvas itself
-        self._publishing = False
-        self._mask: Mask | None = None  # what the trait `mask` shows
+        self._publishing = Publishing(self)
+        self._reports = status.Reports(self._show)
         self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
-        self._error_callbacks: list[Callable[[str], Any]] = []
         self.actions: dict[str, Callable[[], Any]] = {}
 
         self.canvas = self._surface.canvas
@@ -87,11 +77,9 @@ class DragCanvas(widgets.Box):
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
         self.toolbar = Toolbar({name: partial(self.by_hand, getattr(self, name)) for name in actions})
         table: dict[str, Callable[..., Any]] = {
-            "put": self._typed,
-            "select": self._toggle,
-            "delete": self.delete,
-            "add": self.add,
-        }
+            "put": self._typed, "select": lambda spot: self.change(partial(edits.toggle, spot=spot)),
+            "delete": self.delete, "add": self.add,
+        }  # fmt: skip
         self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
         self.page_events = PageEvents(partial(self.by_hand, self.pointer.key))
@@ -169,9 +157,7 @@ class DragCanvas(widgets.Box):
 
     def load_mask(self, png: bytes) -> None:
         """Take the bytes of a PNG of the picture's size as the mask; ValueError if they are none."""
-        if not isinstance(png, bytes | bytearray | memoryview):
-            raise TypeError(f"load_mask() takes the bytes of a PNG, not {shown(png)}.")
-        self.change(partial(edits.with_mask, array=read_mask(bytes(png), self.sketch.size)))
+        self.change(partial(edits.with_mask, array=read_mask(png, self.sketch.size)))
 
     def to_json(self) -> str:
         """All that is drawn, as text: drags, lone anchor, mask."""
@@ -194,10 +180,7 @@ class DragCanvas(widgets.Box):
 
     def on_error(self, callback: Callable[[str], Any], remove: bool = False) -> None:
         """Call callback(message), one sentence, when something goes wrong in a handler."""
-        if remove:
-            self._error_callbacks.remove(callback)
-        else:
-            self._error_callbacks.append(callback)
+        self._reports.register(callback, remove)
 
     def redraw(self) -> None:
         """Draw everything again, as on a page that was reloaded."""
@@ -216,37 +199,28 @@ class DragCanvas(widgets.Box):
             with LOCK:
                 sketch = step(self.sketch)
                 if sketch != self.sketch:
-                    self._message = ""
+                    self._reports.message = ""
                 self.sketch = sketch
                 if before is not None:
                     before()
                 self._draw()
         finally:  # whether it could be drawn or not
-            self._publish()
+            self._publishing.publish()
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call it; what it raises is reported and not passed on, for ipywidgets would lose it."""
-        try:
-            return function(*arguments)
-        except Exception as error:
-            return self.report(sentence(error))
+        return self._reports.guarded(function, *arguments)
 
     def by_hand(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`guarded`, for a button, a field or a key: an error reported before is over, whatever this does."""
-        self._message = ""
+        self._reports.message = ""
         result = self.guarded(function, *arguments)
-        with LOCK:
-            self._show()
+        self._show()
         return result
 
     def report(self, message: str) -> None:
         """Show an error under the canvas until something else is done, and tell those registered."""
-        with LOCK:
-            self._message = message
-            self._show()
-        for callback in list(self._error_callbacks):
-            with contextlib.suppress(Exception):
-                callback(message)
+        self._reports.report(message)
 
     @property
     def apart(self) -> tuple[widgets.Widget, ...]:
@@ -270,49 +244,21 @@ class DragCanvas(widgets.Box):
 
     def _show(self) -> None:
         """Bring buttons, table and status line in line, if there is anything to."""
-        sketch, view_only, has_picture = self.sketch, self.view_only, self.image is not None
-        steps = not sketch.past, not sketch.future
-        shown = (sketch.size, sketch.edit, sketch.selected, steps, view_only, self.tool, has_picture, self._message)
-        if shown != self._shown:
-            self._shown = shown
-            self.toolbar.show(sketch, view_only=view_only)
-            self.table.show(sketch, view_only=view_only or not has_picture)
-            hint = status.hint(sketch, tool=self.tool, has_picture=has_picture, view_only=view_only)
-            self.status.value = status.line(self._message, hint)
-
-    def _publish(self) -> None:
-        """Set the traits to what the sketch is by now; outside the lock, by one thread at a time.
-
-        Whoever comes while another is at it may leave: that one goes on until nothing differs.
-        """
         with LOCK:
-            if self._publishing:
-                return
-            self._publishing = True
-        try:
-            while differing := self._differing():
-                for name, value in differing.items():
-                    self._own = value
-                    setattr(self, name, value)
-                    self._own = _NOTHING
-        except BaseException:
-            self._publishing, self._own = False, _NOTHING
-            raise
+            sketch, view_only, has_picture = self.sketch, self.view_only, self.image is not None
+            error, steps = self._reports.message, (not sketch.past, not sketch.future)
+            shown = (sketch.size, sketch.edit, sketch.selected, steps, view_only, self.tool, has_picture, error)
+            if shown != self._shown:
+                self._shown = shown
+                self.toolbar.show(sketch, view_only=view_only)
+                self.table.show(sketch, view_only=view_only or not has_picture)
+                hint = status.hint(sketch, tool=self.tool, has_picture=has_picture, view_only=view_only)
+                self.status.value = status.line(error, hint)
 
-    def _differing(self) -> dict[str, Any]:
-        """The traits that do not show the sketch yet, and their values; with none, the publishing is over."""
-        with LOCK:
-            edit, selected = self.sketch.edit, self.sketch.selected
-            index = PENDING if selected is None else selected.index
-            differing: dict[str, Any] = {}
-            if self.drags != edit.drags:
-                differing["drags"] = edit.drags
-            if self._mask != edit.mask:
-                differing["mask"] = None if edit.mask is None else edit.mask.array
-            if self.selected != index:
-                differing["selected"] = index
-            self._publishing = bool(differing)
-            return differing
+    def _typed(self, spot: Spot, axis: int, value: float) -> None:
+        self.change(partial(edits.put_axis, spot=spot, axis=axis, value=value))
+        self._shown = ()  # what was refused must not stay in its field
+        self._show()
 
     # ---- traits set from outside -------------------------------------------------------------
 
@@ -320,28 +266,19 @@ class DragCanvas(widgets.Box):
         "image", "drags", "mask", "trajectory", "tool", "brush_size", "opacity", "selected", "view_only"
     )
     def _checked(self, proposal: Any) -> Any:
-        if proposal.value is self._own:
+        if proposal.value is self._publishing.own:
             return proposal.value
         return getattr(checks, proposal.trait.name)(proposal.value, self.sketch, self.image)
 
     @traitlets.observe("drags", "mask", "selected")
     def _adopt(self, change: Any) -> None:
-        if change.name == "mask":
-            self._mask = Mask.of(change.new)
-        if change.new is self._own:
-            self._own = _NOTHING
-        elif change.name == "drags":
-            self.change(partial(edits.with_drags, drags=change.new))
-        elif change.name == "mask":
-            self.change(partial(edits.with_mask, array=change.new))
-        elif change.new != PENDING or self.sketch.selected not in (None, LONE):
-            self.change(partial(edits.select, spot=Spot(change.new, "objective")))
+        self._publishing.adopt(change.name, change.new)
 
     @traitlets.observe("image")
     def _image_changed(self, change: Any) -> None:
         size = NO_PICTURE if change.new is None else change.new.size
         with LOCK:
-            self._message = ""
+            self._reports.message = ""
             if another := size != self.sketch.size or change.new is None:
                 self.sketch = Sketch(size)
             self._surface.show_picture(change.new, self.view)
@@ -358,25 +295,5 @@ class DragCanvas(widgets.Box):
 
     @traitlets.observe("tool", "brush_size", "opacity", "view_only")
     def _tools_changed(self, change: Any) -> None:
-        self._message = ""
+        self._reports.message = ""
         self.change(edits.cancel if change.name in ("tool", "view_only") else lambda sketch: sketch)
-
-    # ---- the widgets round the canvas --------------------------------------------------------
-
-    def _typed(self, spot: Spot, axis: int, value: float) -> None:
-        def put(sketch: Sketch) -> Sketch:
-            point = list(edits.place(sketch.edit, spot))
-            point[axis] = value
-            return edits.put(sketch, spot, (point[0], point[1]))
-
-        self.change(put)
-        with LOCK:
-            self._shown = ()  # what was refused must not stay in its field
-            self._show()
-
-    def _toggle(self, spot: Spot) -> None:
-        chosen = self.sketch.selected is not None and self.sketch.selected.index == spot.index
-        self.change(partial(edits.select, spot=None if chosen else spot))
-
-
-_NOTHING = object()

@@ -42,7 +42,7 @@ class Surface:
         if (self.canvas.width, self.canvas.height) != view.canvas or self._drawn is None:
             self.canvas.width, self.canvas.height = view.canvas
             self.canvas.layout = widgets.Layout(
-                width=f"{view.css[0]}px", max_width="100%", height="auto", min_width="0", align_self="flex-start"
+                width=view.width, max_width="100%", height="auto", min_width="0", align_self="flex-start"
             )
         self._has_picture = picture is not None
         if picture is not None:

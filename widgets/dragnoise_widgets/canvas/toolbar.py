@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from dragnoise_widgets.sketch.masks import Mask, mask_png
 from dragnoise_widgets.sketch.sketch import Sketch
 
-NARROW = "32px"
+NARROW = "28px"
 
 
 class Toolbar(widgets.HBox):
@@ -23,10 +23,9 @@ class Toolbar(widgets.HBox):
 
     def __init__(self, actions: dict[str, Callable[..., Any]]) -> None:
         self.tool = widgets.ToggleButtons(
-            options=[(f"{name}\u2002", name.lower()) for name in ("Drag", "Paint", "Erase")],
-            icons=["location-arrow", "paint-brush", "eraser"],
+            options=[(name, name.lower()) for name in ("Drag", "Paint", "Erase")],
             tooltips=["Pull arrows, move points", "Paint where the picture may change", "Take paint away"],
-            style={"button_width": "70px"},
+            style={"button_width": "50px"},
             layout={"width": "auto"},
         )
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])
@@ -48,7 +47,7 @@ class Toolbar(widgets.HBox):
         self.load.observe(lambda _: self._loaded(actions["load_mask"]), "value")
         self.load.add_class("dragnoise-upload")
         self.brush.add_class("dragnoise-brush")
-        styles = widgets.HTML(_STYLES, layout={"width": "8px", "margin": "0"})
+        styles = widgets.HTML(_STYLES, layout={"width": "4px", "margin": "0"})
         row = {"flex_flow": "row wrap", "align_items": "center"}
         mask_tools = [self.brush, self.opacity, self.invert, self.clear, self.load, self.save]
         self.mask_row = widgets.HBox(mask_tools, layout=row).add_class("dragnoise-tools")

@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 
 from dragnoise import Drag, DragSession
 from dragnoise.plots.panels import COLOURS
+from dragnoise.session.history import History
+from dragnoise.validation import shown
 from dragnoise_widgets.runner.telling import Pace, duration
 
 FRAMES = 24
@@ -41,13 +43,27 @@ def chosen_iterations(count: int, most: int = FRAMES) -> tuple[int, ...]:
     return tuple(dict.fromkeys(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
+def iterations_of(history: History, iterations: Any = None) -> tuple[int, ...]:
+    """The iterations of a GIF, None for `FRAMES` at most.  Raises IndexError for one that does not exist."""
+    if iterations is None:
+        return chosen_iterations(len(history))
+    try:
+        chosen = tuple(iterations)
+    except TypeError:
+        raise TypeError(f"iterations must be a list of them, not {shown(iterations)}.") from None
+    for k in chosen:
+        history.require(k)
+    return chosen
+
+
 def render_gif(
     call: Callable[[Callable[[DragSession], Any]], Future[Any]], iterations: Sequence[int], drags: Sequence[Drag],
-    say: Callable[[str], Any],
+    say: Callable[[str], Any], known: Callable[[int], Image.Image | None] = lambda k: None,
 ) -> Future[bytes]:  # fmt: skip
     """The GIF of these iterations, a denoising step at a time wherever `call` runs functions of the session.
 
-    say: told how far it is.  The Future has what went wrong, and may be cancelled between two steps.
+    say: told how far it is.  known: pictures of iterations that there are; the others are rendered.
+    The Future has what went wrong, and may be cancelled between two steps.
     """
     result: Future[bytes] = Future()
     frames: list[Image.Image] = []
@@ -57,7 +73,7 @@ def render_gif(
         if result.done():  # given up
             return
         if not work:
-            work.append(_frames(session, iterations, drags, say))
+            work.append(_frames(session, iterations, drags, say, known))
         try:
             frame = next(work[0])
         except StopIteration:
@@ -82,8 +98,9 @@ def render_gif(
 
 
 def _frames(
-    session: DragSession, iterations: Sequence[int], drags: Sequence[Drag], say: Callable[[str], Any]
-) -> Iterator[Image.Image | None]:
+    session: DragSession, iterations: Sequence[int], drags: Sequence[Drag], say: Callable[[str], Any],
+    known: Callable[[int], Image.Image | None],
+) -> Iterator[Image.Image | None]:  # fmt: skip
     """A frame for each iteration, and None for what is done on the way to it; the session stays as it is.
 
     Raises IndexError when there is no such iteration.
@@ -91,6 +108,11 @@ def _frames(
     steps, pace = session.config.edit_from, Pace()
     for i, k in enumerate(iterations, 1):
         branch = session.branch(k)
+        paths = np.stack([snapshot.anchors for snapshot in branch.history])
+        if (picture := known(k)) is not None:
+            say(f"frame {i} of {len(iterations)}")
+            yield frame_picture(picture.resize(session.image.size), paths, drags)
+            continue
         latents = branch.state.trajectory[-1]
         for state in branch.denoise():
             latents = state.latents
@@ -98,7 +120,6 @@ def _frames(
             left = pace.seconds_left("rendering", done, steps * len(iterations))
             say(f"frame {i} of {len(iterations)}" + (" …" if left is None else f", {duration(left)} left"))
             yield None
-        paths = np.stack([snapshot.anchors for snapshot in branch.history])
         yield frame_picture(branch.picture_of(latents), paths, drags)
 
 

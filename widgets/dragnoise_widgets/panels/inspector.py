@@ -9,15 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise import DragSession
-from dragnoise_widgets.pages.pages import (
-    AnchorsPage,
-    BottleneckPage,
-    FeaturesPage,
-    LatentsPage,
-    LoraPage,
-    LossPage,
-    Sight,
-)
+from dragnoise_widgets.pages import pages
+from dragnoise_widgets.pages.page import Sight
 from dragnoise_widgets.panels.log import Log
 
 VARIABLES = {"latent": "Edited latent"}
@@ -28,8 +21,11 @@ class Inspector(widgets.Tab):
     """All pages and the log; only the one that is seen is drawn."""
 
     def __init__(self, call: Callable[[Callable[[DragSession], Any]], Future[Any]], log: Log) -> None:
-        features = FeaturesPage(call)
-        self.pages = (LossPage(), AnchorsPage(), BottleneckPage(), LatentsPage(), features, LoraPage())
+        self._variable = pages.bottleneck_page()
+        self.pages = (
+            pages.loss_page(), pages.anchors_page(), self._variable, pages.LatentsPage(), pages.FeaturesPage(call),
+            pages.lora_page(),
+        )  # fmt: skip
         self._journal = log
         self.visible = True
         self._sight: Sight | None = None
@@ -54,6 +50,7 @@ class Inspector(widgets.Tab):
     def _name_variable(self, sight: Sight | None) -> None:
         """Call the page of the optimised tensor after it."""
         name = "" if sight is None or not len(sight.history) else next(iter(sight.history[-1].state.tensors), "")
-        title = VARIABLES.get(name, BottleneckPage.title)
-        if self.get_title(2) != title:
-            self.set_title(2, title)
+        title = VARIABLES.get(name, self._variable.title)
+        at = self.pages.index(self._variable)
+        if self.get_title(at) != title:
+            self.set_title(at, title)

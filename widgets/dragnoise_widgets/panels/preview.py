@@ -11,11 +11,17 @@ from PIL import Image
 from dragnoise_widgets.encoded import png_within
 from dragnoise_widgets.sketch.view import SMALLEST, View
 
-CHOICES = [("auto", "auto"), ("off", 0), ("every 1", 1), ("every 2", 2), ("every 5", 5), ("every 10", 10)]
+CHOICES = [
+    ("quick looks", "end"), ("nothing", 0), ("rendered, every 1", 1), ("rendered, every 5", 5),
+    ("rendered, every 10", 10), ("rendered, auto", "auto"),
+]  # fmt: skip
+"""What a run shows, and the `Runner.preview_every` that it stands for; with all but "nothing" there are quick looks."""
 
 STYLE = """<style>
 .dragnoise-before { border-right: 2px solid white; box-shadow: 1px 0 3px rgba(0, 0, 0, 0.6); z-index: 1 }
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
+.dragnoise-quick { align-self: start; justify-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
+  background: rgba(0, 0, 0, 0.55); color: white; border-radius: 0 2px 0 4px; line-height: 20px; font-size: 12px }
 .dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
 </style>"""
 
@@ -23,39 +29,39 @@ STYLE = """<style>
 class Preview(widgets.VBox):
     """Two pictures, one over the other: the slider uncovers the one before from the left.
 
-    `picture` is what is shown now, as a PIL image; None shows nothing.
+    `picture` is what is shown now, as a PIL image; None shows nothing.  `quick`: is it a quick look?
     """
 
     def __init__(self) -> None:
         self.picture: Image.Image | None = None
+        self.quick = False
         self._before: Image.Image | None = None
         cell = {"grid_area": "1 / 1", "margin": "0"}
         self.after_image = widgets.Image(format="png", layout={**cell, "width": "100%", "height": "auto"})
         self.before_image = widgets.Image(format="png", layout={"width": "100%", "max_width": "none", "height": "auto"})
         self.curtain = widgets.Box([self.before_image], layout={**cell, "overflow": "hidden", "display": "none"})
         self.curtain.add_class("dragnoise-before")
+        self.badge = widgets.HTML("quick look", layout={**cell, "display": "none"}).add_class("dragnoise-quick")
         self.stage = widgets.Box(
-            [self.after_image, self.curtain],
-            layout={"display": "grid", "width": "100%", "max_width": f"{SMALLEST}px", "overflow": "hidden"},
+            [self.after_image, self.curtain, self.badge],
+            layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
-        self.caption = widgets.HTML(layout={"margin": "0 2px"})
+        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"})
         self.slider = widgets.IntSlider(
             value=0, min=0, max=100, readout=False, description="before / after",
             style={"description_width": "initial"},
-            layout={"flex": "1 1 180px", "min_width": "150px", "max_width": "330px"},
+            layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="auto", description="preview", layout={"width": "150px"},
+            options=CHOICES, value="end", description="show", layout={"width": "160px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
-        controls = widgets.HBox(
-            [self.slider, self.every], layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
-        )
+        controls = widgets.HBox([self.caption, self.every], layout={"flex_flow": "row wrap", "align_items": "center"})
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
-        super().__init__([controls, self.stage, self.caption, style], layout={"width": "auto", "overflow": "hidden"})
+        super().__init__([self.slider, self.stage, controls, style], layout={"width": "auto", "overflow": "hidden"})
         self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
 
     @property
@@ -69,13 +75,15 @@ class Preview(widgets.VBox):
             self._before = picture
             self.before_image.value = b"" if picture is None else _seen(picture)
 
-    def show(self, picture: Image.Image | None, caption: str = "") -> None:
-        """Show a picture as the one now.  caption: plain text."""
+    def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False) -> None:
+        """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so."""
+        self.quick = quick and picture is not None
+        self.badge.layout.display = "" if self.quick else "none"
         if picture is not self.picture:
             self.picture = picture
             self.after_image.value = b"" if picture is None else _seen(picture)
-            width = SMALLEST if picture is None else View.of(picture.size).css[0]  # as wide as on the canvas
-            self.stage.layout.max_width = f"{width}px"
+            if picture is not None and not self.quick:
+                self.stage.layout.width = View.of(picture.size).width  # as wide as on the canvas
         if html.escape(caption) != self.caption.value:
             self.caption.value = html.escape(caption)
 

@@ -11,6 +11,7 @@ from dragnoise import DragSession
 from dragnoise.session.history import History
 from dragnoise_widgets.runner import breakpoints
 from dragnoise_widgets.runner.breakpoints import Breakpoint, supervision_pixel
+from dragnoise_widgets.runner.runner import Runner
 
 Make = Callable[[DragSession, int], Breakpoint]
 
@@ -67,3 +68,18 @@ def _lazy(make: Make, session: DragSession, n: int) -> Breakpoint:
         return make(session, n)(history)
 
     return stop
+
+
+class StopSet:
+    """Keeps those of a runner's breakpoints in line that come from the studio: the ticked ones, and `own`."""
+
+    def __init__(self, stops: Stops) -> None:
+        self.own: list[Breakpoint] = []
+        self._stops = stops
+        self._set: list[Breakpoint] = []  # those that came from here
+
+    def apply(self, runner: Runner, session: DragSession) -> None:
+        """Set the runner's; what was set by others stays."""
+        others = [stop for stop in runner.breakpoints if stop not in self._set]
+        self._set = [*self._stops.chosen(session), *self.own]
+        runner.breakpoints = [*others, *self._set]

@@ -17,7 +17,7 @@ from dragnoise_widgets.runner.updates import Status
 class Transport(widgets.VBox):
     """Rows of controls under the pictures.
 
-    actions: what they do, by name: prepare, step, run, pause, stop, show(k) for the scrubber, rewind,
+    actions: what they do, by name: prepare, step, run, pause, stop, play, show(k) for the scrubber, rewind,
     go_on, branch.  `lora` and `lora_steps` say what Prepare is to do.
     """
 
@@ -37,37 +37,47 @@ class Transport(widgets.VBox):
         self.run = self._button("Run", "play", "run", "Iterate until every anchor has arrived", style="primary")
         self.pause = self._button("Pause", "pause", "pause", "Hold after this iteration; Run goes on")
         self.stop = self._button("Stop", "stop", "stop", "End after this iteration; what is done stays")
-        gap = {"margin": "0 2px 0 10px"}
-        self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout={"width": "150px", **gap})
-        self.doing = widgets.HTML(layout={"margin": "0 2px"})
+        self.bar = widgets.FloatProgress(
+            value=0, min=0, max=1, layout={"width": "calc(100% - 4px)", "height": "6px", "margin": "1px 2px"}
+        )
+        self.doing = widgets.HTML(layout={"margin": "0 2px 0 auto", "flex": "0 0 auto"})
 
         self.scrubber = widgets.IntSlider(
             min=0, max=0, description="iteration", continuous_update=True, style={"description_width": "initial"},
-            layout={"flex": "1 1 260px", "min_width": "200px", "max_width": "640px"},
+            layout={"flex": "1 1 170px", "min_width": "160px", "max_width": "640px"},
         )  # fmt: skip
         self.scrubber.observe(self._scrubbed, "value")
-        self.rewind = self._button("Back to here", "undo", "rewind", "Forget the iterations after this one", "122px")
-        self.go_on = self._button("Go on from here", "fast-forward", "go_on", "Go back to this one, and run", "146px")
-        self.branch = self._button("Branch", "code-fork", "branch", "A second session from here on; this one stays")
-        self.line = widgets.HTML(layout={"margin": "0 2px", "min_height": "28px"})
+        self.play = self._button("", "film", "play", "Play the iterations through, or stop that", "34px")
+        self.rewind = self._button("Back to here", "", "rewind", "Forget the iterations after this one", "auto")
+        self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "auto")
+        self.branch = self._button("Branch here", "", "branch", "A second session from here on; this stays", "auto")
+        self.line = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 auto", "min_width": "0"})
         super().__init__(
             [
                 widgets.HBox(
-                    [self.prepare, self.lora, self.lora_steps, self.step, self.run, self.pause, self.stop, self.bar,
-                     self.doing], layout=ROW,
+                    [self.prepare, self.lora, self.lora_steps, self.step, self.run, self.pause, self.stop], layout=ROW
                 ),
-                widgets.HBox([self.scrubber, self.rewind, self.go_on, self.branch], layout=ROW),
-                self.line,
+                widgets.HBox([self.play, self.scrubber, self.rewind, self.go_on, self.branch], layout=ROW),
+                self.bar,
+                widgets.HBox([self.line, self.doing], layout={"align_items": "flex-start", "min_height": "44px"}),
             ]
         )  # fmt: skip
 
     def show(
-        self, status: Status, history: History, k: int, *, ready: bool, drags: int, busy_aside: bool = False
+        self,
+        status: Status,
+        history: History,
+        k: int,
+        *,
+        ready: bool,
+        drags: int,
+        busy_aside: bool = False,
+        playing: bool = False,
     ) -> None:
         """Bring all in line.
 
         k: the iteration shown.  ready: is there a session?  drags: how many it has.  busy_aside: is something else
-        being made that Stop ends?
+        being made that Stop ends?  playing: are the iterations being played through?
         """
         busy = status.state in ("running", "stopping")
         at_work = busy or status.task != ""
@@ -79,6 +89,7 @@ class Transport(widgets.VBox):
         self.rewind.disabled = self.go_on.disabled = not ready or k >= last
         self.branch.disabled = not ready or not history
         self.scrubber.disabled = not history
+        self.play.disabled, self.play.icon = last < 1, "pause" if playing else "film"
         self.bar.value = status.done / status.total if status.total else 0.0
         self.bar.layout.visibility = "visible" if at_work else "hidden"
         self.doing.value = _doing(status) if at_work else ""
@@ -112,6 +123,8 @@ class Transport(widgets.VBox):
 def _doing(status: Status) -> str:
     """ "inverting 12 of 35, 3 s left" """
     words = DOING.get(status.task, status.state)
+    if status.iteration is not None:
+        words = f"picture of iteration {status.iteration}:"
     if status.total:
         words += f" {status.done} of {status.total}"
     if status.seconds_left is not None:

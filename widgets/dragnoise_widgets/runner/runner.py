@@ -11,9 +11,9 @@ from typing import Any
 from dragnoise.session.session import DragSession
 from dragnoise.validation import as_float, as_integer, is_one_of, shown
 from dragnoise_widgets.runner.commands import Apply, Call, Prepare, Render, Rewind, Run, Step, Task
+from dragnoise_widgets.runner.registry import worker_of
 from dragnoise_widgets.runner.stages import Breakpoint, Options, PreviewEvery
 from dragnoise_widgets.runner.updates import State, Status, Update
-from dragnoise_widgets.runner.worker import worker_of
 
 __all__ = ["Runner", "State", "Status", "Update"]
 
@@ -145,16 +145,16 @@ class Runner:
     @property
     def commands(self) -> tuple[Any, ...]:
         """The last commands that were put for this session, the newest last; see `runner.commands`."""
-        return tuple(self._worker.recent)
+        return tuple(self._worker.queue.recent)
 
     @property
     def error(self) -> str | None:
         """The last error in one line, None if there was none; see also `traceback`."""
-        return self._worker.error
+        return self._worker.failed.message
 
     @property
     def traceback(self) -> str:
-        return self._worker.traceback
+        return self._worker.failed.traceback
 
     def observe(self, callback: Callable[[Update], None]) -> Callable[[], None]:
         """Call `callback(update)` at most 10 times a second, and with the state that each command leaves.
@@ -184,16 +184,33 @@ class Runner:
     def preview_every(self) -> PreviewEvery:
         """Render every N iterations of this runner's `run` and `step`, into `Update.picture`.
 
-        0 is off; "auto" chooses N so that at most a quarter of the time goes into pictures.  Unless off,
-        where a command ends is pictured too, once there is nothing else to do.
+        0 is off; "auto" chooses N so that at most a quarter of the time goes into pictures; "end" renders none on the
+        way.  Unless off, where a command ends is pictured too, once there is nothing else to do.
         """
         return self._options.preview_every
 
     @preview_every.setter
     def preview_every(self, every: PreviewEvery) -> None:
-        if not is_one_of(every, ("auto",)) and (isinstance(every, bool) or not isinstance(every, int) or every < 0):
-            raise ValueError(f'preview_every={shown(every)} must be a number of iterations, 0 for none, or "auto".')
+        number = isinstance(every, int) and not isinstance(every, bool) and every >= 0
+        if not number and not is_one_of(every, ("auto", "end")):
+            raise ValueError(
+                f'preview_every={shown(every)} must be a number of iterations, 0 for none, "auto" or "end".'
+            )
         self._options.preview_every = every
+
+    @property
+    def look(self) -> Callable[[DragSession], Any] | None:
+        """Called with the session after every iteration of this runner's `run` and `step`, on the worker.
+
+        An error in it is logged, and the run goes on.  See `dragnoise_widgets.export.looks`.
+        """
+        return self._options.look
+
+    @look.setter
+    def look(self, look: Callable[[DragSession], Any] | None) -> None:
+        if look is not None and not callable(look):
+            raise TypeError(f"look must be a function of the session or None, not {shown(look)}.")
+        self._options.look = look
 
     # ---- own -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ while a unit is computed.  A stage whose inputs have changed goes on with the ne
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import statistics
 import time
@@ -23,7 +24,9 @@ from dragnoise.session.state import OvertakenError, SessionState
 from dragnoise_widgets.runner.updates import TaskName
 
 Breakpoint = Callable[[History], Any]
-PreviewEvery = int | Literal["auto"]
+PreviewEvery = int | Literal["auto", "end"]
+
+log = logging.getLogger(__name__)
 
 PREVIEW_SHARE = 0.25
 """Of the time, at most this much goes into previews with `preview_every="auto"`."""
@@ -38,7 +41,7 @@ class Progress:
 
     task, done, total: see `Status`.  step: what the session yielded, if it did.  hold: a breakpoint's
     reason to pause, "" for none.  picture: a picture that is ready, of `snapshot` (None: of before
-    any iteration), and the session's state that it was rendered from.
+    any iteration), and the session's state that it was rendered from.  iteration: the one that is being rendered.
     """
 
     task: TaskName
@@ -49,6 +52,7 @@ class Progress:
     picture: Image.Image | None = None
     snapshot: Snapshot | None = None
     rendered_from: SessionState | None = None
+    iteration: int | None = None
 
 
 Stage = Generator[Progress, None, str]
@@ -57,10 +61,11 @@ Stage = Generator[Progress, None, str]
 
 @dataclass
 class Options:
-    """Settings of one runner; may change while its commands run."""
+    """Settings of one runner; may change while its commands run.  look: called with the session after an iteration."""
 
     breakpoints: list[Breakpoint] = field(default_factory=list)
     preview_every: PreviewEvery = 0
+    look: Callable[[DragSession], Any] | None = None
 
 
 @dataclass
@@ -120,7 +125,7 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
             continue
         if snapshot is None:
             break
-        done = _iterated(snapshot, snapshot.iteration, session.config.max_iterations, options, session.history)
+        done = _iterated(session, snapshot, snapshot.iteration, session.config.max_iterations, options)
         yield done
         yield from _preview_if_due(session, kept, options, done)
     if not session.drags:
@@ -148,7 +153,7 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
             yield Progress("optimising", i, n)
             continue
         i += 1
-        done = _iterated(snapshot, i, n, options, session.history)
+        done = _iterated(session, snapshot, i, n, options)
         yield done
         if i < n:
             yield from _preview_if_due(session, kept, options, done)
@@ -193,16 +198,19 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
     """
     branch, started = session.branch(k), time.perf_counter()
     snapshot = branch.history[-1] if branch.history else None
+    shown = snapshot.iteration if snapshot else 0
     steps, total, state = branch.config.edit_from, branch.config.edit_from + 1, None  # the last makes pixels
-    yield Progress("rendering", 0, total)
+    yield Progress("rendering", 0, total, iteration=shown)
     for state in branch.denoise():
-        yield Progress("rendering", steps - state.step, total, state)
+        yield Progress("rendering", steps - state.step, total, state, iteration=shown)
         if not stands(session.history, snapshot):
             return
     if state is not None:
         picture = branch.picture_of(state.latents)
         kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
-        yield Progress("rendering", total, total, picture=picture, snapshot=snapshot, rendered_from=branch.state)
+        yield Progress(
+            "rendering", total, total, picture=picture, snapshot=snapshot, iteration=shown, rendered_from=branch.state
+        )
 
 
 def stands(history: History, snapshot: Snapshot | None) -> bool:
@@ -219,9 +227,12 @@ def stands(history: History, snapshot: Snapshot | None) -> bool:
 def preview_interval(every: PreviewEvery, history: History, kept: Kept, steps: int) -> int:
     """Iterations between two previews; 0 for none.
 
-    "auto" compares the measured seconds of the last iterations and of the last picture, of `steps`
-    steps; before any picture a step is taken to cost what an iteration does.
+    "end" is none, as a picture is made where a command ends.  "auto" compares the measured seconds of the last
+    iterations and of the last picture, of `steps` steps; before any picture a step is taken to cost what an iteration
+    does.
     """
+    if every == "end":
+        return 0
     if every != "auto":
         return every
     an_iteration = statistics.median([s.seconds for s in history[-10:] if s.iteration] or [0.0])
@@ -241,8 +252,13 @@ def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: P
             yield replace(after, hold="", **made)
 
 
-def _iterated(snapshot: Snapshot, done: int, total: int, options: Options, history: History) -> Progress:
-    return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, history))
+def _iterated(session: DragSession, snapshot: Snapshot, done: int, total: int, options: Options) -> Progress:
+    if options.look is not None:
+        try:
+            options.look(session)
+        except Exception:  # the iteration is done, whether it can be looked at or not
+            log.exception("the look at iteration %d failed", snapshot.iteration)
+    return Progress("optimising", done, total, snapshot, hold=_reason(options.breakpoints, session.history))
 
 
 def _require_overtaken(session: DragSession, error: Exception) -> None:

@@ -18,6 +18,9 @@ INTERVAL = 0.1
 """Seconds between two updates at least, but for the state that a command leaves, which comes at once."""
 
 
+NOTHING_DONE: dict[str, Any] = {"task": "", "done": 0, "total": 0, "seconds_left": None, "iteration": None}
+"""The fields of a status without a task."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ class Teller:
         told: dict[str, Any] = {"message": "", "ended": ""}
         if aside and status.state != "error":
             told = {"message": status.message, "ended": status.ended}
-        self.tell(state=state, task="", done=0, total=0, seconds_left=None, pausing=False, **told)
+        self.tell(state=state, pausing=False, **NOTHING_DONE, **told)
 
     def note(self, progress: Progress, history: History) -> None:
         """A stage has come so far."""
@@ -51,7 +54,8 @@ class Teller:
             self._pictured = progress
         task, done, total = progress.task, progress.done, progress.total
         left = self._pace.seconds_left(task, done, total)
-        self.tell(history, step=progress.step, task=task, done=done, total=total, seconds_left=left)
+        shown = progress.iteration
+        self.tell(history, step=progress.step, task=task, done=done, total=total, seconds_left=left, iteration=shown)
 
     def tell(self, history: History | None = None, *, keep: bool = False, step: Any = None, **changes: Any) -> None:
         """Publish the status with some changes.
@@ -70,7 +74,7 @@ class Teller:
 
     def rest(self, history: History, *, keep: bool = True, **changes: Any) -> None:
         """Publish that nothing is being done."""
-        self.tell(history, keep=keep, task="", done=0, total=0, seconds_left=None, pausing=False, **changes)
+        self.tell(history, keep=keep, pausing=False, **NOTHING_DONE, **changes)
 
     def flush(self) -> None:
         """Inline, deliver what is due; call it without holding the lock."""

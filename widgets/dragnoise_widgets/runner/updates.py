@@ -31,6 +31,7 @@ class Status:
     history_length: `len(session.history)`.
     ended: how the last command ended; "" while one is under way, and as soon as the history is another one.
     pausing: will the run pause after the iteration under way?
+    iteration: the one that is being rendered, None while nothing is.
     """
 
     state: State = "idle"
@@ -42,6 +43,7 @@ class Status:
     history_length: int = 0
     ended: Ended = ""
     pausing: bool = False
+    iteration: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from dragnoise_widgets.runner.updates import Update
 
 T = TypeVar("T")
 
@@ -37,3 +39,9 @@ class Watchers(Generic[T]):
 
     def _others(self, member: T) -> tuple[weakref.ref[T], ...]:
         return tuple([ref for ref in self._members if ref() is not None and ref() is not member])
+
+
+class Receiver(Protocol):
+    """Receives updates; a `Runner`."""
+
+    def deliver(self, update: Update) -> None: ...

@@ -1,52 +1,25 @@
-"""The worker thread of a session and its queue of commands.  Long, for everything that its one lock guards is here."""
+"""The worker thread of a session: carries out the commands of its queue, one unit of work at a time."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
-import time
-import traceback
-import weakref
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from dragnoise.session.history import History
 from dragnoise.session.session import DragSession
 from dragnoise_widgets.runner import stages
 from dragnoise_widgets.runner.commands import Call, Pause, Stop, Task
+from dragnoise_widgets.runner.queue import CommandQueue, Queued
 from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
 from dragnoise_widgets.runner.teams import disband
 from dragnoise_widgets.runner.telling import Teller
 from dragnoise_widgets.runner.updates import Ended, Update
-from dragnoise_widgets.runner.watchers import Watchers
-from dragnoise_widgets.sentences import sentence
-
-FAREWELL = 5.0
-"""Seconds that the end of the process waits for the unit of work under way."""
-
-
-RECENT = 100
-"""Commands that a worker remembers."""
+from dragnoise_widgets.runner.watchers import Receiver, Watchers
+from dragnoise_widgets.sentences import LastError
 
 log = logging.getLogger(__name__)
-
-
-class Receiver(Protocol):
-    """Receives updates; a `Runner`."""
-
-    def deliver(self, update: Update) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Queued:
-    """A task that waits.  calls: how many calls were made before it."""
-
-    task: Task
-    options: Options
-    calls: int
 
 
 class Worker:
@@ -60,14 +33,10 @@ class Worker:
         self.session = session
         self.watchers: Watchers[Receiver] = Watchers()  # when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
-        self.recent: deque[Any] = deque(maxlen=RECENT)  # commands, the newest last
+        self.queue = CommandQueue()
         self.teller = Teller(session.history, self._deliver, self.changed)
-        self.error: str | None = None
-        self.traceback = ""
+        self.failed = LastError()
         self._kept = Kept()
-        self._tasks: deque[Queued] = deque()
-        self._calls: deque[tuple[Call, Future]] = deque()
-        self._calls_made = self._calls_done = 0
         self._current: Queued | None = None
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
@@ -79,26 +48,24 @@ class Worker:
     def put(self, task: Task, options: Options) -> None:
         """Do a task when those before it are done."""
         with self.changed:
-            self._note(task)
-            self._tasks.append(Queued(task, options, self._calls_made))
+            self.queue.note(self.session, task)
+            self.queue.put(task, options)
         self._start()
 
     def call(self, call: Call) -> Future:
         """Do something short between two units of work."""
-        future: Future = Future()
         with self.changed:
-            self._note(call)
-            self._calls.append((call, future))
-            self._calls_made += 1
+            self.queue.note(self.session, call)
+            future = self.queue.call(call)
         self._start()
         return future
 
     def pause(self) -> None:
         """Hold after the unit under way; forgets what waits."""
         with self.changed:
-            self._note(Pause())
-            waited = bool(self._tasks)
-            self._tasks.clear()
+            self.queue.note(self.session, Pause())
+            waited = bool(self.queue.tasks)
+            self.queue.tasks.clear()
             self._preview_wanted = False
             if self._current is not None and not self._wish:
                 self._wish = "pause"
@@ -111,8 +78,8 @@ class Worker:
     def stop(self) -> None:
         """End after the unit under way; forgets what waits and what was paused."""
         with self.changed:
-            self._note(Stop())
-            self._tasks.clear()
+            self.queue.note(self.session, Stop())
+            self.queue.tasks.clear()
             self._preview_wanted = False
             if self._current is not None:
                 self._wish = "stop"
@@ -126,7 +93,7 @@ class Worker:
     @property
     def settled(self) -> bool:
         """Is everything done and delivered?"""
-        return self._thread is None and not self._tasks and not self._calls and self.teller.publisher.settled
+        return self._thread is None and not self.queue and self.teller.publisher.settled
 
     @property
     def is_here(self) -> bool:
@@ -175,11 +142,8 @@ class Worker:
         """Forget all that waits, as nobody works any more."""
         with self.changed:
             self._thread = self._current = None
-            self._tasks.clear()
+            self.queue.give_up()
             self._preview_wanted = False
-            while self._calls:
-                self._calls.popleft()[1].cancel()
-                self._calls_done += 1
             self.changed.notify_all()
 
     def _next_thing_or_log(self) -> bool:
@@ -192,18 +156,18 @@ class Worker:
             log.exception("the worker of %r failed", self.session)
             with self.changed:
                 self._current, self._wish, self._preview_wanted = None, "", False
-                self.teller.tell(keep=True, state="error", task="", message=self._fail(error), ended="error")
+                self.teller.tell(keep=True, state="error", task="", message=self.failed.keep(error), ended="error")
             return True
 
     def _next_thing(self) -> bool:
         """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
         self._do_calls()
         with self.changed:
-            if self._tasks and self._tasks[0].calls > self._calls_done:  # what was called for before it comes first
+            if self.queue.calls_first:
                 return True
-            queued = self._current = self._tasks.popleft() if self._tasks else None
+            queued = self._current = self.queue.next_task()
             preview = self._preview_wanted
-            if queued is None and not preview and not self._calls:
+            if queued is None and not preview and not self.queue.calls:
                 self._thread = None  # under the same lock as the look at the queues, so that no command is missed
                 self.changed.notify_all()
                 return False
@@ -223,9 +187,9 @@ class Worker:
         try:
             ended, message = self._drive(stage, task)
         except Exception as error:
-            message = self._fail(error)
+            message = self.failed.keep(error)
         except BaseException as error:  # inline, the caller's interrupt
-            ended, message = "pause", self._fail(error)
+            ended, message = "pause", self.failed.keep(error)
             raise
         finally:
             stage.close()
@@ -242,7 +206,7 @@ class Worker:
                 return self._wish, ""
             if not self.watchers:
                 return "stop", ""
-            if task.aside and self._tasks:
+            if task.aside and self.queue.tasks:
                 return "done", ""
             if progress.hold:
                 return "breakpoint", progress.hold
@@ -260,13 +224,13 @@ class Worker:
             elif ended == "stop" or (ended == "done" and task.ends):
                 self._rest = "idle"
             if ended == "breakpoint" or not self.watchers:
-                self._tasks.clear()
+                self.queue.tasks.clear()
             self._preview_wanted = bool(queued.options.preview_every) and ended in ("done", "breakpoint", "pause")
             message = message or {"pause": "paused", "stop": "stopped"}.get(ended, "")
             looked = task.aside and ended in ("done", "pause")  # a look changes nothing of what was said
             self.teller.rest(
                 self.session.history,
-                keep=not self._tasks or ended == "error",
+                keep=not self.queue.tasks or ended == "error",
                 state="error" if ended == "error" else self._rest,
                 **({} if task.aside and not message else {"message": message}),
                 **({} if looked else {"ended": ended}),
@@ -280,10 +244,10 @@ class Worker:
             if session.state.inverted and self.teller.shown(session.history) != len(session.history) - 1:
                 for progress in stages.rendering(session, self._kept):
                     self._between(progress)
-                    if self._tasks or not self._preview_wanted or not self.watchers:
+                    if self.queue.tasks or not self._preview_wanted or not self.watchers:
                         break
         except Exception as error:
-            failed = {"state": "error", "message": self._fail(error), "ended": "error"}
+            failed = {"state": "error", "message": self.failed.keep(error), "ended": "error"}
         with self.changed:
             self._preview_wanted = False
             self.teller.rest(session.history, **failed)
@@ -296,9 +260,8 @@ class Worker:
         self._do_calls()
 
     def _do_calls(self) -> None:
-        for _ in range(len(self._calls)):  # calls that arrive meanwhile wait for the next round, so that work goes on
-            call, future = self._calls.popleft()
-            self._calls_done += 1
+        for _ in range(self.queue.calls):  # calls that arrive meanwhile wait for the next round, so that work goes on
+            call, future = self.queue.next_call()
             if not future.set_running_or_notify_cancel():
                 continue
             before = self.session.history
@@ -306,7 +269,7 @@ class Worker:
                 result = call.apply(self.session)
             except BaseException as error:
                 failed = {} if self._current else {"state": "error", "ended": "error"}
-                self._called({"message": self._fail(error), **failed})
+                self._called({"message": self.failed.keep(error), **failed})
                 future.set_exception(error)
                 if not isinstance(error, Exception) and self.teller.inline:
                     raise
@@ -332,43 +295,6 @@ class Worker:
         self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
         self.teller.flush()
 
-    def _note(self, command: Any) -> None:
-        """Remember a command and log it."""
-        self.recent.append(command)
-        log.debug("%r: %r", self.session, command)
-
     def _deliver(self, update: Update) -> None:
         for runner in self.watchers:
             runner.deliver(update)
-
-    def _fail(self, error: BaseException) -> str:
-        """Keep an error, and say it in one line."""
-        self.traceback = traceback.format_exc()
-        self.error = sentence(error)
-        return self.error
-
-
-_workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
-_registry = threading.Lock()
-
-
-def worker_of(session: DragSession) -> Worker:
-    """The session's worker: one, as long as anybody holds it."""
-    with _registry:
-        known = _workers.get(session)
-        worker = known() if known is not None else None
-        if worker is None:
-            worker = Worker(session)
-            _workers[session] = weakref.ref(worker)
-        return worker
-
-
-@atexit.register
-def _farewell() -> None:
-    """No thread may be inside torch when the interpreter goes."""
-    with _registry:
-        workers = [worker for known in _workers.values() if (worker := known()) is not None]
-    until = time.monotonic() + FAREWELL
-    for thread in [worker.leave() for worker in workers]:
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(until - time.monotonic(), 0))

@@ -153,6 +153,12 @@ def put(sketch: Sketch, spot: Spot, point: Point) -> Sketch:
     return commit(sketch, replace(sketch.edit, drags=tuple(drags)), selected=spot)
 
 
+def put_axis(sketch: Sketch, spot: Spot, axis: int, value: float) -> Sketch:
+    """Change one coordinate of a point, axis 0 is x; IndexError if there is no such point."""
+    x, y = place(sketch.edit, spot)
+    return put(sketch, spot, (value, y) if axis == 0 else (x, value))
+
+
 def nudge(sketch: Sketch, dx: float, dy: float) -> Sketch:
     """Move the selected point by so many image pixels; the lone anchor where none is selected."""
     spot = sketch.selected or LONE
@@ -165,6 +171,12 @@ def nudge(sketch: Sketch, dx: float, dy: float) -> Sketch:
 def select(sketch: Sketch, spot: Spot | None) -> Sketch:
     """Select a point, or none."""
     return replace(sketch, selected=spot if spot in spots(sketch.edit) else None)
+
+
+def toggle(sketch: Sketch, spot: Spot) -> Sketch:
+    """Select a point; nothing, where its drag is selected already."""
+    chosen = sketch.selected is not None and sketch.selected.index == spot.index
+    return select(sketch, None if chosen else spot)
 
 
 def delete(sketch: Sketch, index: int | None = None) -> Sketch:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dragnoise.images.files import read_image
 from dragnoise.images.masks import as_mask
+from dragnoise.validation import shown
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.sketch.view import Point
 
@@ -90,7 +91,9 @@ def mask_png(array: np.ndarray) -> bytes:
 
 def read_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """The bytes of an image file -> (H, W) bool as the engine's `as_mask` reads it; ValueError if it is not one."""
-    image = read_image(data, what="mask")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"a mask is read from the bytes of a PNG, not from {shown(data)}.")
+    image = read_image(bytes(data), what="mask")
     if image.size != size:
         raise ValueError(
             f"the mask is {image.width}x{image.height} and the picture {size[0]}x{size[1]}; give one of its size."

@@ -9,6 +9,9 @@ Point = tuple[float, float]
 SMALLEST, LARGEST = 480, 640
 """The longer side of a canvas in CSS pixels: small pictures are shown larger, large ones smaller."""
 
+NARROWEST, BESIDE = 260, 460
+"""In CSS pixels: the shorter side of a canvas at least, and the height of all that stands over and under it."""
+
 UNIT = 2.0
 """Canvas pixels per CSS pixel: twice as many keep lines and letters sharp on dense screens."""
 
@@ -31,6 +34,13 @@ class View:
         scale = min(max(max(image), SMALLEST), LARGEST) / max(image)
         width, height = (max(round(side * scale), 1) for side in image)
         return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)))
+
+    @property
+    def width(self) -> str:
+        """The width on the page as CSS: `css[0]`, less in a narrow or low window."""
+        aspect = self.image[0] / self.image[1]
+        least, of_window = round(NARROWEST * min(aspect, 1)), f"{aspect:.4f} * (100vh - {BESIDE}px)"
+        return f"min({self.css[0]}px, 100%, max({least}px, {of_window}))"
 
     @property
     def scale(self) -> float:

@@ -1,4 +1,4 @@
-"""The layout of a studio: the pictures side by side, the transport below them, then panels that fold away."""
+"""The layout of a studio: the transport, the pictures and curves side by side, then panels that fold away."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import ipywidgets as widgets
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
+from dragnoise_widgets.sketch.view import NARROWEST
 from dragnoise_widgets.studio.library import Library
 
 
@@ -25,9 +28,11 @@ class Parts(Protocol):
     library: Library
     canvas: DragCanvas
     preview: Preview
+    curves: Curves
     stage: widgets.Box
     transport: Transport
     remarks: widgets.HTML
+    advice: Advice
     question: Question
     clipboard: Clipboard
     inspector: Inspector
@@ -39,7 +44,7 @@ class Parts(Protocol):
 
 
 STYLE = """<style>
-.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px }
+.dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px; padding: 0 6px }
 .dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
 .dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
 </style>"""
@@ -47,16 +52,24 @@ STYLE = """<style>
 
 def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
     """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
-    column = {"flex": "1 1 330px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
-    studio.canvas.children = [studio.canvas.column]  # its table goes below the transport, which is used more often
-    studio.stage.children = [widgets.VBox([part], layout=column) for part in (studio.canvas, studio.preview)]
+    column = {"flex": f"1 1 {NARROWEST}px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
+    aside = column | {"flex": "1 1 180px", "max_width": "none"}
+    canvas, mask_row = studio.canvas, studio.canvas.toolbar.mask_row
+    canvas.children = [canvas.column]  # its table goes below the pictures, which are used more often
+    canvas.column.children = [part for part in canvas.column.children if part is not mask_row]
+    studio.stage.children = [
+        *(widgets.VBox([part], layout=column) for part in (studio.canvas, studio.preview)),
+        widgets.VBox([studio.curves], layout=aside),
+    ]
     return [
         widgets.HTML(STYLE, layout={"display": "none"}),
         _fold("Picture, prompt, model", studio.library.source, folded=folded),
-        studio.stage,
         studio.transport,
-        studio.remarks,
         studio.question,
+        studio.stage,
+        studio.remarks,
+        studio.advice,
+        mask_row,
         studio.clipboard,
         studio.canvas.table,
         _fold("Inspector", studio.inspector, unfolded=studio.refresh),

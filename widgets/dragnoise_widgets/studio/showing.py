@@ -14,15 +14,21 @@ from PIL import Image
 from dragnoise import DragSession
 from dragnoise.geometry import short_drags
 from dragnoise.session.cache import same
+from dragnoise.session.diagnosis import diagnose
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export import pictures
 from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.export.share import Share
-from dragnoise_widgets.pages.pages import Sight
+from dragnoise_widgets.pages.curves import Curves
+from dragnoise_widgets.pages.page import Sight
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
+from dragnoise_widgets.panels.player import Player
 from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
@@ -35,13 +41,16 @@ class Parts(Protocol):
     """The widgets that are brought in line."""
 
     transport: Transport
+    looks: Looks
     stage: widgets.Box
     canvas: DragCanvas
     preview: Preview
+    curves: Curves
     parameters: Parameters
     inspector: Inspector
     share: Share
     remarks: widgets.HTML
+    advice: Advice
     messages: Messages
 
 
@@ -67,11 +76,14 @@ class Comparison(Protocol):
 class Showing:
     """Holds the newest update and the iteration that is looked at; `refresh` brings every widget in line.
 
-    busy_aside: is something being made that Stop ends, beside the worker's tasks?
+    busy_aside: is something being made that Stop ends, beside the worker's tasks?  player: plays the iterations.
     """
 
-    def __init__(self, parts: Parts, shelf: Shelf, comparison: Comparison, *, busy_aside: Callable[[], bool]) -> None:
+    def __init__(
+        self, parts: Parts, shelf: Shelf, comparison: Comparison, *, busy_aside: Callable[[], bool], inline: bool
+    ) -> None:
         self._parts, self._shelf, self._comparison, self._busy_aside = parts, shelf, comparison, busy_aside
+        self.player = Player(lambda: len(self._update.history), lambda: self.iteration, self.choose, inline=inline)
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
         self._binding: Binding | None = None
         self._update = Update()
@@ -86,9 +98,18 @@ class Showing:
         """The iteration shown."""
         return max(len(self._update.history) - 1, 0) if self._shown is None else self._shown
 
+    def known(self) -> Callable[[int], Image.Image | None]:
+        """A function of an iteration of the session shown: its picture or quick look, None if there is neither."""
+        binding, history = self._binding, self._update.history
+        if binding is None:
+            return lambda k: None
+        session = binding.session
+        return pictures.for_film(self._album, self._parts.looks, history, session.state)
+
     def begin(self, binding: Binding, album: Album) -> None:
         """Another session is shown from now on, of which these pictures are known."""
         with self._gate:
+            self.player.stop()
             self._binding, self._album, self._update = binding, album, binding.runner.latest
             self._shown, self._now, self._asked = None, None, ()
             self._parts.share.clear()
@@ -135,7 +156,10 @@ class Showing:
         k, session = self.iteration, None if self._binding is None else self._binding.session
         drags = () if session is None else session.drags
         ready = session is not None
-        parts.transport.show(status, history, k, ready=ready, drags=len(drags), busy_aside=self._busy_aside())
+        parts.transport.show(
+            status, history, k, ready=ready, drags=len(drags), busy_aside=self._busy_aside(),
+            playing=self.player.playing,
+        )  # fmt: skip
         self._shelf.show()
         for part in (parts.stage, parts.canvas.table):
             part.layout.display = "none" if session is None else ""
@@ -147,18 +171,28 @@ class Showing:
         self._show_picture(session, history, k)
         parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
+        to_go = self._to_go(session, self._anchors_after(history, len(history) - 1) if history else None)
+        parts.curves.show(history, to_go, k, tolerance=tolerance)
         others = self._comparison.compared_history
         parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
         if settled:
-            parts.share.show(parts.preview.picture, drags, session.image.size)
-            self._want(session, history, k, failed=status.state == "error")
+            parts.share.show(None if parts.preview.quick else parts.preview.picture, drags, session.image.size)
+            if not self.player.playing:
+                self._want(session, history, k, failed=status.state == "error")
 
     def _anchors_after(self, history: History, k: int) -> np.ndarray | None:
         """The anchors after update k, which are those that update k + 1 was computed from; None if unknown."""
         if k + 1 < len(history):
             return history[k + 1].anchors
         return self._now[1] if self._now is not None and self._now[0] is history[-1] else None
+
+    def _to_go(self, session: DragSession, anchors: np.ndarray | None) -> np.ndarray | None:
+        """(m,) distances of anchors (m, 2) to the session's objectives; None where there are others."""
+        objectives = [drag.objective for drag in session.drags]
+        if anchors is None or len(anchors) != len(objectives):
+            return None
+        return np.linalg.norm(anchors - objectives, axis=-1)
 
     def _show_anchors(self, history: History, k: int) -> None:
         canvas, path = self._parts.canvas, [snapshot.anchors for snapshot in history[: k + 1]]
@@ -172,15 +206,17 @@ class Showing:
             canvas.trajectory = shown
 
     def _show_picture(self, session: DragSession, history: History, k: int) -> None:
-        """The picture of iteration k, or the nearest one there is, or as it was given."""
-        preview, near = self._parts.preview, self._album.nearest(history, k, session.state)
+        """The picture of iteration k, or its quick look, or the nearest one there is, or as it was given."""
+        parts, preview = self._parts, self._parts.preview
         preview.before = self._comparison.compared_picture or session.image
-        if near is None:
+        found = pictures.nearest(self._album, parts.looks, history, k, session.state)
+        if found is None:
             preview.show(session.image, "the picture as it was given")
-        elif near[0] == k:
-            preview.show(near[1], f"iteration {k}" if k else "before any iteration")
+        elif found.iteration == k or found.quick:
+            caption = f"iteration {found.iteration}" if found.iteration else "before any iteration"
+            preview.show(found.picture, caption, quick=found.quick)
         else:
-            preview.show(near[1], f"iteration {near[0]}, the nearest to {k} that has been rendered")
+            preview.show(found.picture, f"iteration {found.iteration}, the nearest to {k} that has been rendered")
 
     def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
         """With nothing else to do: have what is shown computed, each once.
@@ -221,6 +257,7 @@ class Showing:
         if session is None or self._binding is None:
             messages.stand(Situation(has_session=False, loading=shelf.loading))
             self._remark(())
+            self._parts.advice.show(())
             return
         runner, failed = self._binding.runner, status.state == "error"
         messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
@@ -239,15 +276,17 @@ class Showing:
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
             self._remark(session.state.remarks)
+        settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
+        after = self._anchors_after(history, k) if history else None
+        known = after is not None or len(history) < 2
+        self._parts.advice.show(diagnose(session.state, anchors=after) if settled and known else ())
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """
         if not history:
             return ""
-        snapshot, after = history[k], self._anchors_after(history, k)
-        distances, objectives = snapshot.distances, [drag.objective for drag in session.drags]
-        if after is not None and len(after) == len(objectives):
-            distances = np.linalg.norm(after - objectives, axis=-1)
+        snapshot, after = history[k], self._to_go(session, self._anchors_after(history, k))
+        distances = snapshot.distances if after is None else after
         far = ", ".join(f"{distance:.1f}" for distance in distances)
         loss = f"loss {snapshot.loss:.4g}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"

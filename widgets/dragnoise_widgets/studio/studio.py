@@ -1,9 +1,8 @@
-"""DragStudio: all panels in one widget.  Long, for every verb that a person has, by hand or by code, is here."""
+"""DragStudio: all panels in one widget, and every verb that a person has, by hand or by code."""
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,31 +13,30 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession, atomic_write
-from dragnoise.session.history import History, Snapshot
-from dragnoise.validation import as_path, shown
+from dragnoise import DragConfig, DragSession
+from dragnoise.session.history import Snapshot
 from dragnoise_widgets.canvas.canvas import DragCanvas
-from dragnoise_widgets.export import downloads
-from dragnoise_widgets.export.clipboard import Clipboard
-from dragnoise_widgets.export.code import Code, code_of
-from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.controls import all_below
+from dragnoise_widgets.export.exports import Exports
+from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints
-from dragnoise_widgets.runner.breakpoints import Breakpoint
 from dragnoise_widgets.runner.commands import Apply, ReplaceConfig, SetConfig
 from dragnoise_widgets.runner.runner import Runner, checked_timeout
 from dragnoise_widgets.studio import cells
-from dragnoise_widgets.studio.binding import Binding
 from dragnoise_widgets.studio.layout import arranged
 from dragnoise_widgets.studio.library import Library
 from dragnoise_widgets.studio.showing import Showing
+from dragnoise_widgets.studio.shown import Shown
 
 
 class DragStudio(widgets.VBox):
@@ -48,48 +46,48 @@ class DragStudio(widgets.VBox):
     inline: do everything at once in the caller's thread, for tests and places without threads.
     autosave: a file that the session is saved to after every `every` iterations; True, the default, for one in the
         folder .dragnoise beside the notebook, None or False for none.
+    preview_vae: a small VAE for the quick looks, as a hub id, a folder or an AutoencoderTiny of the model's family.
 
     `session`, `canvas`, `runner` and `image` (the picture shown) are there to be used; what is done to
     them shows, and what is done by hand is found in them.  Use `studio.runner.call(function)` to change
     a session that may be running.
 
-    Whatever goes wrong is written to the Log tab and, in short, under the buttons, and the studio works on.
-    Everything here may be called from any thread.
+    Whatever goes wrong is told under the buttons and in the Log tab; all of this may be called from any thread.
     """
 
     def __init__(
         self, session: DragSession | None = None, *, inline: bool = False,
-        autosave: str | Path | bool | None = True, every: int = 5,
+        autosave: str | Path | bool | None = True, every: int = 5, preview_vae: Any = None,
     ) -> None:  # fmt: skip
         self.inline = inline
-        self._binding: Binding | None = None  # to the session shown; replaced as a whole, under the lock
-        self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
-        self._own_stops: list[Breakpoint] = []
-        self._set: list[Breakpoint] = []  # those of the runner that came from here
-        self._gif: Future[bytes] | None = None  # the one that is being made
 
         self.journal = Log()
         self.transport = Transport(
-            self._handlers("prepare", "step", "run", "pause", "stop", "show", "rewind", "go_on", "branch")
+            self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
         self.messages = Messages(self.journal, self.transport)
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
-        self.clipboard = Clipboard(self._copied)
-        self._code: Code | None = None  # the one that is being copied
+        self.advice = Advice(lambda remedy: self.messages.guarded(self._shown.mend, remedy))
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
+        self.curves = Curves()
+        self.looks = Looks(preview_vae)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
-        self.preview.every.observe(lambda _: guarded(self._set_preview), "value")
+        self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
         self.parameters = Parameters(self._typed, partial(guarded, self._preset))
-        self.stops = Stops(partial(guarded, self._set_stops))
+        self.stops = Stops(lambda: guarded(self._shown.set_stops))
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
-        self.share = Share({"gif": partial(guarded, self._make_gif), "code": partial(guarded, self._show_code)})
+        self.exports = Exports(self)
+        self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
-        self.showing = Showing(self, self.library, self.library.branches, busy_aside=lambda: self._gif is not None)
+        self.showing = Showing(
+            self, self.library, self.library.branches, busy_aside=lambda: self.exports.making_gif, inline=inline
+        )
+        self._shown: Shown = Shown(self)
         super().__init__(arranged(self, folded=session is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
@@ -111,43 +109,21 @@ class DragStudio(widgets.VBox):
 
     @session.setter
     def session(self, session: DragSession) -> None:
-        if not isinstance(session, DragSession):
-            raise TypeError(f"a studio shows a DragSession, not {shown(session)}.")
-        with self._switching:
-            binding, left, before = Binding(session, inline=self.inline), self._left_behind(session), self._binding
-            self._set, self._binding = [], binding
-            if before is not None:
-                before.close()
-            self.messages.begin(binding.runner.error or "", binding.runner.traceback)
-            self.showing.begin(binding, self.library.adopt(session))
-            self._set_preview()
-            self._set_stops()
-            binding.attach(
-                self.canvas,
-                changed=partial(self._drawn, binding),
-                pictured=self._given_picture,
-                updated=partial(self.showing.updated, binding),
-            )
-            self.showing.updated(binding, binding.runner.latest)
-        if left:
-            self.messages.tell(left)
+        self._shown.show(session)
 
     @property
     def has_session(self) -> bool:
         """Is there a session yet?"""
-        return self._binding is not None
+        return self._shown.binding is not None
 
     @property
     def runner(self) -> Runner:
         """The runner of the session.  Raises RuntimeError if there is no session."""
-        binding = self._binding
-        if binding is None:
-            raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
-        return binding.runner
+        return self._shown.runner
 
     @property
     def image(self) -> Image.Image | None:
-        """The picture shown on the right: of the iteration shown, as soon as it has been rendered."""
+        """The picture shown on the right: of the iteration shown, a quick look until it has been rendered."""
         return self.preview.picture
 
     @property
@@ -209,9 +185,12 @@ class DragStudio(widgets.VBox):
 
     def stop(self) -> None:
         """End after the iteration under way; what is done stays."""
-        if self._gif is not None:
-            self._gif.cancel()
+        self.exports.cancel_gif()
         self.runner.stop()
+
+    def play(self) -> None:
+        """Show one iteration after another, from the one shown or from the first; called again, stop that."""
+        self.showing.player.toggle()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is being loaded, nothing is left to do and everything is shown; False when that took too long.
@@ -254,16 +233,7 @@ class DragStudio(widgets.VBox):
 
     def break_when(self, predicate: Callable[[Snapshot], Any]) -> Callable[[], None]:
         """Pause whenever predicate(snapshot) is true after an iteration; returns what takes it back."""
-        stop = breakpoints.custom(predicate)
-        self._own_stops.append(stop)
-        self._set_stops()
-
-        def remove() -> None:
-            if stop in self._own_stops:
-                self._own_stops.remove(stop)
-                self._set_stops()
-
-        return remove
+        return self._shown.add_stop(breakpoints.custom(predicate))
 
     def close(self) -> None:
         """Leave the session, whose work ends after the iteration under way if nobody else drives it.
@@ -274,9 +244,9 @@ class DragStudio(widgets.VBox):
             return
         if getattr(self, "library", None) is not None:
             self.library.close()
-        if (binding := getattr(self, "_binding", None)) is not None:
-            binding.close()
-        for widget in _all_below(self) - {self}:
+        if (shown := getattr(self, "_shown", None)) is not None and shown.binding is not None:
+            shown.binding.close()
+        for widget in all_below(self) - {self}:
             widget.close()
         super().close()
 
@@ -284,32 +254,23 @@ class DragStudio(widgets.VBox):
 
     def code(self, folder: str | Path = "edit") -> str:
         """The Python that repeats the edit exactly, up to the iteration shown; it needs files, saved in the folder."""
-        return self._code_of(folder).text
+        return self.exports.code(folder).text
 
     def save_picture(self, path: str | Path) -> None:
         """Save the picture shown.  Raises RuntimeError if there is none, OSError where it cannot be written."""
-        if self.image is None:
-            raise RuntimeError("there is no picture yet; run some iterations first.")
-        found = as_path(path, what="a picture, such as 'edited.png'")
-        atomic_write.write_picture(found, self.image)
+        self.exports.save_picture(path)
 
     def save_drags(self, path: str | Path) -> None:
         """Save the drags as JSON."""
-        text = downloads.drags_json(self.session.drags, self.session.image.size)
-        found = as_path(path, what="a file, such as 'drags.json'")
-        atomic_write.write_text(found, text)
+        self.exports.save_drags(path)
 
     def save_gif(self, path: str | Path, iterations: Any = None) -> None:
         """Render the trajectory as a GIF and save it, when that is done; default at most 24 of the iterations."""
-        found = as_path(path, what="a file, such as 'drag.gif'")
-        atomic_write.require_writable(found)  # before minutes of rendering
-        atomic_write.write_bytes(found, self.render_gif(iterations).result())
+        self.exports.save_gif(path, iterations)
 
     def render_gif(self, iterations: Any = None) -> Future[bytes]:
         """The bytes of that GIF, rendered between two iterations.  Raises IndexError for one that is not there."""
-        history, drags = self.session.history, self.session.drags
-        chosen = downloads.chosen_iterations(len(history)) if iterations is None else _all_of(iterations, history)
-        return downloads.render_gif(self.runner.call, chosen, drags, self.share.say)
+        return self.exports.render_gif(iterations)
 
     # ---- what buttons and fields do ----------------------------------------------------------
 
@@ -332,99 +293,8 @@ class DragStudio(widgets.VBox):
             config = model.default_config
         return None if config is None else self.runner.do(ReplaceConfig(config))
 
-    def _set_preview(self) -> None:
-        if (binding := self._binding) is not None:
-            binding.runner.preview_every = self.preview.every.value
-
-    def _set_stops(self) -> None:
-        if (binding := self._binding) is not None:
-            others = [stop for stop in binding.runner.breakpoints if stop not in self._set]
-            self._set = [*self.stops.chosen(binding.session), *self._own_stops]
-            binding.runner.breakpoints = [*others, *self._set]
-
-    def _make_gif(self) -> None:
-        """Or give up the one that is being made."""
-        if self._gif is not None:
-            self._gif.cancel()
-            return
-
-        def done(future: Future[bytes]) -> None:  # of an error the runner tells
-            self._gif = None
-            self.refresh()
-            if future.cancelled() or future.exception() is not None:
-                self.share.say("")
-            else:
-                self.share.show_gif(future.result())
-
-        self.share.say("…")
-        self._gif = self.render_gif()
-        self._gif.add_done_callback(done)
-        self.refresh()
-
-    def _code_of(self, folder: str | Path) -> Code:
-        return code_of(self.session, as_path(folder, name="folder", what="a folder"), k=self.iteration)
-
-    def _show_code(self) -> None:
-        self._code = self._code_of("edit")
-        self.share.show_code(self._code.text)
-        self.messages.tell(f"the code is shown under Download and code; {self._code.needs}")
-        self.clipboard.copy(self._code.text)
-
-    def _copied(self, reason: str) -> None:
-        """Tell whether the page has copied the code.  reason: why it has not, empty if it has."""
-        if self._code is not None:
-            how = f"the code could not be copied ({reason}); select it and press Ctrl+C" if reason else "Copied"
-            self.messages.tell(f"{how}; {self._code.needs}")
-
     def _fit_if_ticked(self) -> None:
         """Before the first iteration, a LoRA that was asked for and is not there yet."""
         session, lora = self.session, self.transport.lora
         if lora.value and session.lora is None and not session.history:
             self.runner.prepare(lora={"steps": self.transport.lora_steps.value})
-
-    def _drawn(self, binding: Binding, function: Callable[[DragSession], Any]) -> Future[Any]:
-        """Apply the canvas's drawing to the session; iterations that are lost by it become a branch."""
-
-        def tell(session: DragSession) -> None:
-            before = session.branch() if len(session.history) > 1 else None
-            function(session)
-            told = self.library.branches.put_aside(session, before, shown=self.session)
-            if told:
-                self.messages.tell(told)
-
-        return binding.runner.do(Apply(tell))
-
-    def _given_picture(self, change: Any) -> None:
-        """A picture that was put on the canvas by code is another session's."""
-        if change.new is not None:
-            self.messages.guarded(self.library.begin, change.new)
-
-    def _left_behind(self, session: DragSession) -> str:
-        """A sentence about the run that ends because another session is shown."""
-        binding = self._binding
-        if binding is None or binding.session is session or binding.runner.state != "running":
-            return ""
-        return f"the run of {binding.session.name!r} was ended; choose it under Branches to go on with it"
-
-
-def _all_of(iterations: Any, history: History) -> tuple[int, ...]:
-    """The iterations as a tuple.  Raises IndexError for one that does not exist."""
-    try:
-        chosen = tuple(iterations)
-    except TypeError:
-        raise TypeError(f"iterations must be a list of them, not {shown(iterations)}.") from None
-    for k in chosen:
-        history.require(k)
-    return chosen
-
-
-def _all_below(widget: widgets.Widget) -> set[widgets.Widget]:
-    """A widget and all that it is made of: children, layout, style, and what it holds `apart`."""
-    found, new = set(), {widget}
-    while new:
-        found |= new
-        held = [getattr(one, name) for one in new for name in one.trait_names() if not name.startswith("_")]
-        held += [getattr(one, "apart", ()) for one in new]
-        parts = [part for value in held for part in (value if isinstance(value, tuple | list) else [value])]
-        new = {part for part in parts if isinstance(part, widgets.Widget)} - found
-    return found

@@ -1,0 +1,153 @@
+"""Watching a drag in a real JupyterLab: all on one screen, a picture in every iteration, played again.
+
+The times of a first run are printed, not asserted.  The pictures that it takes are in tests/browser/out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import PATIENCE, Kernel, Lab, chromium
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright, so the browser tests are skipped")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine, so the browser tests are skipped"),
+]
+
+OUT = Path(__file__).parent / "out"
+SIZES = [(1400, 900), (1000, 800), (1120, 720)]
+"""Windows of the browser; the last is 1400x900 at 125 %."""
+
+CELL = """
+from dragnoise import DragSession, load_model
+from dragnoise.toyland import caption, drag_cases, render
+from dragnoise_widgets import DragStudio
+case = drag_cases("sun", 8, seed=20_000_000)[7]
+session = DragSession(load_model(), render(case.scene), prompt=caption(case.scene))
+session.drags, session.mask = case.drags, case.mask
+studio = DragStudio(session, autosave=None)
+studio
+"""
+PARTS = {
+    "canvas": ".dragnoise-canvas canvas",
+    "picture": ".dragnoise-overlay",
+    "Run": ".dragnoise-studio button:has-text('Run')",
+    "scrubber": ".dragnoise-studio .widget-hslider:has-text('iteration')",
+    "state": ".dragnoise-studio b",
+    "curves": ".dragnoise-studio svg",
+}
+COUNT = """() => {
+  window.frames_shown = 0;
+  const picture = document.querySelector('.dragnoise-overlay img');
+  new MutationObserver(() => window.frames_shown++).observe(picture, { attributeFilter: ['src'] });
+}"""
+
+
+class Watched:
+    """The studio on a page, and its kernel."""
+
+    def __init__(self, lab: Lab, browser: Any) -> None:
+        OUT.mkdir(exist_ok=True)
+        self.complaints: list[str] = []
+        self.page = browser.new_page(viewport={"width": 1400, "height": 900})
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(f"{lab.url}/lab/tree/studio.ipynb")  # with the file browser beside it
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached")
+        self.kernel: Kernel = lab.kernel()
+        self.page.click(".lm-MenuBar-item:has-text('Run')")
+        self.page.click(".lm-Menu-item:has-text('Run All Cells')")
+        started = time.monotonic()
+        self.page.wait_for_selector(".dragnoise-canvas canvas")
+        self.seconds_to_studio = time.monotonic() - started
+        self.kernel.until("studio.wait(60)")
+
+    def button(self, label: str) -> Any:
+        return self.page.locator(f".dragnoise-studio button:has-text('{label}')").first
+
+    def look(self, size: tuple[int, int], name: str) -> dict[str, dict[str, float]]:
+        """Where the parts are in a window of this size, with the studio at the notebook's top."""
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.page.wait_for_timeout(800)
+        self.page.locator(".dragnoise-studio").first.evaluate("e => e.scrollIntoView()")
+        self.page.wait_for_timeout(400)
+        self.page.screenshot(path=OUT / f"watching, {name} {size[0]}x{size[1]}.png", scale="css")
+        return {part: self.page.locator(selector).first.bounding_box() for part, selector in PARTS.items()}
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    lab.write_notebook("studio.ipynb", CELL)
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with lab, sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--disable-gpu", *root])
+        watched = Watched(lab, browser)
+        yield watched
+        watched.kernel.close()
+        browser.close()
+
+
+def require_on_one_screen(places: dict[str, dict[str, float]], size: tuple[int, int]) -> None:
+    bottom = size[1] - 30  # JupyterLab's status bar
+    for part, box in places.items():
+        assert box["y"] >= 80 and box["y"] + box["height"] <= bottom, f"{part} at {size}: {box}"
+        assert box["x"] + box["width"] <= size[0], f"{part} at {size}: {box}"
+    canvas, picture = places["canvas"], places["picture"]
+    assert abs(canvas["y"] - picture["y"]) <= 1 and abs(canvas["width"] - picture["width"]) <= 1
+    assert canvas["x"] + canvas["width"] < picture["x"] and canvas["width"] >= 260
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pictures_run_scrubber_state_and_curves_are_on_one_screen(watched: Watched, size: tuple[int, int]) -> None:
+    require_on_one_screen(watched.look(size, "before"), size)
+
+
+def test_a_picture_comes_in_every_iteration(watched: Watched) -> None:
+    page, kernel = watched.page, watched.kernel
+    before = watched.look(SIZES[0], "before")
+    page.evaluate(COUNT)
+    started = time.monotonic()
+    watched.button("Run").click()
+    page.wait_for_function("window.frames_shown > 0")
+    first = time.monotonic() - started
+    assert page.locator(".dragnoise-quick").first.is_visible()
+    during = watched.look(SIZES[0], "running")
+    kernel.until("studio.runner.state == 'idle' and len(studio.session.history) > 1")
+    ran = time.monotonic() - started
+    frames, iterations = page.evaluate("window.frames_shown"), kernel.ask("len(studio.session.history) - 1")
+    kernel.until("studio.wait(60) and not studio.preview.quick")
+    page.locator(".dragnoise-quick").first.wait_for(state="hidden")
+    print(
+        f"\nstudio {watched.seconds_to_studio:.1f} s after running its cell, first quick look {first:.1f} s after Run, "
+        f"{frames} frames in {iterations} iterations, {ran:.1f} s for the run"
+    )
+    assert frames >= 0.6 * iterations
+    for part in ("canvas", "picture", "Run", "scrubber"):
+        assert before[part] == during[part], f"{part} moved"
+    assert kernel.ask("studio.preview.caption.value") == f"iteration {iterations}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_after_the_run_they_still_are(watched: Watched, size: tuple[int, int]) -> None:
+    require_on_one_screen(watched.look(size, "after"), size)
+
+
+def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
+    page, kernel = watched.page, watched.kernel
+    page.evaluate(COUNT)
+    page.locator(".dragnoise-studio button[title^='Play']").first.click()
+    kernel.until("studio.showing.player.playing or studio.iteration > 1")
+    kernel.until("not studio.showing.player.playing and studio.iteration == len(studio.session.history) - 1")
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.frames_shown") >= 10
+    assert not [told for told in kernel.ask("list(studio.journal.text)") if "Traceback" in told]
+    assert not watched.complaints

@@ -1,0 +1,85 @@
+"""Quick looks in a studio: shown in every iteration, marked, kept, and without any effect on the result."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from helpers import assert_same_snapshots
+
+from dragnoise import DragSession, Model
+from dragnoise_widgets.runner.runner import Runner
+from dragnoise_widgets.runner.updates import Update
+from dragnoise_widgets.studio.studio import DragStudio
+
+
+@pytest.fixture
+def watched(studio: DragStudio) -> DragStudio:
+    """A studio that skips no look."""
+    studio.looks.share = math.inf
+    return studio
+
+
+def test_every_iteration_is_looked_at_and_the_bits_stay_the_same(watched: DragStudio, small: Model) -> None:
+    session = watched.session
+    alone = DragSession(small, session.image, session.prompt, session.config)
+    alone.drags = session.drags
+    picture = alone.run(progress=False)
+    watched.run()
+    assert_same_snapshots(session.history, alone.history)
+    assert all(watched.looks.of(snapshot) is not None for snapshot in session.history[1:])
+    np.testing.assert_array_equal(np.asarray(watched.image), np.asarray(picture))
+
+
+def test_the_look_is_shown_at_once_marked_and_replaced_by_the_picture(watched: DragStudio) -> None:
+    seen: list[tuple[str, bool, int]] = []
+
+    def note(update: Update) -> None:
+        seen.append((watched.preview.caption.value, watched.preview.quick, update.status.iteration or 0))
+
+    watched.runner.observe(note)
+    watched.step(3)
+    assert not watched.preview.quick and watched.preview.caption.value == "iteration 3"
+    assert watched.preview.badge.layout.display == "none"
+    last = len(watched.session.history) - 1
+    assert (f"iteration {last}", True, last) in seen, "the look is there while the picture is rendered"
+    watched.preview.show(watched.looks.of(watched.session.history[2]), quick=True)
+    assert watched.preview.badge.layout.display == ""
+
+
+def test_the_scrubber_shows_the_look_of_its_iteration_first(watched: DragStudio) -> None:
+    watched.step(4)
+    shown: list[tuple[str, bool]] = []
+    watched.preview.after_image.observe(
+        lambda _: shown.append((watched.preview.caption.value, watched.preview.quick)), "value"
+    )
+    given = watched.preview.after_image.value
+    watched.show(2)
+    assert [quick for _, quick in shown] == [True, False]
+    assert watched.preview.caption.value == "iteration 2" and watched.preview.after_image.value != given
+
+
+def test_with_nothing_to_be_shown_nothing_is_looked_at(watched: DragStudio) -> None:
+    watched.preview.every.value = 0
+    watched.step(2)
+    assert watched.looks.of(watched.session.history[1]) is None and watched.runner.look is None
+
+
+def test_a_look_is_the_picture_predicted(watched: DragStudio) -> None:
+    watched.step()
+    look, session = watched.looks.of(watched.session.history[1]), watched.session
+    assert look is watched.looks.of(session.history[1])
+    assert look is not None and max(look.size) == session.config.side
+    full = np.asarray(watched.image.resize(look.size)).astype(float)
+    assert np.corrcoef(np.asarray(look).ravel(), full.ravel())[0, 1] > 0.5
+
+
+def test_a_look_that_fails_stops_no_run(session: DragSession, caplog: pytest.LogCaptureFixture) -> None:
+    runner = Runner(session, inline=True)
+    runner.look = lambda session: 1 / 0
+    runner.step(2)
+    assert runner.status.ended == "done" and len(session.history) == 3
+    assert "the look at iteration 2 failed" in caplog.text
+    with pytest.raises(TypeError, match="look must be a function"):
+        runner.look = 3  # type: ignore[assignment]

@@ -1,0 +1,91 @@
+"""Page: a tab of the inspector with one figure; Sight: what the figures show."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ipywidgets as widgets
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dragnoise import Drag, DragSession
+from dragnoise.session.cache import same
+from dragnoise.session.history import History
+from dragnoise_widgets.pages.figures import FigureImage
+
+WIDE = 760
+"""CSS pixels of a figure at most."""
+
+SHARE = 0.05
+"""Of the time while something runs, so much may go into figures at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """The session's snapshots and choices at one moment; the session may run on meanwhile.
+
+    history: of the session.  k: the iteration shown.  drags: of the session.  picture: to draw paths
+    on.  tolerance: in image pixels.  other: the history of a branch to compare with, may be empty.
+    running: is there work under way?
+    """
+
+    session: DragSession
+    history: History
+    k: int
+    drags: tuple[Drag, ...]
+    picture: Image.Image
+    tolerance: float
+    other: History = field(default_factory=History)
+    running: bool = False
+
+    @property
+    def until(self) -> Any:
+        """The snapshots up to the one shown."""
+        return self.history[: self.k + 1]
+
+
+Paint = Callable[[Figure, Sight], object]
+"""Fills an empty figure; a ValueError that it raises is shown as a note instead."""
+
+Key = Callable[[Sight], tuple[Any, ...]]
+"""The objects and numbers that a figure depends on; the same ones need no new drawing."""
+
+
+def by_history(sight: Sight) -> tuple[Any, ...]:
+    """The key of figures of the iterations."""
+    return (sight.history, sight.k, sight.drags, sight.other)
+
+
+class Page(widgets.VBox):
+    """A tab with one figure, which is drawn anew only when its key has changed.
+
+    height: CSS pixels.  above: widgets over the figure.
+    """
+
+    def __init__(
+        self, title: str, paint: Paint, *, key: Key = by_history, height: int = 300, above: tuple[Any, ...] = ()
+    ) -> None:
+        self.title, self.paint, self.key = title, paint, key
+        self.plot = FigureImage(WIDE, height)
+        self.due = 0.0  # when it may be drawn again while something runs, `time.monotonic()`
+        self._drawn: tuple[Any, ...] | None = None
+        self._drawing = threading.RLock()  # a tab is opened on one thread and brought up to date on another
+        super().__init__([*above, self.plot])
+
+    def show(self, sight: Sight) -> None:
+        """Draw what differs; while something runs only so often that it hardly slows it down."""
+        with self._drawing:
+            key = self.key(sight)
+            if (self._drawn is not None and same(key, self._drawn)) or (sight.running and time.monotonic() < self.due):
+                return
+            self._drawn = key
+            self.plot.draw(lambda figure: self.paint(figure, sight))
+            self.due = time.monotonic() + self.plot.seconds * (1 / SHARE - 1)
+
+    def forget(self) -> None:
+        """Draw at the next `show`, whatever its key."""
+        self._drawn = None

@@ -1,0 +1,39 @@
+"""The worker of each session, and the farewell to all of them at the end of the process."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+
+from dragnoise.session.session import DragSession
+from dragnoise_widgets.runner.worker import Worker
+
+FAREWELL = 5.0
+"""Seconds that the end of the process waits for the unit of work under way."""
+
+_workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
+_registry = threading.Lock()
+
+
+def worker_of(session: DragSession) -> Worker:
+    """The session's worker: one, as long as anybody holds it."""
+    with _registry:
+        known = _workers.get(session)
+        worker = known() if known is not None else None
+        if worker is None:
+            worker = Worker(session)
+            _workers[session] = weakref.ref(worker)
+        return worker
+
+
+@atexit.register
+def _farewell() -> None:
+    """No thread may be inside torch when the interpreter goes."""
+    with _registry:
+        workers = [worker for known in _workers.values() if (worker := known()) is not None]
+    until = time.monotonic() + FAREWELL
+    for thread in [worker.leave() for worker in workers]:
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(until - time.monotonic(), 0))

@@ -1,0 +1,141 @@
+"""The session that a studio shows: switching to another one, and what its runner takes from the panels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from dragnoise import DragSession
+from dragnoise.session.diagnosis import Remedy
+from dragnoise.validation import shown
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.panels.messages import Messages
+from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.panels.stops import Stops, StopSet
+from dragnoise_widgets.runner.breakpoints import Breakpoint
+from dragnoise_widgets.runner.commands import Apply
+from dragnoise_widgets.runner.runner import Runner
+from dragnoise_widgets.studio.binding import Binding
+from dragnoise_widgets.studio.library import Library
+from dragnoise_widgets.studio.showing import Showing
+
+
+class Parts(Protocol):
+    """The part of `DragStudio` that is used."""
+
+    inline: bool
+    canvas: DragCanvas
+    messages: Messages
+    preview: Preview
+    stops: Stops
+    looks: Looks
+    library: Library
+    showing: Showing
+
+    def run(self) -> None: ...
+
+
+class Shown:
+    """binding: to the session shown, None before there is one; replaced as a whole, under a lock."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.binding: Binding | None = None
+        self._parts = parts
+        self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
+        self._stops = StopSet(parts.stops)
+
+    @property
+    def runner(self) -> Runner:
+        """Raises RuntimeError if there is no session."""
+        if self.binding is None:
+            raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
+        return self.binding.runner
+
+    def show(self, session: DragSession) -> None:
+        """Show a session; the one before stays among the branches, and its run ends."""
+        if not isinstance(session, DragSession):
+            raise TypeError(f"a studio shows a DragSession, not {shown(session)}.")
+        parts = self._parts
+        with self._switching:
+            before, left = self.binding, self._left_behind(session)
+            self.binding = binding = Binding(session, inline=parts.inline)
+            if before is not None:
+                before.close()
+            parts.messages.begin(binding.runner.error or "", binding.runner.traceback)
+            parts.showing.begin(binding, parts.library.adopt(session))
+            self.set_preview()
+            self.set_stops()
+            binding.attach(
+                parts.canvas,
+                changed=partial(self._drawn, binding),
+                pictured=self._given_picture,
+                updated=partial(parts.showing.updated, binding),
+            )
+            parts.showing.updated(binding, binding.runner.latest)
+        if left:
+            parts.messages.tell(left)
+
+    def set_preview(self) -> None:
+        """Tell the runner what the preview's list says."""
+        if self.binding is not None:
+            every = self._parts.preview.every.value
+            self.binding.runner.preview_every = every
+            self.binding.runner.look = self._parts.looks.make if every else None
+
+    def set_stops(self) -> None:
+        """Tell the runner which breakpoints are chosen."""
+        if self.binding is not None:
+            self._stops.apply(self.binding.runner, self.binding.session)
+
+    def add_stop(self, stop: Breakpoint) -> Callable[[], None]:
+        """A breakpoint beside the ticked ones; returns what takes it back."""
+        self._stops.own.append(stop)
+        self.set_stops()
+
+        def remove() -> None:
+            if stop in self._stops.own:
+                self._stops.own.remove(stop)
+                self.set_stops()
+
+        return remove
+
+    def mend(self, remedy: Remedy) -> None:
+        """Make the changes of a remedy, and go on with the run if there was one."""
+        binding, started = self.binding, bool(self.runner.session.history)
+        assert binding is not None
+        self._parts.messages.clear()
+        done = self._drawn(binding, remedy.apply) if remedy.paint else binding.runner.do(Apply(remedy.apply))
+
+        def go_on(future: Future[Any]) -> None:
+            if started and not future.cancelled() and future.exception() is None:
+                self._parts.messages.guarded(self._parts.run)
+
+        done.add_done_callback(go_on)
+
+    def _drawn(self, binding: Binding, function: Callable[[DragSession], Any]) -> Future[Any]:
+        """Apply the canvas's drawing to the session; iterations that are lost by it become a branch."""
+
+        def tell(session: DragSession) -> None:
+            before = session.branch() if len(session.history) > 1 else None
+            function(session)
+            told = self._parts.library.branches.put_aside(session, before, shown=self.runner.session)
+            if told:
+                self._parts.messages.tell(told)
+
+        return binding.runner.do(Apply(tell))
+
+    def _given_picture(self, change: Any) -> None:
+        """A picture that was put on the canvas by code is another session's."""
+        if change.new is not None:
+            self._parts.messages.guarded(self._parts.library.begin, change.new)
+
+    def _left_behind(self, session: DragSession) -> str:
+        """A sentence about the run that ends because another session is shown."""
+        binding = self.binding
+        if binding is None or binding.session is session or binding.runner.state != "running":
+            return ""
+        return f"the run of {binding.session.name!r} was ended; choose it under Branches to go on with it"
