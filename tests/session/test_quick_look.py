@@ -16,7 +16,7 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.config import EDITORS, FIELDS
-from dragnoise.sampling import previews
+from dragnoise.sampling import ddim, previews
 from dragnoise.session.quick_look import QuickLooks
 
 KINDS: dict[str, dict[str, Any]] = {name: {"editor": name} for name in EDITORS} | {
@@ -58,6 +58,9 @@ def test_the_clean_latent_is_the_one_that_diffusers_unet_and_ddims_formula_give(
     for _ in range(2):
         session.step()
         torch.testing.assert_close(session.predicted(), whole_prediction(session), rtol=1e-4, atol=1e-4)
+    z, step, schedule = session.history[-1].latent, session.config.edit_from, ddim.Schedule(model, session.config.steps)
+    made = ddim.predicted(model, z, model.embed(session.prompt), schedule, step)
+    torch.testing.assert_close(made, session.predicted(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
