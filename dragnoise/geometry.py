@@ -88,6 +88,8 @@ class Frame:
 
     def grid_to_cells(self, points: Tensor, size: Sequence[int]) -> Tensor:
         """(m, 2) grid pixels -> (m, 2) cells of a tensor of `size` (height, width) that covers the same."""
+        import torch
+
         scale = torch.tensor([size[1], size[0]]).double() / torch.tensor(self.grid).double()
         return points * scale if self.released else (points + 0.5) * scale - 0.5
 

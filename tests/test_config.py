@@ -21,7 +21,8 @@ PAPER = {
     "supervision_scale": 0.5, "resize": "longer", "side": None, "latent_noise": 0.0, "seed": 0, "inversion": "source",
     "convention": "paper", "editor": "dragnoise",
     "target": "current", "stride": 1.0, "variable": "mid",
-    "hold": "nothing", "keep": "nothing", "start": "inverted", "schedule": "single", "drag_steps": 12, "step_iterations": 4,
+    "hold": "nothing", "keep": "nothing", "start": "inverted",
+    "schedule": "single", "drag_steps": 12, "step_iterations": 4,
 }  # fmt: skip
 RELEASED = PAPER | {
     "convention": "released", "refine_from": 0, "max_iterations": 60, "tolerance": 2.0, "resize": "never",

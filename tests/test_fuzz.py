@@ -45,9 +45,9 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession, Lora, LoraCache, Model, load_model, plots
 from dragnoise.images.pictures import as_picture
+from dragnoise.inspection import feature_maps
 from dragnoise.lora import Adapter
 from dragnoise.plots import branches
-from dragnoise.session import feature_maps
 from dragnoise.toyland import drag_cases, judge
 
 CALLS = 2000

@@ -21,7 +21,7 @@ FLOORS = [
     {"lora"},
     {"editors"},
     {"session", "archive"},  # a session is saved by the archive, and the archive holds a session's state
-    {"feature_maps"},
+    {"inspection"},
     {"plots"},
     {"toyland", "studies", "bench"},
 ]

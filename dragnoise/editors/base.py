@@ -31,7 +31,8 @@ class Task:
 
     trajectory: latents of inversion steps 0..`config.edit_from`, (1, C, h, w) float32 on the device; the last is z_t.
     first_pass: gives the encoder's pass on z_t, computed once.  text: of `Model.embed`.
-    picture: as it was given.  anchors, objectives: (m, 2) float64 in grid pixels; mask: (H, W) bool of the given picture, or None.
+    picture: as it was given.  mask: (H, W) bool of it, or None.
+    anchors, objectives: (m, 2) float64 in grid pixels.
     """
 
     model: Model

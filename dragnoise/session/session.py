@@ -75,10 +75,7 @@ class DragSession:
 
     def __repr__(self) -> str:
         """Size, drags, and how far it is."""
-        state = self.state
-        stands = f"iteration {state.history[-1].iteration}" if state.history else "not optimised"
-        inverted = "inverted" if state.inverted else "not inverted"
-        return f"DragSession({self.image.width}x{self.image.height}, {len(state.drags)} drags, {inverted}, {stands})"
+        return f"DragSession({self.state.summary})"
 
     if not TYPE_CHECKING:  # so that a type checker refuses what is not there
 
@@ -93,8 +90,6 @@ class DragSession:
                 former_names.SET[name](self, value)
             else:
                 super().__setattr__(name, value)
-
-    # ---- what is asked for: a change forgets what `state.FORGETS` and the config's metadata say
 
     @property
     def image(self) -> Image.Image:
@@ -254,10 +249,6 @@ class DragSession:
         """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""
         with self.store.unit():
             return diagnosis.diagnose(self.state, anchors=self.anchors)
-
-    def predicted(self) -> Tensor | None:
-        """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
-        return stages.predicted(self.store)
 
     def picture_of(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) of any step as a picture of the given picture's size."""

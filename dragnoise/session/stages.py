@@ -206,8 +206,8 @@ def picture_of(store: Store, latents: Tensor) -> Image.Image:
         working = None if released else state.frame.working
         if state.config.keep == "pixels" and state.trajectory and working is not None:
             plain = store.engine.model.decode_latents(state.trajectory[0])
-            both = (pictures.tensor_picture(x, working, working=working) for x in (pixels, plain))
-            return keep_pixels(*both, state.image)
+            edited, unedited = (pictures.tensor_picture(x, working, working=working) for x in (pixels, plain))
+            return keep_pixels(edited, unedited, state.image)
         return pictures.tensor_picture(pixels, state.image.size, working=working, released=released)
 
 

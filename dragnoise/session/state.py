@@ -117,6 +117,13 @@ class SessionState:
         """One sentence for each thing about mask and drags that is probably not meant, and what to change."""
         return [*mask_remarks(self.mask, self.drags), *short_drags(self.drags, self.frame, self.config)]
 
+    @property
+    def summary(self) -> str:
+        """Size, drags, and how far it is, as "128x128, 1 drags, inverted, iteration 3"."""
+        stands = f"iteration {self.history[-1].iteration}" if self.history else "not optimised"
+        inverted = "inverted" if self.inverted else "not inverted"
+        return f"{self.image.width}x{self.image.height}, {len(self.drags)} drags, {inverted}, {stands}"
+
     def changed(self, **changes: Any) -> SessionState:
         """This state with some fields changed, and without what no longer holds; what is given stays as given."""
         lost = {name for field in changes for name in FORGETS.get(field, ())}

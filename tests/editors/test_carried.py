@@ -1,4 +1,4 @@
-"""The carried start: the field, whole cells of noise, the latent against an independent computation, and what is refused."""
+"""The carried start: its field, its noise, the latent against an independent computation, and what is refused."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_one_sentence, quick_session, smooth_picture
 
 from dragnoise import DragConfig, DragSession, Model
-from dragnoise.session.feature_maps import measure
+from dragnoise.inspection.feature_maps import measure
 
 
 def test_a_mask_that_holds_both_ends_is_told_when_it_is_set(small: Model) -> None:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from dragnoise import DragSession
-from dragnoise.session import feature_maps
+from dragnoise.inspection import feature_maps
 from dragnoise_widgets.pages import page as module
 from dragnoise_widgets.pages import pages
 from dragnoise_widgets.pages.page import Page, Sight

@@ -17,6 +17,7 @@ from dragnoise.editors.parts.optimiser import Adam
 from dragnoise.editors.parts.supervision import feature_of, require_block
 from dragnoise.editors.parts.variables import Latent
 from dragnoise.numerics import not_finite
+from dragnoise.sampling import ddim
 
 LATENT = Latent.name
 """Name in an `EditState` of the edited latent, (1, C, h, w)."""
@@ -109,8 +110,4 @@ def forward(task: Task, latent: Tensor, step: int, *, full: bool) -> tuple[Tenso
 @torch.no_grad()
 def clean_prediction(task: Task, latent: Tensor, step: int) -> Tensor:
     """The clean latent that the U-Net predicts of a latent (1, C, h, w) at a step; at step 0 it is the latent."""
-    if step == 0:
-        return latent
-    decoded = Latent(task, step).forward(latent, upto=None)
-    assert decoded.noise is not None
-    return task.schedule.clean(decoded.noise.float(), latent, step)
+    return ddim.predicted(task.model, latent, task.text, task.schedule, step) if step else latent

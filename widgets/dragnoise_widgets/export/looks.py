@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from dragnoise import DragSession, Model
+from dragnoise.inspection.quick_look import SHARE, QuickLooks
 from dragnoise.session.history import Snapshot
-from dragnoise.session.quick_look import SHARE, QuickLooks
 
 MODELS = 2
 """Models whose looks are kept; those of the one not used for longest go."""

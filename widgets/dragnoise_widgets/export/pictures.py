@@ -39,9 +39,7 @@ def nearest(album: Album, looks: Looks, history: History, k: int, state: Session
     return None if rendered is None else Found(rendered[1], rendered[0], False)
 
 
-def for_film(
-    album: Album, looks: Looks, history: History, state: SessionState
-) -> Callable[[int], Image.Image | None]:
+def for_film(album: Album, looks: Looks, history: History, state: SessionState) -> Callable[[int], Image.Image | None]:
     """A function of an iteration: its picture, None if there is none.
 
     All are of one kind, but for the first, which is the given picture, and the last: rendered where all are or where
@@ -52,5 +50,8 @@ def for_film(
     if all(picture is not None for picture in rendered) or not any(picture is not None for picture in quick):
         return lambda k: rendered[k]
     last = len(history) - 1
-    chosen = [state.image, *(rendered[k] or quick[k] if k == last else quick[k] or rendered[k] for k in range(1, last + 1))]
+    chosen = [
+        state.image,
+        *(rendered[k] or quick[k] if k == last else quick[k] or rendered[k] for k in range(1, last + 1)),
+    ]
     return lambda k: chosen[k]

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dragnoise import DragSession, plots
+from dragnoise.inspection.feature_maps import FeatureMaps, measure
 from dragnoise.plots import panels
 from dragnoise.session.cache import same
-from dragnoise.session.feature_maps import FeatureMaps, measure
 from dragnoise_widgets.pages.page import Page, Sight
 from dragnoise_widgets.sentences import sentence
 

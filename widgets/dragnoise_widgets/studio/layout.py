@@ -11,11 +11,11 @@ from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.curves import Curves
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
-from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.sketch.view import NARROWEST

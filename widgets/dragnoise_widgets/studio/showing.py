@@ -23,12 +23,12 @@ from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.pages.page import Sight
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.player import Player
 from dragnoise_widgets.panels.preview import Preview
-from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply

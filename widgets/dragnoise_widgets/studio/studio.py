@@ -20,13 +20,13 @@ from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
 from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.pages.curves import Curves
+from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
-from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints

@@ -35,6 +35,7 @@ from dragnoise.models import loading
 from dragnoise.models.model import Model, require_model
 from dragnoise.sampling import previews
 from dragnoise.sampling.previews import LinearMap, Preview
+from dragnoise.session import stages
 from dragnoise.session.history import Snapshot
 from dragnoise.session.session import DragSession
 from dragnoise.session.state import SessionState
@@ -123,8 +124,8 @@ class QuickLooks:
             return None
         started = time.perf_counter()
         try:
-            z = session.predicted()
-            made = None if z is None else _picture(self._decoded(z, session), session.frame, self.side)
+            z = stages.predicted(session.store)
+            made = None if z is None else _picture(self._decoded(z, session), session.state.frame, self.side)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

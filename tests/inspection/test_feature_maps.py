@@ -8,8 +8,8 @@ import torch
 from helpers import assert_one_sentence, at, resized, smooth_picture
 
 from dragnoise import Drag, DragConfig, DragSession, Model
+from dragnoise.inspection.feature_maps import FeatureMaps, distance_maps, measure
 from dragnoise.plots import plot_similarity
-from dragnoise.session.feature_maps import FeatureMaps, distance_maps, measure
 
 DRAGS = (Drag((30.0, 40.0), (44.0, 36.0)), Drag((10.0, 12.0), (10.0, 28.0)))
 CONFIG = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=9, lr=0.2, r2=2, side=64)

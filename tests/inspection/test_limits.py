@@ -12,7 +12,7 @@ from PIL import Image
 
 from dragnoise import Model, load_model
 from dragnoise.images.difference import psnr
-from dragnoise.session import limits
+from dragnoise.inspection import limits
 from dragnoise.toyland.scenes import render, sample_scene
 
 

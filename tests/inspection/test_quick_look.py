@@ -16,8 +16,9 @@ from PIL import Image
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.config import EDITORS, FIELDS
+from dragnoise.inspection.quick_look import QuickLooks
 from dragnoise.sampling import ddim, previews
-from dragnoise.session.quick_look import QuickLooks
+from dragnoise.session import stages
 
 KINDS: dict[str, dict[str, Any]] = {name: {"editor": name} for name in EDITORS} | {
     "alternating": {"schedule": "alternate", "drag_steps": 3, "step_iterations": 1},
@@ -57,10 +58,10 @@ def test_the_clean_latent_is_the_one_that_diffusers_unet_and_ddims_formula_give(
     session = edit(model, "dragdiffusion")
     for _ in range(2):
         session.step()
-        torch.testing.assert_close(session.predicted(), whole_prediction(session), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(stages.predicted(session.store), whole_prediction(session), rtol=1e-4, atol=1e-4)
     z, step, schedule = session.history[-1].latent, session.config.edit_from, ddim.Schedule(model, session.config.steps)
     made = ddim.predicted(model, z, model.embed(session.prompt), schedule, step)
-    torch.testing.assert_close(made, session.predicted(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made, stages.predicted(session.store), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,21 +85,21 @@ def small_size(session: DragSession) -> tuple[int, int]:
 def test_the_prediction_does_not_depend_on_the_forward_that_is_at_hand(small: Model, kind: str) -> None:
     session = edit(small, kind)
     session.step()
-    at_hand = session.predicted()
+    at_hand = stages.predicted(session.store)
     session.engine.clear()
-    torch.testing.assert_close(session.predicted(), at_hand, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stages.predicted(session.store), at_hand, rtol=1e-5, atol=1e-5)
 
 
 def test_the_forward_of_an_iteration_is_run_on_and_not_run_again(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     session = edit(small, "dragdiffusion")
     session.step()
     monkeypatch.setattr(small.unet.unet.mid_block, "forward", None)  # whoever runs the encoder calls it
-    assert session.predicted() is not None
+    assert stages.predicted(session.store) is not None
 
 
 def test_before_any_iteration_there_is_no_look(small: Model) -> None:
     session, looks = quick_session(small), QuickLooks(small)
-    assert session.predicted() is None and looks.look(session) is None
+    assert stages.predicted(session.store) is None and looks.look(session) is None
 
 
 def test_a_session_of_another_model_is_refused(small: Model, sd15: Any) -> None:
@@ -126,8 +127,8 @@ def test_looks_are_kept_by_iteration_in_branches_too_and_the_oldest_let_go(small
 
 def test_looks_that_would_take_more_than_their_share_are_skipped(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10_000))
-    monkeypatch.setattr("dragnoise.session.quick_look.time.perf_counter", lambda: float(next(ticks)))
-    monkeypatch.setattr("dragnoise.session.iterations.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("dragnoise.inspection.quick_look.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("dragnoise.session.stages.time.perf_counter", lambda: float(next(ticks)))
     session = quick_session(small)  # every iteration takes 1 tick, and so does every look
     looks = QuickLooks(small, share=0.5, preview_vae=small.vae)
     made = []
@@ -153,7 +154,7 @@ def test_a_small_vae_is_read_from_a_folder_and_used(small: Model, tmp_path: Path
     small.vae.save_pretrained(tmp_path / "tiny")
     session = quick_session(small, 1)
     looks = QuickLooks(small, preview_vae=tmp_path / "tiny")
-    pixels = small.decode_latents(session.predicted())
+    pixels = small.decode_latents(stages.predicted(session.store))
     expected = ((pixels[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
     assert np.array_equal(looks.look(session), expected)
 
@@ -170,7 +171,7 @@ def test_a_small_vae_of_other_latents_is_refused(small: Model) -> None:
 def test_a_vae_that_is_fast_enough_decodes_every_look(small: Model) -> None:
     session = quick_session(small, 1)
     looks = QuickLooks(small, share=math.inf)
-    pixels = small.decode_latents(session.predicted())
+    pixels = small.decode_latents(stages.predicted(session.store))
     expected = ((pixels[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
     assert np.array_equal(looks.look(session), expected)
 
@@ -231,10 +232,10 @@ def test_between_key_pictures_the_change_of_the_latent_goes_through_the_linear_m
     decode = small.decode_latents
     monkeypatch.setattr(small, "decode_latents", lambda z: decoded.append(z) or decode(z))
     looks.look(session)
-    key = session.predicted()
+    key = stages.predicted(session.store)
     looks._codings = [dataclasses.replace(looks._codings[0], seconds=math.inf)]  # no time for another one
     session.step()
-    look, z = looks.look(session), session.predicted()
+    look, z = looks.look(session), stages.predicted(session.store)
     pixels = np.asarray(session.image.resize(session.frame.padded, Image.Resampling.LANCZOS), np.float32)
     given = torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1)[None]
     linear = previews.linear_map(session.trajectory[0], given)
