@@ -296,6 +296,5 @@ def _px(length: Any) -> str:
 
 
 def _drags(which: Sequence[int], one: str, many: str) -> str:
-    if len(which) == 1:
-        return f"drag {which[0]} {one}"
-    return f"drags {', '.join(map(str, which[:-1]))} and {which[-1]} {many}"
+    head = ", ".join(map(str, which[:-1]))
+    return f"drags {head} and {which[-1]} {many}" if head else f"drag {which[-1]} {one}"

@@ -1,22 +1,25 @@
 """Quick looks: the picture predicted in one step after each iteration, made beside a run and kept within a limit.
 
     looks = QuickLooks(model)                  # or QuickLooks(model, preview_vae="madebyollin/taesd")
-    looks.prepare(session)                     # if wished, when a picture is opened: 0.5 s on the miniature
     for snapshot in session.optimize():
         picture = looks.look(session)          # (h, w, 3) uint8, or None when this one is skipped
     looks.of(session.history[12])              # a kept one, or None
 
 A quick look is the clean latent of `Editor.predicted`, which runs an iteration's forward on to the noise, decoded by
-the first of these that is there: `preview_vae`; the model's own VAE, once it has proved fast enough; a map fitted to
-that VAE's pictures, where decoding a few is cheap (`AutoencoderTiny`, or a GPU); a linear map fitted to the given
-picture.  It reads the session and changes nothing of it: losses and latents are the same bits with and without.
+`preview_vae` if there is one.  Else as a film is coded: now and then a key picture is decoded by the model's own VAE,
+as often as the time allows, and the others are the last key picture and what a linear map, fitted to the given picture,
+makes of the change of the latent since.  Where decoding is dear, by a full VAE on a CPU, the linear map stands alone.
+
+It reads the session and changes nothing of it: losses and latents are the same bits with and without.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,13 +30,14 @@ from torch import Tensor
 
 from dragnoise.geometry import Frame
 from dragnoise.images.pictures import padded_picture, picture_tensor
-from dragnoise.interrupts import OutOfMemory, is_out_of_memory
+from dragnoise.interrupts import is_out_of_memory
 from dragnoise.models import loading
 from dragnoise.models.model import Model, require_model
 from dragnoise.sampling import previews
-from dragnoise.sampling.previews import Preview
+from dragnoise.sampling.previews import LinearMap, Preview
 from dragnoise.session.history import Snapshot
 from dragnoise.session.session import DragSession
+from dragnoise.session.state import SessionState
 from dragnoise.validation import as_integer, as_number
 
 SHARE = 0.2
@@ -42,8 +46,26 @@ SHARE = 0.2
 KEPT = 64 * 2**20
 """Bytes of quick looks that are kept: 1300 of 128x128, 85 of 512x512."""
 
-FITS = 4
-"""Pictures whose fitted map is kept."""
+KEYS = 0.75
+"""Of that time, the part that key pictures may take."""
+
+PICTURES = 4
+"""Pictures whose linear map and key picture are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """How the looks of one picture are decoded.
+
+    image, frame: which picture, in which sizes.  linear: its linear map.  rest: of the last key picture, what the
+    linear map did not make of its latent, (1, 3, H, W), or None.  seconds: that decoding it took.
+    """
+
+    image: Image.Image
+    frame: Frame
+    linear: LinearMap
+    rest: Tensor | None = None
+    seconds: float = 0.0
 
 
 class QuickLooks:
@@ -60,25 +82,37 @@ class QuickLooks:
     def __init__(
         self, model: Model, *, preview_vae: Any = None, share: float = SHARE, limit: float = KEPT, side: int = 512
     ) -> None:
+        from diffusers import AutoencoderTiny
+
         require_model(model)
         self.model = model
+        self._dear = model.device.type == "cpu" and not isinstance(model.vae, AutoencoderTiny)
         self.share = share if share == math.inf else as_number("share", share, above=True)
         self.limit = limit if limit == math.inf else as_number("limit", limit)
         self.side = as_integer("side", side, 16)
         self._small = None if preview_vae is None else _small_vae(preview_vae, model)
         self._lock = threading.Lock()
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by id of the snapshot's anchors, which it holds
-        self._fits: list[tuple[Image.Image, Frame, Preview, float]] = []
+        self._codings: list[Coding] = []
         self._worked = self._spent = self._last = 0.0
+        self._off = False
 
     def look(self, session: DragSession) -> np.ndarray | None:
         """The quick look of the session's last iteration, (h, w, 3) uint8; call it after each iteration.
 
-        The shape is the working picture's, at most `side` long.  None before any iteration, when it is skipped to keep
-        within `share`, and when memory is short.  Raises ValueError for a session of another model.
+        The shape is the working picture's, at most `side` long.  None before any iteration, in a session without a
+        model, when it is skipped to keep within `share`, and for good once memory has run out; the run goes on.
+        Raises ValueError for a session of another model.
         """
+        if self._off or session.model is None:
+            return None
+        if session.model is not self.model:
+            raise ValueError(
+                f"these quick looks are of the model {self.model.name!r} and this session has another one; make "
+                "QuickLooks(session.model)."
+            )
         history = session.history
-        if not history or session.model is None:
+        if not history:
             return None
         snapshot = history[-1]
         if (known := self.of(snapshot)) is not None:
@@ -87,32 +121,25 @@ class QuickLooks:
         self._worked += snapshot.seconds
         if not first and self._spent + self._last > self.share * self._worked:
             return None
+        started = time.perf_counter()
         try:
-            self.prepare(session)
-            started = time.perf_counter()
-            made = self._make(session)
-        except OutOfMemory:
+            z = session.predicted()
+            made = None if z is None else _picture(self._decoded(z, session), session.frame, self.side)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._off = True
             return None
         if made is None:
             return None
-        self._last = time.perf_counter() - started
-        self._spent += 0.0 if first else self._last
+        took = time.perf_counter() - started
+        if first:  # it fits the map and decodes the first key picture, and tells nothing of the next ones
+            self._last = 1e-9
+        else:
+            self._spent += took
+            self._last = took if self._last == 1e-9 else min(self._last, took)
         self._keep(snapshot, made)
         return made
-
-    def prepare(self, session: DragSession) -> None:
-        """Fit the map that decodes this session's looks, once a picture; `look` does it when it has not been done."""
-        if session.model is not self.model:
-            raise ValueError(
-                f"these quick looks are of the model {self.model.name!r} and this session has another one; make "
-                "QuickLooks(session.model)."
-            )
-        if self._small is None and self._fit_of(session) is None:
-            state = session.state
-            z = state.trajectory[0] if state.trajectory else session.latents.to(self.model.device)
-            preview, seconds = _fit(self.model, z, state.image, state.frame)
-            with self._lock:
-                self._fits = [(state.image, state.frame, preview, seconds), *self._fits][:FITS]
 
     def of(self, snapshot: Snapshot) -> np.ndarray | None:
         """The look that was made of an iteration, whatever its branch, or None; do not write on it."""
@@ -131,25 +158,35 @@ class QuickLooks:
         with self._lock:
             self._kept.clear()
 
-    def _make(self, session: DragSession) -> np.ndarray | None:
-        z = session.predicted()
-        if z is None:
-            return None
-        pixels = self._preview(session)(z)
-        return _picture(pixels, session.frame, self.side)
-
-    def _preview(self, session: DragSession) -> Preview:
+    def _decoded(self, z: Tensor, session: DragSession) -> Tensor:
+        """A latent as a picture (1, 3, H, W), about -1..1."""
         if self._small is not None:
-            return self._small
-        found = self._fit_of(session)
-        assert found is not None
-        _, _, preview, seconds = found
-        return self.model.decode_latents if seconds < self.share * session.history[-1].seconds / 2 else preview
+            return self._small(z)
+        coding = self._coding(session.state)
+        linear = coding.linear(z).cpu()
+        due = coding.rest is None or self._spent + coding.seconds <= KEYS * self.share * self._worked
+        if due and not self._dear:
+            started = time.perf_counter()
+            key = self.model.decode_latents(z)
+            coding = dataclasses.replace(coding, rest=key - linear, seconds=time.perf_counter() - started)
+            self._remember(coding)
+            return key
+        return linear if coding.rest is None else linear + coding.rest
 
-    def _fit_of(self, session: DragSession) -> tuple[Image.Image, Frame, Preview, float] | None:
-        state = session.state
+    def _coding(self, state: SessionState) -> Coding:
         with self._lock:
-            return next((fit for fit in self._fits if fit[0] is state.image and fit[1] == state.frame), None)
+            for coding in self._codings:
+                if coding.image is state.image and coding.frame == state.frame:
+                    return coding
+        pixels = picture_tensor(padded_picture(state.image, state.frame), state.frame.padded)
+        coding = Coding(state.image, state.frame, previews.linear_map(state.trajectory[0], pixels))
+        self._remember(coding)
+        return coding
+
+    def _remember(self, coding: Coding) -> None:
+        with self._lock:
+            others = [one for one in self._codings if one.image is not coding.image or one.frame != coding.frame]
+            self._codings = [coding, *others][:PICTURES]
 
     def _keep(self, snapshot: Snapshot, picture: np.ndarray) -> None:
         picture.flags.writeable = False
@@ -164,27 +201,6 @@ def _small_vae(vae: Any, model: Model) -> Preview:
     given = loading.read_vae(vae, model.dtype, configs=model.name)
     loading.require_same_latents(given.config, model.unet.unet.config)  # type: ignore[arg-type]
     return previews.of_vae(given.eval().requires_grad_(False).to(model.device))
-
-
-def _fit(model: Model, z: Tensor, image: Image.Image, frame: Frame) -> tuple[Preview, float]:
-    """The map for a picture and its latent, and the seconds that the model's own VAE takes to decode it.
-
-    Where decoding is dear, no more is asked of the VAE: a linear map is fitted to the picture itself.
-    """
-    from diffusers import AutoencoderTiny
-
-    if isinstance(model.vae, AutoencoderTiny) or model.device.type != "cpu":
-        try:
-            latents, pictures, seconds = previews.variations(z), [], math.inf
-            for latent in latents:
-                started = time.perf_counter()
-                pictures.append(model.decode_latents(latent))
-                seconds = min(seconds, time.perf_counter() - started)
-            return previews.fitted(latents, pictures), seconds
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-    return previews.fitted([z], [picture_tensor(padded_picture(image, frame), frame.padded)], features=0), math.inf
 
 
 def _picture(pixels: Tensor, frame: Frame, side: int) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dragnoise.images.difference import psnr
 from dragnoise.toyland.cases import DragCase
 from dragnoise.toyland.judge import sightings
 from dragnoise.toyland.scenes import LANDMARKS, SIZE, landmarks
@@ -74,12 +75,6 @@ def visible(truth: dict[str, tuple[float, float]], picture: np.ndarray) -> list[
         and seen[name].sure
         and math.dist(seen[name].point, truth[name]) <= _FOUND
     ]
-
-
-def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
-    """PSNR in dB of two (H, W, 3) uint8 pictures over the pixels of a bool mask (H, W)."""
-    error = np.square(a[where].astype(float) - b[where]).mean()
-    return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 
 def ssim_map(a: np.ndarray, b: np.ndarray, *, sigma: float = 1.5, radius: int = 5) -> np.ndarray:

@@ -141,6 +141,7 @@ def test_drags_that_pull_against_each_other() -> None:
     flat = diagnose(state_of(still, drags, status="running", losses=[100.0] * 31))
     found = only(flat, "opposed")
     assert found.drags == (0, 1) and found.sentence.startswith("the loss stopped falling: drags 0 and 1 pull")
+    assert only(diagnose(state_of(still, drags)), "iterations").remedy is None  # more of the same does not help
     falling = diagnose(state_of(still, drags, status="running"))
     assert only(falling, "opposed").sentence.startswith("drags 0 and 1 pull")
     apart = [((50, 20), (70, 20)), ((60, 100), (40, 100))]
