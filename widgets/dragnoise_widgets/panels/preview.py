@@ -56,7 +56,7 @@ class Preview(widgets.VBox):
             layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="end", description="show", layout={"width": "160px", "flex": "0 0 auto"},
+            options=CHOICES, value="end", description="show", layout={"width": "138px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
