@@ -120,6 +120,9 @@ ENTRIES: dict[str, Entry] = {
         lambda w, every: setattr(w.studio.runner, "preview_every", every),
         {"every": Of(0, lambda v: isinstance(v, int) and not is_flag(v) and v >= 0)},
     ),
+    "runner.look": Entry(
+        lambda w, look: setattr(w.studio.runner, "look", look), {"look": Of(len, lambda v: v is None or callable(v))}
+    ),
     "DragCanvas": Entry(
         lambda w, **given: DragCanvas(**given).close(),
         {"image": Of(smooth_picture(50, 40), lambda v: v is None or is_picture(v), PICTURES),

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from dragnoise import DragSession, Model
+from dragnoise.session import limits
+from dragnoise.session.limits import Limit
 from dragnoise_widgets.export import autosave_folder
 from dragnoise_widgets.panels.source import USUAL
 from dragnoise_widgets.studio.studio import DragStudio
@@ -277,3 +279,19 @@ def test_the_default_file_has_the_notebooks_name(
     monkeypatch.setenv("JPY_SESSION_NAME", notebook)
     monkeypatch.chdir(tmp_path)
     assert autosave_folder.default_path() == tmp_path / ".dragnoise" / f"{name}.drag"
+
+
+def test_a_picture_that_the_model_cannot_reproduce_is_told_of_at_once(
+    session: DragSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_upload(model: Model, picture: Image.Image) -> Limit | None:
+        return None if picture.width < 50 else Limit(picture, 21.0, "the model cannot reproduce this picture (21 dB).")
+
+    monkeypatch.setattr(limits, "at_upload", at_upload)
+    studio = DragStudio(session, inline=True)
+    studio.library.begin(Image.new("RGB", (40, 40)))
+    assert "reproduce" not in studio.transport.line.value
+    studio.library.begin(Image.new("RGB", (60, 40)))
+    assert studio.session.image.size == (60, 40)
+    assert "the model cannot reproduce this picture (21 dB)." in studio.transport.line.value
+    studio.close()

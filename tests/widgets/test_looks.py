@@ -83,3 +83,12 @@ def test_a_look_that_fails_stops_no_run(session: DragSession, caplog: pytest.Log
     assert "the look at iteration 2 failed" in caplog.text
     with pytest.raises(TypeError, match="look must be a function"):
         runner.look = 3  # type: ignore[assignment]
+
+
+def test_a_small_vae_that_cannot_be_read_is_told_once_and_the_run_goes_on(session: DragSession) -> None:
+    studio = DragStudio(session, inline=True, preview_vae="/nowhere/taesd")
+    studio.run()
+    assert studio.session.status == "max_iterations" and studio.looks.of(session.history[1]) is None
+    told = [entry for entry in studio.journal.text if "/nowhere/taesd" in entry]
+    assert len(told) == 1 and "/nowhere/taesd" in studio.transport.line.value
+    studio.close()

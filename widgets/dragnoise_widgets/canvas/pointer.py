@@ -57,12 +57,13 @@ class Pointer:
     """Listens to a canvas.  Positions arrive in canvas pixels; nothing here raises, errors are reported.
 
     cursor: where the brush hovers, or what leads on from a lone anchor; None where neither is shown.
-    hovered: the point that a press would take.
+    hovered: the point that a press would take.  pulled: called with the sketch whenever a pull goes on or ends.
     """
 
     def __init__(self, canvas: Owner) -> None:
         self.cursor: Point | None = None
         self.hovered: Spot | None = None
+        self.pulled: Callable[[Sketch], Any] | None = None
         self._owner = canvas
         surface = canvas.canvas
         for register, handler in (
@@ -100,7 +101,7 @@ class Pointer:
         """The mouse moves, with or without a button."""
         point = self._point(x, y)
         if point is not None:
-            self._owner.change(partial(edits.move, point=point), before=partial(self._hover, point))
+            self._move(point, before=partial(self._hover, point))
 
     def up(self, x: float, y: float) -> None:
         """The button goes up."""
@@ -122,7 +123,7 @@ class Pointer:
     def touch_move(self, touches: list[Point]) -> None:
         """A finger moves."""
         if len(touches) == 1 and (point := self._point(*touches[0])) is not None:
-            self._owner.change(partial(edits.move, point=point))
+            self._move(point)
 
     def touch_end(self, touches: list[Point]) -> None:
         """A finger goes up; `touches` are those still down."""
@@ -133,6 +134,7 @@ class Pointer:
         """The page took the touch for itself: nothing was meant."""
         self._leave()
         self._owner.change(edits.cancel)
+        self._tell()
 
     # ---- keys --------------------------------------------------------------------------------
 
@@ -165,6 +167,16 @@ class Pointer:
             return edits.release(sketch if point is None else edits.move(sketch, point), slack=slack)
 
         self._owner.change(end, before=self._leave if leave else partial(self._hover, point))
+        self._tell()
+
+    def _move(self, point: Point, before: Callable[[], Any] | None = None) -> None:
+        self._owner.change(partial(edits.move, point=point), before=before)
+        if self._owner.sketch.gesture is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.pulled is not None:
+            self.pulled(self._owner.sketch)
 
     def _hover(self, point: Point | None) -> None:
         """Remember what of the pointer's place is worth showing."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,19 +24,31 @@ SEEN = 64
 class Looks:
     """Makes and finds quick looks, which never change a session; for all threads.
 
-    preview_vae, share: see `QuickLooks`; read when a model is looked at for the first time.
+    preview_vae, share: see `QuickLooks`; read when a model is looked at for the first time.  on_error: told what went
+    wrong, once, such as a VAE that cannot be read; that model is not looked at any more.
     """
 
-    def __init__(self, preview_vae: Any = None, share: float = SHARE) -> None:
-        self.preview_vae, self.share = preview_vae, share
+    def __init__(
+        self, preview_vae: Any = None, share: float = SHARE, *, on_error: Callable[[Exception], Any] | None = None
+    ) -> None:
+        self.preview_vae, self.share, self._on_error = preview_vae, share, on_error
+        self._given_up: weakref.WeakSet[Model] = weakref.WeakSet()
         self._models: tuple[QuickLooks, ...] = ()  # the newest last
         self._seen: dict[int, tuple[np.ndarray, Image.Image]] = {}
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def make(self, session: DragSession) -> None:
         """Look at the session's last iteration, unless that would take too much of the iterations' time."""
-        if session.model is not None:
-            self._of_model(session.model).look(session)
+        model = session.model
+        if model is None or model in self._given_up:
+            return
+        try:
+            self._of_model(model).look(session)
+        except Exception as error:
+            self._given_up.add(model)
+            if self._on_error is None:
+                raise
+            self._on_error(error)
 
     def of(self, snapshot: Snapshot) -> Image.Image | None:
         """The look at an iteration, None if there is none."""
@@ -50,7 +64,7 @@ class Looks:
             return known[1]
 
     def _of_model(self, model: Model) -> QuickLooks:
-        with self._lock:
+        with self._loading:
             found = next((one for one in self._models if one.model is model), None)
             if found is None:
                 found = QuickLooks(model, preview_vae=self.preview_vae, share=self.share)

@@ -11,7 +11,7 @@ import numpy as np
 from dragnoise.plots.panels import COLOURS
 from dragnoise.session.history import History
 
-WIDTH, HEIGHT = 240, 84
+WIDTH, HEIGHT = 240, 72
 """Units of a curve's drawing; it is as wide as there is room."""
 
 LEFT, RIGHT, TOP, BOTTOM = 4, 4, 18, 6

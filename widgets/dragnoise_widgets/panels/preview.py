@@ -17,6 +17,8 @@ CHOICES = [
 ]  # fmt: skip
 """What a run shows, and the `Runner.preview_every` that it stands for; with all but "nothing" there are quick looks."""
 
+QUICK = "quick look"
+
 STYLE = """<style>
 .dragnoise-before { border-right: 2px solid white; box-shadow: 1px 0 3px rgba(0, 0, 0, 0.6); z-index: 1 }
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
@@ -41,7 +43,7 @@ class Preview(widgets.VBox):
         self.before_image = widgets.Image(format="png", layout={"width": "100%", "max_width": "none", "height": "auto"})
         self.curtain = widgets.Box([self.before_image], layout={**cell, "overflow": "hidden", "display": "none"})
         self.curtain.add_class("dragnoise-before")
-        self.badge = widgets.HTML("quick look", layout={**cell, "display": "none"}).add_class("dragnoise-quick")
+        self.badge = widgets.HTML(QUICK, layout={**cell, "display": "none"}).add_class("dragnoise-quick")
         self.stage = widgets.Box(
             [self.after_image, self.curtain, self.badge],
             layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
@@ -54,7 +56,7 @@ class Preview(widgets.VBox):
             layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="end", description="show", layout={"width": "160px", "flex": "0 0 auto"},
+            options=CHOICES, value="end", description="show", layout={"width": "138px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
@@ -75,9 +77,10 @@ class Preview(widgets.VBox):
             self._before = picture
             self.before_image.value = b"" if picture is None else _seen(picture)
 
-    def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False) -> None:
+    def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False, mark: str = QUICK) -> None:
         """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so."""
         self.quick = quick and picture is not None
+        self.badge.value = mark
         self.badge.layout.display = "" if self.quick else "none"
         if picture is not self.picture:
             self.picture = picture

@@ -39,7 +39,7 @@ class Transport(widgets.VBox):
         self.stop = self._button("Stop", "stop", "stop", "End after this iteration; what is done stays")
         self.bar = widgets.FloatProgress(
             value=0, min=0, max=1, layout={"width": "calc(100% - 4px)", "height": "6px", "margin": "1px 2px"}
-        )
+        ).add_class("dragnoise-bar")
         self.doing = widgets.HTML(layout={"margin": "0 2px 0 auto", "flex": "0 0 auto"})
 
         self.scrubber = widgets.IntSlider(

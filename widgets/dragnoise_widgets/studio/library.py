@@ -12,6 +12,7 @@ from PIL import Image
 
 from dragnoise import DragSession, Model
 from dragnoise.archive.autosave import failure
+from dragnoise.session import limits
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
 from dragnoise_widgets.export.model_names import EMBEDDED, asked
@@ -127,9 +128,24 @@ class Library:
         self.begin(source.read_picture(data))
 
     def begin(self, picture: Image.Image) -> None:
-        """A new session on a picture; the prompt of another one does not go with it."""
-        prompt = "" if self.sessions else self.source.prompt.value
-        self._later("reading the picture", lambda: DragSession(self._model(), picture, prompt), of=id(picture))
+        """A new session on a picture; the prompt of another one does not go with it.
+
+        Says so at once where the model cannot reproduce the picture.
+        """
+        prompt, said = "" if self.sessions else self.source.prompt.value, ""
+
+        def make() -> DragSession:
+            nonlocal said
+            model = self._model()
+            limit = limits.at_upload(model, picture)
+            said = "" if limit is None else limit.sentence
+            return DragSession(model, picture, prompt)
+
+        def then() -> None:
+            if said:
+                self._desk.messages.tell(said)
+
+        self._later("reading the picture", make, then, of=id(picture))
 
     def example(self) -> None:
         """A new session on a scene of the embedded world, unless the one shown is that, as it was given."""

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
+from PIL import Image
+
 from dragnoise import DragSession
 from dragnoise.session.diagnosis import Remedy
 from dragnoise.validation import shown
@@ -19,6 +21,8 @@ from dragnoise_widgets.panels.stops import Stops, StopSet
 from dragnoise_widgets.runner.breakpoints import Breakpoint
 from dragnoise_widgets.runner.commands import Apply
 from dragnoise_widgets.runner.runner import Runner
+from dragnoise_widgets.sketch.pulled import PulledPicture
+from dragnoise_widgets.sketch.sketch import Sketch
 from dragnoise_widgets.studio.binding import Binding
 from dragnoise_widgets.studio.library import Library
 from dragnoise_widgets.studio.showing import Showing
@@ -47,6 +51,8 @@ class Shown:
         self._parts = parts
         self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
         self._stops = StopSet(parts.stops)
+        self._pulled = PulledPicture(self._warped, inline=parts.inline)
+        parts.canvas.pointer.pulled = self._pull
 
     @property
     def runner(self) -> Runner:
@@ -127,6 +133,17 @@ class Shown:
                 self._parts.messages.tell(told)
 
         return binding.runner.do(Apply(tell))
+
+    def _pull(self, sketch: Sketch) -> None:
+        if self.binding is not None and self._parts.preview.every.value:
+            self._pulled.pull(self.binding.session.image, sketch)
+
+    def _warped(self, picture: Image.Image | None) -> None:
+        """Show what a drag that is being pulled asks for, until it is let go."""
+        if picture is None:
+            self._parts.showing.refresh()
+        else:
+            self._parts.preview.show(picture, "what the drag asks for", quick=True, mark="without the model")
 
     def _given_picture(self, change: Any) -> None:
         """A picture that was put on the canvas by code is another session's."""

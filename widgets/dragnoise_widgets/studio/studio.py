@@ -75,7 +75,7 @@ class DragStudio(widgets.VBox):
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
         self.preview = Preview()
         self.curves = Curves()
-        self.looks = Looks(preview_vae)
+        self.looks = Looks(preview_vae, on_error=self.messages.failed)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
         self.parameters = Parameters(self._typed, partial(guarded, self._preset))

@@ -1,0 +1,92 @@
+"""The picture under a drag that is being pulled is warped, without a model, and is gone when it is let go."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import smooth_picture
+from PIL import Image
+
+from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.sketch import edits, pulled
+from dragnoise_widgets.sketch.pulled import PulledPicture, drags_as_pulled
+from dragnoise_widgets.sketch.sketch import Sketch
+from dragnoise_widgets.studio.studio import DragStudio
+
+PICTURE = smooth_picture(64, 48)
+A, B = (20.0, 20.0), (40.0, 24.0)
+
+
+def pulling(end: tuple[float, float] = B) -> Sketch:
+    return edits.move(edits.press(Sketch(PICTURE.size), A), end)
+
+
+def test_the_drags_are_those_of_letting_go() -> None:
+    assert drags_as_pulled(pulling()) == edits.release(pulling()).edit.drags != ()
+    assert drags_as_pulled(Sketch(PICTURE.size)) == drags_as_pulled(pulling(A)) == ()
+    assert drags_as_pulled(edits.release(pulling())) == ()
+    painting = edits.move(edits.press(Sketch(PICTURE.size), A, tool="paint"), B)
+    assert drags_as_pulled(painting) == ()
+
+
+def test_what_is_pulled_is_shown_and_gone_on_release() -> None:
+    shown: list[Image.Image | None] = []
+    picture = PulledPicture(shown.append, inline=True)
+    picture.pull(PICTURE, Sketch(PICTURE.size))
+    assert shown == [], "moving without a button asks for nothing"
+    picture.pull(PICTURE, pulling())
+    picture.pull(PICTURE, edits.release(pulling()))
+    warped, gone = shown
+    assert gone is None and warped is not None and warped.size == PICTURE.size
+    x, y = map(int, B)
+    assert warped.getpixel((x, y)) == pytest.approx(PICTURE.getpixel((20, 20)), abs=12), "what was there has come here"
+
+
+def test_the_latest_position_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, done, warped = threading.Semaphore(0), threading.Event(), []
+
+    class Slow(pulled.Warp):
+        def preview(self, drags: Any) -> np.ndarray:
+            assert gate.acquire(timeout=60)
+            warped.append(drags[0].objective)
+            return super().preview(drags)
+
+    monkeypatch.setattr(pulled, "Warp", Slow)
+    picture = PulledPicture(lambda shown: done.set() if shown is None else None, inline=False)
+    for x in range(21, 41):
+        picture.pull(PICTURE, pulling((float(x), 24.0)))
+    gate.release(20)
+    for _ in range(600):
+        if len(warped) >= 2:
+            break
+        threading.Event().wait(0.05)
+    assert warped[-1] == (40.0, 24.0) and len(warped) < 5
+    picture.pull(PICTURE, edits.release(pulling()))
+    assert done.wait(60)
+
+
+def test_in_a_studio_it_is_marked_and_no_work_is_put(studio: DragStudio) -> None:
+    canvas, commands = studio.canvas, len(studio.runner.commands)
+    seen: list[tuple[str, str]] = []
+    studio.preview.after_image.observe(
+        lambda _: seen.append((studio.preview.badge.value, studio.preview.badge.layout.display)), "value"
+    )
+    start, end = canvas.view.to_canvas((50.0, 45.0)), canvas.view.to_canvas((62.0, 50.0))
+    canvas.pointer.down(*start)
+    canvas.pointer.move(*end)
+    assert seen == [("without the model", "")] and studio.preview.quick
+    assert len(studio.runner.commands) == commands
+    canvas.pointer.up(*end)
+    assert not studio.preview.quick and studio.image is studio.session.image
+    assert len(studio.session.drags) == 3
+
+
+def test_a_canvas_alone_warps_nothing() -> None:
+    canvas = DragCanvas(PICTURE)
+    canvas.pointer.down(100.0, 100.0)
+    canvas.pointer.move(300.0, 120.0)
+    canvas.pointer.up(300.0, 120.0)
+    assert len(canvas.drags) == 1 and canvas.pointer.pulled is None
