@@ -16,6 +16,7 @@ EDITORS = {
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
     "gooddrag": "dragnoise.editors.gooddrag",
     "freedrag": "dragnoise.editors.freedrag",
+    "dragondiffusion": "dragnoise.editors.dragondiffusion",
     "fastdrag": "dragnoise.editors.fastdrag",
     "regiondrag": "dragnoise.editors.regiondrag",
 }
@@ -35,9 +36,11 @@ Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "u
 
 _BOTTLENECK = ("dragnoise",)
 _SHARING = ("dragdiffusion", "freedrag")
-_DENOISING = ("fastdrag", "regiondrag")
-_PHASES = (*_BOTTLENECK, "gooddrag")
-_TRACKING = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
+_GUIDED = ("dragondiffusion",)
+_DENOISING = (*_GUIDED, "fastdrag", "regiondrag")
+_PHASES = (*_BOTTLENECK, "gooddrag", *_GUIDED)
+_STRIDES = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
+_TRACKING = (*_STRIDES, *_GUIDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,8 @@ class DragConfig:
         forgets="optimisation", editors=_PHASES,
     )  # fmt: skip
     step_iterations: int = integer(
-        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_PHASES,
+        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation",
+        editors=(*_BOTTLENECK, "gooddrag"),
     )  # fmt: skip
     track_every: int = integer(
         3, 1, 1000, "Schedule", "gradient steps between two trackings of the anchors", forgets="optimisation",
@@ -137,7 +141,7 @@ class DragConfig:
     stride: float = number(
         1.0, 1000, "Supervision",
         'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
-        above=True, editors=_TRACKING,
+        above=True, editors=_STRIDES,
     )  # fmt: skip
     expected_distance: float = number(
         1.0, 1000, "Supervision",
@@ -152,6 +156,24 @@ class DragConfig:
         "nothing", Hold, "Rendering",
         "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
         "with a soft edge at every denoising step; ours, not in the paper",
+    )  # fmt: skip
+    energy: float = number(
+        2.0, 1e6, "Supervision", "strength of the guidance by energies, in thousands; 0 guides nothing",
+        editors=_GUIDED,
+    )  # fmt: skip
+    edit_weight: float = number(
+        4.0, 1e6, "Supervision", "weight of the energy that wants the anchors' features at the objectives",
+        editors=_GUIDED,
+    )  # fmt: skip
+    content_weight: float = number(
+        6.0, 1e6, "Supervision", "weight of the energy that wants what the mask holds to stay", editors=_GUIDED,
+    )  # fmt: skip
+    leave_weight: float = number(
+        0.2, 1e6, "Supervision", "weight of the energy that wants the anchors' features gone from where they were",
+        editors=_GUIDED,
+    )  # fmt: skip
+    guidance: float = number(
+        1.0, 100, "Supervision", "classifier-free guidance by the prompt, 1 is none", editors=_GUIDED,
     )  # fmt: skip
     blend: Blend = choice(
         "distance", Blend, "Supervision",
