@@ -1,4 +1,4 @@
-"""DragConfig: every number of the methods, frozen, with meaning, unit, range and effect in each field's metadata."""
+"""DragConfig: the numbers of all methods, frozen, each field with its metadata.  Long, because all of them are here."""
 
 from __future__ import annotations
 
