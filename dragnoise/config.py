@@ -186,7 +186,7 @@ class DragConfig:
         "to that of the objectives", forgets="optimisation", editors=("regiondrag",),
     )  # fmt: skip
     vacate: float = number(
-        0.6, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
+        0.0, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
         forgets="optimisation", editors=("regiondrag",),
     )  # fmt: skip
     tolerance: float = number(
