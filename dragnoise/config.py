@@ -1,4 +1,4 @@
-"""DragConfig: every number of the methods, frozen, with its metadata.  Long, for the table of numbers is one."""
+"""DragConfig: the numbers of all methods, frozen, each field with its metadata.  Long, because all of them are here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ EDITORS = {
     "dragdiffusion": "dragnoise.editors.dragdiffusion",
     "gooddrag": "dragnoise.editors.gooddrag",
     "freedrag": "dragnoise.editors.freedrag",
+    "dragondiffusion": "dragnoise.editors.dragondiffusion",
     "fastdrag": "dragnoise.editors.fastdrag",
     "regiondrag": "dragnoise.editors.regiondrag",
 }
@@ -40,9 +41,11 @@ Site = Literal["mid", "down.0", "down.1", "down.2", "down.3", "up.0", "up.1", "u
 
 _BOTTLENECK = ("dragnoise",)
 _SHARING = ("dragdiffusion", "freedrag")
-_DENOISING = ("fastdrag", "regiondrag")
-_PHASES = (*_BOTTLENECK, "gooddrag")
-_TRACKING = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
+_GUIDED = ("dragondiffusion",)
+_DENOISING = (*_GUIDED, "fastdrag", "regiondrag")
+_PHASES = (*_BOTTLENECK, "gooddrag", *_GUIDED)
+_STRIDES = (*_BOTTLENECK, "dragdiffusion", "gooddrag")
+_TRACKING = (*_STRIDES, *_GUIDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,8 @@ class DragConfig:
         forgets="optimisation", editors=_PHASES,
     )  # fmt: skip
     step_iterations: int = integer(
-        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation", editors=_PHASES,
+        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation",
+        editors=(*_BOTTLENECK, "gooddrag"),
     )  # fmt: skip
     track_every: int = integer(
         3, 1, 1000, "Schedule", "gradient steps between two trackings of the anchors", forgets="optimisation",
@@ -148,7 +152,7 @@ class DragConfig:
     stride: float = number(
         1.0, 1000, "Supervision",
         'how far ahead of the tracked anchor the "initial" target lies, at most at the objective', unit="grid pixels",
-        above=True, editors=_TRACKING,
+        above=True, editors=_STRIDES,
     )  # fmt: skip
     expected_distance: float = number(
         1.0, 1000, "Supervision",
@@ -169,6 +173,24 @@ class DragConfig:
         '"pixels" puts the given pixels back where the edit has changed nothing, with a soft edge; not with '
         'convention="released"; ours, not in the paper',
     )  # fmt: skip
+    energy: float = number(
+        2.0, 1e6, "Supervision", "strength of the guidance by energies, in thousands; 0 guides nothing",
+        editors=_GUIDED,
+    )  # fmt: skip
+    edit_weight: float = number(
+        4.0, 1e6, "Supervision", "weight of the energy that wants the anchors' features at the objectives",
+        editors=_GUIDED,
+    )  # fmt: skip
+    content_weight: float = number(
+        6.0, 1e6, "Supervision", "weight of the energy that wants what the mask holds to stay", editors=_GUIDED,
+    )  # fmt: skip
+    leave_weight: float = number(
+        0.2, 1e6, "Supervision", "weight of the energy that wants the anchors' features gone from where they were",
+        editors=_GUIDED,
+    )  # fmt: skip
+    guidance: float = number(
+        1.0, 100, "Supervision", "classifier-free guidance by the prompt, 1 is none", editors=_GUIDED,
+    )  # fmt: skip
     blend: Blend = choice(
         "distance", Blend, "Supervision",
         'how several drags share a place that is moved: by inverse "distance", or the "nearest" one decides, as '
@@ -180,7 +202,7 @@ class DragConfig:
         "to that of the objectives", forgets="optimisation", editors=("regiondrag",),
     )  # fmt: skip
     vacate: float = number(
-        0.6, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
+        0.0, 1, "Supervision", "share of fresh noise in what the source region leaves behind, 1 is noise alone",
         forgets="optimisation", editors=("regiondrag",),
     )  # fmt: skip
     tolerance: float = number(

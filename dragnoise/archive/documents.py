@@ -55,7 +55,10 @@ class EditDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class IterationDocument:
-    """A snapshot.  Iteration 0 has no losses and null for grad_norm; `config`, `mask` and `drags` are indices."""
+    """A snapshot.  `config`, `mask` and `drags` are indices.
+
+    Iteration 0, and one that minimised nothing, has no losses and null for grad_norm.
+    """
 
     iteration: Count
     status: Status

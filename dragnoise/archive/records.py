@@ -54,8 +54,8 @@ def snapshot_of(
         raise Broken(f"{what} lists no tensor")
     if told.state.count != told.iteration:
         raise Broken(f"count of {what} is {told.state.count!r:.40}, which cannot be")
-    if told.losses and not ("total" in told.losses and told.grad_norm is not None):
-        raise Broken(f"losses of {what} have no 'total', or its grad_norm is null")
+    if ("total" in told.losses) != bool(told.losses) or (told.grad_norm is None) == bool(told.losses):
+        raise Broken(f"losses of {what} have no 'total', or do not fit its grad_norm")
     return Snapshot(
         iteration=told.iteration,
         losses=dict(told.losses),

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dragnoise import semantics
 from dragnoise.config import RELEASED
 from dragnoise.editors.base import Editor, EditState, Report, Status, Task
 from dragnoise.editors.parts.area import latent_area
 from dragnoise.editors.parts.attention import with_shared_keys_and_values
+from dragnoise.editors.parts.dense import resized, window_at
 from dragnoise.editors.parts.latent import LATENT, LatentEditor, forward
 from dragnoise.editors.rendering import key_value_sharing
 from dragnoise.geometry import arrived
@@ -46,6 +46,21 @@ class Round:
     done: int
 
 
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """F in windows: values (n, (2 r1 + 1)^2, C), and which of the places are on the grid, (n, (2 r1 + 1)^2) bool."""
+
+    values: Tensor
+    there: Tensor
+
+    def distances(self, templates: Tensor) -> Tensor:
+        """Mean L1 distances to templates of the same shape -> (n,), over the places on the grid, infinite for none."""
+        apart = (self.values - templates).abs()
+        means = [each[kept].mean() if kept.any() else apart.new_tensor(torch.inf)
+                 for each, kept in zip(apart, self.there, strict=True)]  # fmt: skip
+        return torch.stack(means)
+
+
 class FreeDrag(LatentEditor):
     """Latent x templates that adapt x rounds of gradient steps at one timestep x key/value sharing.
 
@@ -58,7 +73,7 @@ class FreeDrag(LatentEditor):
             feature, _ = forward(task, task.latents.float(), task.config.edit_from, full=False)
         tensors = {
             LATENT: task.latents.float().cpu(),
-            TEMPLATES: self._patches(feature, task.anchors)[None].cpu(),
+            TEMPLATES: self._patches(feature, task.anchors).values[None].cpu(),
             ROUND: torch.zeros(1, 1, m, 4),
         }
         return EditState(tensors, task.anchors, task.config.edit_from, 0)
@@ -69,7 +84,8 @@ class FreeDrag(LatentEditor):
     def initial_features(self, state: EditState) -> Tensor:
         with torch.no_grad():
             feature, _ = forward(self.task, self.task.latents.float(), state.step, full=False)
-        return semantics.sample(feature, self.task.anchors, self.task.frame.grid)
+        dense = resized(feature, self.task.frame.grid)
+        return torch.stack([window_at(dense, anchor, 0)[0][:, 0] for anchor in self.task.anchors])
 
     def status(self, state: EditState) -> Status:
         now = _round(state)
@@ -84,7 +100,7 @@ class FreeDrag(LatentEditor):
         points = self._placed(state, now)
         look = self.look(state, grad=True, full=self._holds)
         templates = state.tensors[TEMPLATES][0].to(look.feature)
-        each = self._distances(self._patches(look.feature, points), templates, points)
+        each = self._patches(look.feature, points).distances(templates)
         masking = each.new_zeros(())
         if self._holds and state.count > 0:  # before the first update it is exactly zero
             assert look.below is not None and self._area is not None
@@ -117,7 +133,7 @@ class FreeDrag(LatentEditor):
                 behind = 2 * points[k] - self._ahead(points[k], target, 1.0)[-1]
                 places, wanted = self._ahead(behind, target, 2.0), 0.0
             patches = self._patches(feature, places)
-            distance = self._distances(patches, template.expand_as(patches), places)
+            distance = patches.distances(template.expand_as(patches.values))
             points[k] = places[int((distance - wanted).abs().argmin())]
         return points
 
@@ -133,12 +149,12 @@ class FreeDrag(LatentEditor):
         expected, points = self.task.config.expected_distance, state.anchors
         feature = self._feature_ahead(state)
         patches, templates = self._patches(feature, points), state.tensors[TEMPLATES][0].to(feature)
-        ended = self._distances(patches, templates, points).double().cpu()
+        ended = patches.distances(templates).double().cpu()
         arrived_now = self._near(points) & ~(ended > self._threshold)
         share = 1 / (1 + torch.exp(math.log(9) / (0.6 * expected) * (ended - 0.2 * expected)))
         share = torch.where(arrived_now, 1.0, share)[:, None, None].to(feature)
         tensors = dict(state.tensors) | {
-            TEMPLATES: (share * patches + (1 - share) * templates)[None].cpu(),
+            TEMPLATES: (share * patches.values + (1 - share) * templates)[None].cpu(),
             ROUND: _as_tensor(Round(now.begun, ended, arrived_now, 0)),
         }
         return EditState(tensors, points, state.step, state.count)
@@ -149,18 +165,11 @@ class FreeDrag(LatentEditor):
         with torch.enable_grad():
             return self.look(state, grad=grad, full=grad and self._holds).feature.detach()
 
-    def _patches(self, feature: Tensor, points: Tensor) -> Tensor:
-        """F in the windows of points (n, 2) -> (n, (2 r1 + 1)^2, C)."""
-        windows = points[:, None] + semantics.window(self.task.config.r1, like=points)
-        return semantics.sample(feature, windows, self.task.frame.grid)
-
-    def _distances(self, patches: Tensor, templates: Tensor, points: Tensor) -> Tensor:
-        """Mean L1 distances of patches and templates (n, (2 r1 + 1)^2, C) -> (n,), over the places on the grid."""
-        windows = points[:, None] + semantics.window(self.task.config.r1, like=points)
-        there = semantics.inside(windows, self.task.frame.grid)[:, :, None].to(patches)
-        apart = ((patches - templates).abs() * there).sum((1, 2))
-        count = there.sum((1, 2)) * patches.shape[2]
-        return torch.where(count > 0, apart / count.clamp(min=1), torch.inf)
+    def _patches(self, feature: Tensor, points: Tensor) -> Patches:
+        """F in the windows of points (n, 2)."""
+        dense = resized(feature, self.task.frame.grid)
+        read = [window_at(dense, point, self.task.config.r1, each=True) for point in points]
+        return Patches(torch.stack([values.T for values, _ in read]), torch.stack([there for _, there in read]))
 
     def _near(self, points: Tensor) -> Tensor:
         gaps, config = (self.task.objectives - points).float().norm(dim=-1), self.task.config

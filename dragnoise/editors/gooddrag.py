@@ -16,6 +16,7 @@ from dragnoise.config import RELEASED
 from dragnoise.editors.base import Editor, EditState, Report, Status, Task
 from dragnoise.editors.parts.area import latent_area
 from dragnoise.editors.parts.attention import with_shared_keys_and_values
+from dragnoise.editors.parts.dense import resized, track, window_at
 from dragnoise.editors.parts.latent import LATENT, LatentEditor, forward
 from dragnoise.editors.rendering import clean, key_value_sharing
 from dragnoise.geometry import arrived
@@ -35,10 +36,10 @@ a row that moved nothing, and whether the drag was broken off, (1, 1, 1, 3)."""
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The unedited picture at one step: F0 in the windows of the initial anchors, and the latent one step below."""
+    """The unedited picture at one step: F0 resized to the grid, and the latent one step below, None below step 1."""
 
     step: int
-    patches: Tensor  # (m, (2 r1 + 1)^2, C)
+    feature: Tensor
     below: Tensor | None
 
 
@@ -65,8 +66,8 @@ class GoodDrag(LatentEditor):
         return self._tracked(state, _handles(state), grad=False)  # the first look of a phase tracks
 
     def initial_features(self, state: EditState) -> Tensor:
-        patches = self._at(state.step).patches
-        return patches[:, patches.shape[1] // 2]
+        feature = self._at(state.step).feature
+        return torch.stack([window_at(feature, anchor, 0)[0][:, 0] for anchor in self.task.anchors])
 
     def status(self, state: EditState) -> Status:
         config, (done, still, broken) = self.task.config, _of_phase(state)
@@ -89,8 +90,8 @@ class GoodDrag(LatentEditor):
             return self._denoised(state, handles), Report({}, math.nan)
         look, level = self.look(state, grad=True, full=self._holds), self._at(state.step)
         alignment = initial_feature_loss(
-            look.feature, level.patches, self.task.anchors, handles, self._near(handles), self.task.objectives,
-            r1=config.r1, stride=config.stride, grid=self.task.frame.grid,
+            resized(look.feature, self.task.frame.grid), level.feature, self.task.anchors, handles,
+            self._near(handles), self.task.objectives, r1=config.r1, stride=config.stride,
         )  # fmt: skip
         masking = alignment.new_zeros(())
         if self._holds and state.count > 0:  # before the first update it is exactly zero
@@ -146,9 +147,8 @@ class GoodDrag(LatentEditor):
     def _tracked(self, state: EditState, handles: Tensor, *, grad: bool) -> Tensor:
         """Eq. 4 with this step's unedited feature."""
         feature = self.look(state, grad=grad, full=grad and self._holds).feature.detach()
-        return semantics.track(
-            feature, self.initial_features(state), handles, self.task.config.r2, self.task.frame.grid
-        )
+        dense = resized(feature, self.task.frame.grid)
+        return track(dense, self.initial_features(state), handles, self.task.config.r2)
 
     @cached_property
     def _area(self) -> Tensor | None:
@@ -177,30 +177,27 @@ class GoodDrag(LatentEditor):
         if self._level is None or self._level.step != step:
             task = self.task
             feature, below = forward(task, self._original(step), step, full=step > 0)
-            windows = task.anchors[:, None] + semantics.window(task.config.r1, like=task.anchors)
-            self._level = Level(step, semantics.sample(feature, windows, task.frame.grid), below)
+            self._level = Level(step, resized(feature, task.frame.grid), below)
         return self._level
 
 
 def initial_feature_loss(
     feature: Tensor, initial: Tensor, anchors: Tensor, handles: Tensor, near: Tensor, objectives: Tensor, *,
-    r1: int, stride: float, grid: semantics.Grid,
+    r1: int, stride: float,
 ) -> Tensor:  # fmt: skip
     """sum_i (2 r1)^2 mean | sg(F0 in the window of the initial anchor) - F in that of handle + d_i | -> scalar.
 
-    d_i leads to the objective, `stride` long at most.  feature (C, h, w); initial (m, (2 r1 + 1)^2, C); points (m, 2);
+    d_i leads to the objective, `stride` long at most.  feature, initial: resized, (C, height, width); points (m, 2);
     near (m,) bool: which are left out.  The mean is over channels and the places that both windows have on the grid.
     """
-    gaps = objectives - handles
-    length = gaps.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    moved = (handles + gaps / length * length.clamp(max=stride))[:, None] + semantics.window(r1, like=handles)
-    there = semantics.inside(moved, grid)
-    there &= semantics.inside(anchors[:, None] + semantics.window(r1, like=anchors), grid)
-    losses = [
-        (2 * r1) ** 2 * (wanted[kept].detach() - semantics.sample(feature, places[kept], grid)).abs().mean()
-        for wanted, places, kept, left_out in zip(initial, moved, there, near, strict=True)
-        if not left_out and kept.any()
-    ]
+    losses = []
+    for k in (~near).nonzero().flatten().tolist():
+        handle, gap = handles[k].float(), objectives[k].float() - handles[k].float()
+        length = gap.norm()
+        ahead = handle + gap / length * length.clamp(max=stride)
+        (wanted, there), (now, too) = window_at(initial, anchors[k], r1), window_at(feature, ahead, r1)
+        if bool((there & too).any()):
+            losses.append((2 * r1) ** 2 * (wanted.detach() - now)[:, there & too].abs().mean())
     return torch.stack(losses).sum() if losses else feature.sum() * 0
 
 

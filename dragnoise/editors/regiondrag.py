@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from functools import cached_property
 from typing import Any
 
@@ -81,7 +80,7 @@ class RegionDrag(Denoising):
         pair = torch.cat([self.noised[step], z])
         encoded = self._sharing.encode(pair, schedule.timestep(step), task.text)
         predicted = self._sharing.predict(encoded.bottleneck, encoded)
-        (own, edited), sigma = ddpm_means(schedule, predicted, pair, step).split(1), ddpm_sigma(schedule, step)
+        (own, edited), sigma = ddpm_means(schedule, predicted, pair, step).split(1), schedule.ddpm_sigma(step)
         kept = self.noised[step - 1] - own if sigma > 0 else 0.0  # sigma times the kept noise
         below, timestep = self._held(edited + kept, step - 1), schedule.timestep(step - 1) if step > 1 else 0
         return DDIMState(step - 1, timestep, below, encoded.bottleneck[1:].float())
@@ -94,17 +93,11 @@ class RegionDrag(Denoising):
         return with_shared_blocks(self.task.model, up_blocks_alone=False)
 
 
-def ddpm_sigma(schedule: Schedule, step: int) -> float:
-    """Standard deviation of the noise that a DDPM step from `step` adds (DDIM's Eq. 16 with eta 1)."""
-    now, below = schedule.alpha(step), schedule.alpha(step - 1)
-    return math.sqrt((1 - below) / (1 - now) * (1 - now / below))
-
-
 def ddpm_means(schedule: Schedule, prediction: Tensor, z: Tensor, step: int) -> Tensor:
     """The latent one DDPM step below without its noise; prediction: the U-Net's, of z (B, C, h, w) at the step."""
     below = schedule.alpha(step - 1)
     z0, noise = clean_and_noise(prediction, z, schedule.alpha(step), schedule.prediction)
-    return below**0.5 * z0 + max(1 - below - ddpm_sigma(schedule, step) ** 2, 0.0) ** 0.5 * noise
+    return below**0.5 * z0 + max(1 - below - schedule.ddpm_sigma(step) ** 2, 0.0) ** 0.5 * noise
 
 
 Cells = tuple[Tensor, Tensor]

@@ -26,7 +26,7 @@ def holding(task: Task) -> Callable[[Tensor, int], Tensor] | None:
     area = editable_area(task, (w, h))
     if area is None:
         return None
-    free = soft_edge(area)
+    free = soft_edge(area) ** (1 / task.config.edit_from)  # after all steps together the edge is soft; 0 stays 0
     return lambda z, step: free * z + (1 - free) * task.trajectory[step].to(z)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from dragnoise.models import single_file, weights
 from dragnoise.models.arguments import as_source
 from dragnoise.models.model_folder import UNUSED, VAES, require_known_parts, require_no_code, tensors
 from dragnoise.models.noise_models import PREDICTIONS, as_ddim
-from dragnoise.models.reading import explained
 from dragnoise.models.unet import require_text_to_image
 from dragnoise.validation import is_one_of, shown
 
@@ -68,16 +67,16 @@ def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, pr
             "load_model(...) reads the rest from it."
         )
     own = {} if vae is None else {"vae": read_vae(vae, dtype, configs=configs)}
-    with explained(source, configs=configs):
+    with _explained(source, configs=configs):
         index = DiffusionPipeline.load_config(configs)
     require_known_parts(configs, index)
     if Path(configs).is_dir():
         require_no_code(configs, configs)
-    with explained(source, configs=configs):
+    with _explained(source, configs=configs):
         unet = UNet2DConditionModel.load_config(configs, subfolder="unet")
         its_vae = None if vae is not None else AutoencoderKL.load_config(configs, subfolder="vae")
     checkpoint.require_whole(unet, its_vae)
-    with explained(source, configs=configs):
+    with _explained(source, configs=configs):
         pipeline = single_file.read(checkpoint, configs, dtype, **own)
     changes = checkpoint.family.scheduler_changes(prediction)
     pipeline.scheduler = as_ddim(pipeline.scheduler, what=repr(configs), **changes)
@@ -87,11 +86,11 @@ def _read_file(source: str, dtype: torch.dtype, vae: Any, config: str | None, pr
 def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None, prediction: str | None) -> Any:
     import diffusers
 
-    with explained(source):
+    with _explained(source):
         index = diffusers.DiffusionPipeline.load_config(source)
     require_known_parts(source, index)
     changes = {} if prediction is None else {"prediction_type": prediction}
-    with explained(source):
+    with _explained(source):
         unet = diffusers.UNet2DConditionModel.load_config(source, subfolder="unet")
         kind = getattr(diffusers, index["scheduler"][1])
         scheduler = kind.from_config(kind.load_config(source, subfolder="scheduler"))
@@ -100,17 +99,17 @@ def _read_folder(source: str, dtype: torch.dtype, vae: Any, variant: str | None,
     given: dict[str, Any] = {name: None for name in UNUSED if name in index}
     given |= {"scheduler": scheduler} | ({} if vae is None else {"vae": read_vae(vae, dtype, configs=source)})
     large = _has(index, "text_encoder_2")
-    with explained(source):  # the pipelines' modules give advice while they are imported
+    with _explained(source):  # the pipelines' modules give advice while they are imported
         wanted: Any = diffusers.StableDiffusionXLPipeline if large else diffusers.StableDiffusionPipeline
     if not large:
         given |= {"safety_checker": None, "requires_safety_checker": False}
 
     def read(found: str | None) -> Any:
-        with explained(source, variant=variant, fetching=True):
+        with _explained(source, variant=variant, fetching=True):
             folder = _fetched(source, found)
         require_no_code(source, folder)
         held = {part: tensors(folder, part, found) for part in MODULES if part not in given}
-        with explained(source, variant=variant):
+        with _explained(source, variant=variant):
             pipeline = wanted.from_pretrained(
                 folder, variant=found, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **given
             )
@@ -157,12 +156,12 @@ def read_vae(vae: Any, dtype: torch.dtype, *, configs: str) -> torch.nn.Module:
     source = as_source(vae, name="vae", what="a VAE, or its hub id")
     single_file.refuse_pickle(source)
     if single_file.is_single_file(source):
-        with explained(source, configs=configs):
+        with _explained(source, configs=configs):
             return AutoencoderKL.from_single_file(source, config=configs, subfolder="vae", torch_dtype=dtype)
     subfolder = "vae" if (Path(source) / "vae").is_dir() else None
     if Path(source).is_dir():
         require_no_code(source, source, (subfolder or ".",))
-    with explained(source):
+    with _explained(source):
         kind = AutoencoderKL.load_config(source, subfolder=subfolder).get("_class_name", "AutoencoderKL")
         if kind in VAES:
             given = {"subfolder": subfolder, "torch_dtype": dtype, "use_safetensors": True}
@@ -200,3 +199,9 @@ def require_same_latents(vae: Mapping[str, Any], unet: Mapping[str, Any]) -> Non
             "this VAE centres its latents, as Playground 2.5's does, which is another noise schedule than Stable "
             "Diffusion's; use a Stable Diffusion 1.x, 2.x or SDXL model."
         )
+
+
+def _explained(source: str, **more: Any) -> AbstractContextManager[None]:
+    from dragnoise.models.reading import explained  # imports diffusers, which a session alone does not need
+
+    return explained(source, **more)

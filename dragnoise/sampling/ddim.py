@@ -84,6 +84,11 @@ class Schedule:
         """Cumulative alpha at tau_step; the scheduler's `final_alpha_cumprod` for the clean latent."""
         return self._alphas[self.timesteps[step - 1]] if step else self._final
 
+    def ddpm_sigma(self, step: int) -> float:
+        """Standard deviation of the noise that a DDPM step from `step` adds (Eq. 16 of Song et al. with eta 1)."""
+        now, below = self.alpha(step), self.alpha(step - 1)
+        return ((1 - below) / (1 - now) * (1 - now / below)) ** 0.5
+
     def down(self, prediction: Tensor, z: Tensor, step: int) -> Tensor:
         """Latent `step` - 1 from latent `step`, z, and what the U-Net predicts of it at tau_step."""
         z0, noise = clean_and_noise(prediction, z, self.alpha(step), self.prediction)

@@ -35,10 +35,8 @@ from dragnoise.validation import as_text, shown
 
 class DragSession:
     """Drag points of a picture: set `drags`, then `run()`; or `invert()`, `optimize()`, `render()` a step at a time.
-
-    image: a path, PIL image or (H, W[, 3|4]) uint8 array.  config: default `model.default_config`.  Work of several
-    threads takes turns; a change of an input drops the iteration under way with a RuntimeError.  Rarely needed: `store`
-    (autosave, watch, made_with, engine), `branches` (parent, children), `state` (frame, trajectory, origin and more).
+    image: a path, PIL image or (H, W[, 3|4]) uint8 array.  Threads take turns; a change of an input drops the iteration
+    under way with a RuntimeError.  Rarely needed: `store` (autosave, ...), `branches` (parent, ...), `state`.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class DragSession:
         autosave: str | Path | None = None,
         every: int = 10,
     ) -> None:
-        """Edit a picture, whose pixels (x, y) all points are in; autosave: a file, written `every` iterations."""
+        """Points are in the picture's pixels (x, y).  config: default `model.default_config`.  every: iterations."""
         require_model(model)
         prompt = as_text("the prompt", prompt)
         config = checked_config(config if config is not None else model.default_config)
@@ -80,8 +78,7 @@ class DragSession:
     if not TYPE_CHECKING:  # so that a type checker refuses what is not there
 
         def __getattr__(self, name):
-            """Names of earlier versions, see `session.former_names`."""
-            return former_names.get(self, name)
+            return former_names.get(self, name)  # names of earlier versions
 
         def __setattr__(self, name, value):
             """Refuses what is no input, such as a misspelled name."""

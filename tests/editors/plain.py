@@ -65,11 +65,14 @@ class Plain:
         return below.sqrt() * x0 + (1 - below).sqrt() * noise
 
     def patch(self, feature: Tensor, centre: Tensor, radius: int = 1) -> Tensor:
-        """Bilinear samples around a point well inside, (C, (2 radius + 1)^2)."""
-        h, w = self.grid
-        side = range(-radius, radius + 1)
-        where = (centre + torch.tensor([[dx, dy] for dy in side for dx in side])) / (torch.tensor([w, h]) - 1) * 2 - 1
-        return F.grid_sample(feature[None], where[None, None].float(), align_corners=True)[0, :, 0]
+        """Bilinear samples around a point well inside, (C, 2 radius + 1, 2 radius + 1)."""
+        (left, top), (x, y), size = centre.floor().int().tolist(), centre - centre.floor(), 2 * radius + 1
+
+        def corner(dx: int, dy: int) -> Tensor:
+            return feature[:, top - radius + dy :, left - radius + dx :][:, :size, :size]
+
+        read = corner(0, 0) * ((1 - x) * (1 - y)) + corner(0, 1) * ((1 - x) * y)
+        return read + corner(1, 0) * (x * (1 - y)) + corner(1, 1) * (x * y)
 
     def track(self, feature: Tensor, first: Tensor, start: Tensor, handle: Tensor, radius: int = 3) -> Tensor:
         x, y = handle.int().tolist()

@@ -1,4 +1,4 @@
-"""The carried start: its field, its noise, the latent against an independent computation, and what is refused."""
+"""The carried start: its noise, the latent against an independent computation, and what is refused."""
 
 from __future__ import annotations
 
@@ -33,30 +33,6 @@ def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
     mask = np.zeros((64, 64), bool)
     mask[top:bottom, left:right] = True
     return mask
-
-
-def test_a_mask_moves_as_a_whole(small: Model) -> None:
-    mask = box(8, 8, 48, 40)
-    field = carried.displacement(task_of(edit(small, [((20, 20), (29, 17))], mask=mask)), (64, 64))
-    np.testing.assert_allclose(field[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-5)
-    assert not field[~mask].any()
-
-
-def test_every_drag_decides_near_its_objective(small: Model) -> None:
-    drags = [((12, 12), (16, 12)), ((50, 50), (50, 42))]
-    field = carried.displacement(task_of(edit(small, drags, mask=np.ones((64, 64), bool))), (64, 64))
-    np.testing.assert_allclose(field[12, 16], [4, 0], atol=0.02)
-    np.testing.assert_allclose(field[42, 50], [0, -8], atol=0.02)
-    q, ends, moves = np.array([30, 20]), np.array([[16, 12], [50, 42]]), np.array([[4, 0], [0, -8]])
-    weights = 1 / (((q - ends) ** 2).sum(1) + 0.25)
-    np.testing.assert_allclose(field[20, 30], weights @ moves / weights.sum(), rtol=1e-5)
-
-
-def test_without_a_mask_it_falls_to_nothing_at_the_reach(small: Model) -> None:
-    field = carried.displacement(task_of(edit(small, [((20, 32), (28, 32))], reach=0.25)), (64, 64))
-    np.testing.assert_allclose(field[32, 20:29], np.broadcast_to([8, 0], (9, 2)), atol=1e-5)
-    np.testing.assert_allclose(field[32 + 10, 24], [8 * (1 - 10 / 16) / 0.7, 0], atol=0.05)
-    assert not field[:14].any() and not field[:, 50:].any()
 
 
 def test_noise_is_moved_by_whole_cells() -> None:

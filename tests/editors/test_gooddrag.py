@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_one_sentence, assert_same_snapshots
-from plain import DRAGS, STRIDE, Plain, editable, make_session
+from plain import DRAGS, SIZE, STRIDE, Plain, editable, make_session
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model
@@ -102,15 +102,13 @@ def test_it_is_the_released_program(sd15: Any, mask: np.ndarray | None) -> None:
     assert later[0] == 0 and min(later[1:]) > 0  # no mask holds everything
 
 
-def test_anchors_that_stand_still_end_it(sd15: Any) -> None:
-    session = make_session(Model(sd15), dataclasses.replace(CONFIG, patience=2, lr=1e-4))
-    program = Program(session, None)
+@pytest.mark.parametrize(("patience", "units"), [(2, 5), (1, 3)], ids=["at a phase's end", "within a phase"])
+def test_anchors_that_stand_still_end_it(sd15: Any, patience: int, units: int) -> None:
+    everything = np.ones(SIZE[::-1], bool)
+    session = make_session(Model(sd15), dataclasses.replace(CONFIG, patience=patience, lr=1e-4), everything)
+    program = Program(session, everything)
     follow(session, program)
-    assert program.stop == "stalled" and len(session.history) == 6  # at the end of the first phase
-    session = make_session(Model(sd15), dataclasses.replace(CONFIG, patience=1, lr=1e-4))
-    program = Program(session, None)
-    follow(session, program)
-    assert program.stop == "stalled" and len(session.history) == 4  # within it
+    assert program.stop == "stalled" and len(session.history) == units + 1
 
 
 def test_reached_breaks_the_phase_off_and_denoises(sd15: Any) -> None:

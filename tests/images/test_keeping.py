@@ -67,10 +67,10 @@ def test_a_session_puts_them_back() -> None:
     config = model.default_config.replace(steps=6, edit_from=3, refine_from=0, drag_steps=1, step_iterations=1)
     session = DragSession(model, render(case.scene), config=config)
     session.drags, session.mask = case.drags, case.mask
-    given, outside = np.asarray(session.image), ~grown(case.mask)
-    assert (np.asarray(session.run(progress=False))[outside] == given[outside]).all()
+    given, outside = np.asarray(session.image).astype(int), ~grown(case.mask)
+    assert np.abs(np.asarray(session.run(progress=False)).astype(int) - given)[outside].max() <= 1
     session.config = session.config.replace(keep="nothing")
-    assert (np.asarray(session.render())[outside] == given[outside]).mean() < 0.5
+    assert np.abs(np.asarray(session.render()).astype(int) - given)[outside].max() > 3
 
 
 def grown(mask: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 from helpers import assert_one_sentence
 
@@ -26,7 +27,9 @@ OTHER: dict[str, Any] = {
     "supervision_scale": 0.25, "resize": "shorter", "side": "80", "latent_noise": 0.1, "seed": 4,
     "inversion": "target", "convention": "released", "editor": "dragdiffusion", "share_from": 2, "share_layer": 3,
     "target": "direct", "stride": 2.0, "hold": "latents", "schedule": "alternate", "drag_steps": 2,
-    "step_iterations": 3,
+    "step_iterations": 3, "track_every": 2, "patience": 3, "variable": "down.1", "expected_distance": 2.0,
+    "max_move": 2.0, "energy": 1.0, "edit_weight": 2.0, "content_weight": 2.0, "leave_weight": 0.5, "guidance": 2.0,
+    "blend": "nearest", "regions": "polygon", "vacate": 0.5,
 }  # fmt: skip
 """For each field another value than the tests' config has, as its control takes it."""
 
@@ -70,7 +73,10 @@ def test_before_there_is_a_session_nothing_can_be_typed() -> None:
     assert fields["steps"].value == DragConfig().steps and all(field.disabled for field in fields.values())
     studio.library.example()
     assert fields["steps"].value == studio.session.config.steps
-    assert {name for name, field in fields.items() if field.disabled} == {"share_from", "share_layer"}
+    own = studio.session.config.editor
+    others = {name for name, info in FIELDS.items() if info.editors and own not in info.editors}
+    assert {"share_from", "share_layer"} <= others
+    assert {name for name, field in fields.items() if field.disabled} == others
     studio.close()
 
 
@@ -97,6 +103,7 @@ def test_its_tooltip_tells_meaning_and_range(studio: DragStudio, name: str) -> N
 def test_it_says_what_a_change_costs_and_that_is_what_it_costs(
     studio: DragStudio, session: DragSession, name: str
 ) -> None:
+    session.mask = np.pad(np.ones((48, 64), bool), 4)  # which some editors need
     if FIELDS[name].editors:
         studio.configure(editor=FIELDS[name].editors[0])
     studio.step(2)

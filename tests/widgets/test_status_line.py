@@ -40,6 +40,8 @@ def ended(how: Any, *, state: Any = "idle", **more: Any) -> Status:
         (replace(DONE, verdict="reached", iterations=0), "Finished: every anchor has reached its objective already"),
         (replace(DONE, verdict="reached", too_short=True), "Short of the goal: a drag is too short"),
         (replace(DONE, verdict="max_iterations"), "Short of the goal: all 9 iterations"),
+        (replace(DONE, verdict="stalled"), "Short of the goal: the anchors have stopped moving"),
+        (replace(DONE, verdict="denoised"), "Finished: the edit is denoised"),
         (replace(DONE, status=ended("breakpoint", state="paused", message="it jumped")), "Paused by a breakpoint: it"),
         (replace(DONE, status=ended("pause", state="paused")), "Paused by hand"),
         (replace(DONE, status=ended("stop")), "Stopped"),

@@ -16,6 +16,7 @@ from dragnoise.editors.parts.latent import LATENT, clean_prediction, forward
 from dragnoise.editors.parts.supervision import require_block
 from dragnoise.editors.rendering import clean, holding
 from dragnoise.models.model import Model
+from dragnoise.models.text import Text
 from dragnoise.numerics import not_finite
 from dragnoise.sampling.ddim import DDIMState
 
@@ -108,14 +109,20 @@ class Denoising:
 
 
 def beside_inversion(task: Task, sharing: Model, z: Tensor, step: int) -> DDIMState:
-    """A DDIM step in which the edited latent reads the keys and values of the inversion's own step to `step`.
+    """A DDIM step with the keys and values of the inversion, see `prediction_beside_inversion`."""
+    prediction, bottleneck = prediction_beside_inversion(task, sharing, z, step, task.text)
+    below = task.schedule.down(prediction, z, step)
+    return DDIMState(step - 1, task.schedule.timestep(step - 1) if step > 1 else 0, below, bottleneck)
 
-    They are those of the inversion's forward: made of its latent below and at the timestep that it was asked at.
+
+def prediction_beside_inversion(task: Task, sharing: Model, z: Tensor, step: int, text: Text) -> tuple[Tensor, Tensor]:
+    """The U-Net's prediction and bottleneck of an edited latent that reads the keys and values of the inversion.
+
+    They are those of the inversion's forward to `step`: of its latent below, and the timestep that it was asked at.
     z: (1, C, h, w).  sharing: a model whose self-attentions read those of the first batch item.
     """
     schedule = task.schedule
     asked = step if task.config.inversion == "target" else step - 1
     timesteps = torch.tensor([schedule.timestep(asked), schedule.timestep(step)], device=z.device)
-    encoded = sharing.encode(torch.cat([task.trajectory[step - 1].to(z), z]), timesteps, task.text)
-    below = schedule.down(sharing.predict(encoded.bottleneck, encoded)[1:], z, step)
-    return DDIMState(step - 1, schedule.timestep(step - 1) if step > 1 else 0, below, encoded.bottleneck[1:].float())
+    encoded = sharing.encode(torch.cat([task.trajectory[step - 1].to(z), z]), timesteps, text)
+    return sharing.predict(encoded.bottleneck, encoded)[1:], encoded.bottleneck[1:].float()

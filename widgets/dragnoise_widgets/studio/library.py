@@ -12,7 +12,7 @@ from PIL import Image
 
 from dragnoise import DragSession, Model
 from dragnoise.archive.autosave import failure
-from dragnoise.session import limits
+from dragnoise.inspection import limits
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
 from dragnoise_widgets.export.model_names import EMBEDDED, asked

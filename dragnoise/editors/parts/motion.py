@@ -1,0 +1,112 @@
+"""How a picture moves along drags: the translation or rotation that leaves the least seam; numpy, ours.
+
+A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
+With a mask everything inside moves as a whole, so that what is dragged keeps its shape, and where it was, what lies
+beside it is continued.  One drag does not say whether its thing slides or turns; but at the edge of the mask the
+picture shall stay as it is, so the motion is taken that changes it least there.  Without a mask the drags' translation
+falls to nothing over the outer part of what lies within reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from dragnoise.images.warp import sampled
+
+EDGE = 3
+"""Pixels inside the edge of a mask at which the seam is measured."""
+
+PIVOTS = (0.5, 0.6, 0.75, 1.0, 1.35, 2.0, 3.0, 5.0)
+"""Distances of the centre of a rotation from the middle of a drag, in its lengths: angles of 90 to 11 degrees."""
+
+FAVOUR = 0.9
+"""A rotation must leave less than this share of the seam of the translation."""
+
+
+def field(
+    pixels: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, mask: np.ndarray | None, reach: float = 0.0
+) -> np.ndarray:
+    """d(q), (H, W, 2) float32.
+
+    pixels: (H, W, 3) uint8.  starts, ends: (m, 2) pixels.  mask: (H, W) bool, True may change.  reach: in pixels; with
+    no mask and a reach of 0 everything moves.
+    """
+    shift = translation(pixels.shape[:2], starts, ends)
+    if mask is None:
+        share = falling(pixels.shape[:2], starts, ends, reach) if reach else np.ones(pixels.shape[:2])
+        return (shift * share[..., None]).astype(np.float32)
+    candidates = [shift, *rotations(pixels.shape[:2], starts, ends)]
+    inside = [(d * mask[..., None]).astype(np.float32) for d in candidates]
+    edge = mask & ~eroded(mask, EDGE)
+    seams = [seam(pixels, d, edge) for d in inside]
+    best = int(np.argmin(seams))
+    return inside[best] if seams[best] < FAVOUR * seams[0] else inside[0]
+
+
+def translation(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The drags' directions weighted by 1 / (|q - b_i|^2 + 1/4), b_i their ends: (H, W, 2) for a size (H, W)."""
+    weights = 1 / (((places(size)[:, :, None] - ends) ** 2).sum(-1) + 0.25)
+    return np.asarray((weights / weights.sum(-1, keepdims=True)) @ (ends - starts))
+
+
+def rotations(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
+    """Rotations that bring starts to ends: about centres on the bisector of one drag, or the best one for several."""
+    if len(starts) > 1:
+        centre, target = starts.mean(0), ends.mean(0)
+        a, b = starts - centre, ends - target
+        angle = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())  # Procrustes in the plane
+        yield _turned(size, centre, target, angle)
+        return
+    middle, along = (starts[0] + ends[0]) / 2, ends[0] - starts[0]
+    for far in (*PIVOTS, *(-pivot for pivot in PIVOTS)):
+        pivot = middle + far * np.array([-along[1], along[0]])
+        yield _turned(size, pivot, pivot, 2 * np.arctan(0.5 / far))
+
+
+def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle: float) -> np.ndarray:
+    """The field that turns about `centre` by an angle from x towards y, and brings it to `target`."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    offset = places(size) - target
+    source = centre + np.stack(
+        [cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1
+    )
+    return np.asarray(places(size) - source)
+
+
+def seam(pixels: np.ndarray, field: np.ndarray, edge: np.ndarray) -> float:
+    """Mean difference of the moved picture from the given one at the edge, of 255; 0 without an edge."""
+    if not edge.any():
+        return 0.0
+    y, x = np.nonzero(edge)
+    d = field[edge]
+    there = sampled(pixels, x[None] - d[None, :, 0], y[None] - d[None, :, 1])[0]
+    return float(np.abs(there.astype(float) - pixels[edge]).mean())
+
+
+def moved(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """The picture moved along a field, (H, W, 3) uint8."""
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
+    return sampled(pixels, x - field[..., 0], y - field[..., 1])
+
+
+def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, reach: float) -> np.ndarray:
+    """1 within 0.3 reach of a drag, falling evenly to 0 at the reach, (H, W) for a size (H, W)."""
+    along = ends - starts
+    offset = places(size)[:, :, None] - starts
+    share = ((offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)).clip(0, 1)
+    far = np.linalg.norm(offset - share[..., None] * along, axis=-1).min(-1)
+    return np.asarray(((1 - far / reach) / 0.7).clip(0, 1))
+
+
+def places(size: tuple[int, int]) -> np.ndarray:
+    """The pixels (x, y) of a picture of (H, W), (H, W, 2)."""
+    return np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1).astype(float)
+
+
+def eroded(mask: np.ndarray, by: int) -> np.ndarray:
+    """A mask without what lies within `by` pixels of what it holds; the picture's border holds nothing."""
+    picture = Image.fromarray(np.pad(mask, by, mode="edge").astype(np.uint8) * 255)
+    return np.asarray(picture.filter(ImageFilter.MinFilter(2 * by + 1)))[by:-by, by:-by] > 0

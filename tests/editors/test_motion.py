@@ -1,0 +1,99 @@
+"""How a picture moves along drags: translations, rotations, and the choice between them by the seam."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from helpers import smooth_picture
+from PIL import Image, ImageDraw
+
+from dragnoise.editors.parts import motion
+
+PIXELS = np.asarray(smooth_picture(64, 64))
+
+
+def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    mask = np.zeros((64, 64), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def points(*pairs: tuple[float, float]) -> np.ndarray:
+    return np.array(pairs, float)
+
+
+def test_a_mask_moves_as_a_whole() -> None:
+    mask = box(8, 8, 48, 40)
+    d = motion.translation((64, 64), points((20, 20)), points((29, 17)))
+    np.testing.assert_allclose(d[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-9)
+    field = motion.field(np.full((64, 64, 3), 90, np.uint8), points((20, 20)), points((29, 17)), mask=mask)
+    np.testing.assert_allclose(field[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-5)
+    assert not field[~mask].any(), "a picture of one colour has no seam, and the translation is favoured"
+
+
+def test_every_drag_decides_near_its_objective() -> None:
+    starts, ends = points((12, 12), (50, 50)), points((16, 12), (50, 42))
+    d = motion.translation((64, 64), starts, ends)
+    np.testing.assert_allclose(d[12, 16], [4, 0], atol=0.02)
+    np.testing.assert_allclose(d[42, 50], [0, -8], atol=0.02)
+    weights = 1 / (((np.array([30, 20]) - ends) ** 2).sum(1) + 0.25)
+    np.testing.assert_allclose(d[20, 30], weights @ (ends - starts) / weights.sum())
+
+
+def test_without_a_mask_it_falls_to_nothing_at_the_reach() -> None:
+    d = motion.field(PIXELS, points((20, 32)), points((28, 32)), mask=None, reach=16)
+    np.testing.assert_allclose(d[32, 20:29], np.broadcast_to([8, 0], (9, 2)), atol=1e-5)
+    np.testing.assert_allclose(d[32 + 10, 24], [8 * (1 - 10 / 16) / 0.7, 0], atol=1e-5)
+    assert not d[:16].any() and not d[:, 45:].any()
+    np.testing.assert_allclose(
+        motion.field(PIXELS, points((20, 32)), points((28, 32)), mask=None)[0, 0], [8, 0], atol=1e-5
+    )
+
+
+def test_every_rotation_of_a_drag_brings_its_start_to_its_end() -> None:
+    start, end = points((20, 30)), points((32, 22))
+    fields = list(motion.rotations((64, 64), start, end))
+    assert len(fields) == 2 * len(motion.PIVOTS)
+    for d, far in zip(fields, (*motion.PIVOTS, *(-p for p in motion.PIVOTS)), strict=True):
+        np.testing.assert_allclose(d[22, 32], end[0] - start[0], atol=1e-9)
+        a, b = (motion.places((64, 64))[y, x] - d[y, x] for y, x in ((22, 32), (22, 33)))
+        assert math.dist(a, b) == pytest.approx(1), "rigid"
+        angle = math.atan2((b - a)[1], (b - a)[0])
+        assert angle == pytest.approx(-2 * math.atan(0.5 / far))
+
+
+def test_several_drags_turn_about_their_middle() -> None:
+    angle, starts = 0.4, points((20, 20), (44, 22), (30, 40))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    ends = (starts - starts.mean(0)) @ turn.T + starts.mean(0) + [3, -2]
+    (d,) = motion.rotations((64, 64), starts, ends)
+    for start, end in zip(starts, ends, strict=True):
+        x, y = end
+        i, j = int(y), int(x)
+        source = motion.places((64, 64))[i, j] - d[i, j] + turn.T @ (end - [j, i])
+        np.testing.assert_allclose(source, start, atol=1e-9)
+
+
+def test_a_pointer_on_a_hub_turns_and_a_ball_slides() -> None:
+    """The mask cuts through the hub, which must stay as it is; a ball touches no edge."""
+    dial = Image.new("RGB", (64, 64), (120, 160, 200))
+    draw = ImageDraw.Draw(dial)
+    draw.line([(32, 60), (32, 24)], fill=(200, 30, 30), width=7)
+    mask = box(12, 14, 60, 50)
+    start, angle = np.array([32.0, 26.0]), 0.7
+    pivot = np.array([32.0, 52.0])
+    end = pivot + 26 * np.array([math.sin(angle), -math.cos(angle)])
+    d = motion.field(np.asarray(dial), start[None], end[None], mask=mask)
+    assert abs(d[48, 33, 0]) < abs(d[int(end[1]), int(end[0]), 0]) / 3, "near the hub little moves"
+    ball = Image.new("RGB", (64, 64), (120, 160, 200))
+    ImageDraw.Draw(ball).ellipse([20, 20, 32, 32], fill=(200, 30, 30))
+    d = motion.field(np.asarray(ball), points((26, 26)), points((38, 30)), mask=box(12, 12, 52, 44))
+    np.testing.assert_allclose(d[30, 40], [12, 4], atol=1e-5)
+
+
+def test_it_moves_the_picture_as_said() -> None:
+    d = motion.field(PIXELS, points((20, 20)), points((25, 18)), mask=None)
+    moved = motion.moved(PIXELS, d)
+    np.testing.assert_array_equal(moved[10:60, 10:60], PIXELS[12:62, 5:55])
