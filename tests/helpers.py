@@ -43,6 +43,15 @@ def smooth_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
 
 
+NEED_A_MASK = ("fastdrag", "regiondrag")
+"""Editors that move what a mask frees."""
+
+CLASSIC: dict[str, Any] = {
+    "start": "inverted", "target": "current", "schedule": "single", "hold": "nothing", "keep": "nothing"
+}  # fmt: skip
+"""What makes the embedded model's numbers those of the paper's method."""
+
+
 def assert_one_sentence(error: BaseException, *named: str) -> None:
     """One line, one full stop at its end, and everything in `named` said; quoted reasons in (...) count for nothing."""
     message = str(error)

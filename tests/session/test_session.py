@@ -24,7 +24,7 @@ def model() -> Model:
 
 @pytest.fixture
 def session(model: Model) -> DragSession:
-    quick = model.default_config.replace(max_iterations=6, steps=10, edit_from=7, refine_from=0)
+    quick = model.default_config.replace(max_iterations=6, steps=10, edit_from=7, refine_from=0, **CLASSIC)
     session = DragSession(model, render(CASE.scene), caption(CASE.scene), quick)
     session.drags, session.mask = CASE.drags, CASE.mask
     return session
