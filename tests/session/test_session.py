@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import CLASSIC
 from PIL import Image
 
 import dragnoise
