@@ -28,7 +28,8 @@ def test_a_mask_moves_as_a_whole() -> None:
     mask = box(8, 8, 48, 40)
     d = motion.translation((64, 64), points((20, 20)), points((29, 17)))
     np.testing.assert_allclose(d[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-9)
-    field = motion.field(np.full((64, 64, 3), 90, np.uint8), points((20, 20)), points((29, 17)), mask=mask)
+    plain = np.full((64, 64, 3), 90, np.uint8)
+    _, field = motion.moved(plain, points((20, 20)), points((29, 17)), mask=mask)
     np.testing.assert_allclose(field[mask], np.broadcast_to([9, -3], (mask.sum(), 2)), atol=1e-5)
     assert not field[~mask].any(), "a picture of one colour has no seam, and the translation is favoured"
 
@@ -43,13 +44,12 @@ def test_every_drag_decides_near_its_objective() -> None:
 
 
 def test_without_a_mask_it_falls_to_nothing_at_the_reach() -> None:
-    d = motion.field(PIXELS, points((20, 32)), points((28, 32)), mask=None, reach=16)
+    _, d = motion.moved(PIXELS, points((20, 32)), points((28, 32)), mask=None, reach=16)
     np.testing.assert_allclose(d[32, 20:29], np.broadcast_to([8, 0], (9, 2)), atol=1e-5)
     np.testing.assert_allclose(d[32 + 10, 24], [8 * (1 - 10 / 16) / 0.7, 0], atol=1e-5)
     assert not d[:16].any() and not d[:, 45:].any()
-    np.testing.assert_allclose(
-        motion.field(PIXELS, points((20, 32)), points((28, 32)), mask=None)[0, 0], [8, 0], atol=1e-5
-    )
+    _, d = motion.moved(PIXELS, points((20, 32)), points((28, 32)), mask=None)
+    np.testing.assert_allclose(d[0, 0], [8, 0], atol=1e-5)
 
 
 def test_every_rotation_of_a_drag_brings_its_start_to_its_end() -> None:
@@ -85,15 +85,35 @@ def test_a_pointer_on_a_hub_turns_and_a_ball_slides() -> None:
     start, angle = np.array([32.0, 26.0]), 0.7
     pivot = np.array([32.0, 52.0])
     end = pivot + 26 * np.array([math.sin(angle), -math.cos(angle)])
-    d = motion.field(np.asarray(dial), start[None], end[None], mask=mask)
+    _, d = motion.moved(np.asarray(dial), start[None], end[None], mask=mask)
     assert abs(d[48, 33, 0]) < abs(d[int(end[1]), int(end[0]), 0]) / 3, "near the hub little moves"
     ball = Image.new("RGB", (64, 64), (120, 160, 200))
     ImageDraw.Draw(ball).ellipse([20, 20, 32, 32], fill=(200, 30, 30))
-    d = motion.field(np.asarray(ball), points((26, 26)), points((38, 30)), mask=box(12, 12, 52, 44))
+    picture, d = motion.moved(np.asarray(ball), points((26, 26)), points((38, 30)), mask=box(12, 12, 52, 44))
     np.testing.assert_allclose(d[30, 40], [12, 4], atol=1e-5)
+    away = Image.new("RGB", (64, 64), (120, 160, 200))
+    ImageDraw.Draw(away).ellipse([32, 24, 44, 36], fill=(200, 30, 30))
+    assert np.abs(picture.astype(int) - np.asarray(away)).max() <= 1, "there, and gone from where it was"
+
+
+def test_what_is_behind_is_filled_in_from_round_the_mask() -> None:
+    ramp = np.broadcast_to(np.linspace(20, 220, 64)[None, :, None], (64, 64, 3))
+    covered = ramp.copy()
+    mask = box(20, 20, 44, 40)
+    covered[24:36, 24:40] = 255
+    filled = motion.filled(covered.round().astype(np.uint8), mask)
+    assert np.abs(filled - ramp).max() <= 12
+    np.testing.assert_array_equal(filled[~mask], covered.round()[~mask])
+
+
+def test_odd_sizes_and_narrow_pictures() -> None:
+    for height, width in ((1, 9), (9, 1), (7, 13), (2, 2)):
+        pixels = np.full((height, width, 3), 70, np.uint8)
+        mask = np.zeros((height, width), bool)
+        mask[0, 0] = True
+        assert (motion.filled(pixels, mask).round() == 70).all()
 
 
 def test_it_moves_the_picture_as_said() -> None:
-    d = motion.field(PIXELS, points((20, 20)), points((25, 18)), mask=None)
-    moved = motion.moved(PIXELS, d)
+    moved, _ = motion.moved(PIXELS, points((20, 20)), points((25, 18)), mask=None)
     np.testing.assert_array_equal(moved[10:60, 10:60], PIXELS[12:62, 5:55])

@@ -31,9 +31,8 @@ def carried_latent(task: Task) -> Tensor:
     scale = np.array(picture.size) / np.array(task.frame.grid)
     starts, ends = ((points.numpy() + 0.5) * scale - 0.5 for points in (task.anchors, task.objectives))
     mask = None if task.mask is None else task.frame.pad(task.mask)
-    field = motion.field(pixels, starts, ends, mask=mask, reach=task.config.reach * max(picture.size))
-    moved = Image.fromarray(motion.moved(pixels, field))
-    before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (picture, moved))
+    moved, field = motion.moved(pixels, starts, ends, mask=mask, reach=task.config.reach * max(picture.size))
+    before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (picture, Image.fromarray(moved)))
     return signal * after + shifted(z - signal * before, torch.from_numpy(field))
 
 

@@ -1,10 +1,11 @@
 """How a picture moves along drags: the translation or rotation that leaves the least seam; numpy, ours.
 
 A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
-With a mask everything inside moves as a whole, so that what is dragged keeps its shape, and where it was, what lies
-beside it is continued.  One drag does not say whether its thing slides or turns; but at the edge of the mask the
-picture shall stay as it is, so the motion is taken that changes it least there.  Without a mask the drags' translation
-falls to nothing over the outer part of what lies within reach.
+With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
+from round the mask; the thing is what differs from that, and is pasted where it goes.  One drag does not say whether
+its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the motion is taken that
+changes it least there.  Without a mask the drags' translation falls to nothing over the outer part of what lies within
+reach.
 """
 
 from __future__ import annotations
@@ -25,25 +26,89 @@ PIVOTS = (0.5, 0.6, 0.75, 1.0, 1.35, 2.0, 3.0, 5.0)
 FAVOUR = 0.9
 """A rotation must leave less than this share of the seam of the translation."""
 
+BEHIND, THING = 8, 24
+"""Largest difference of a channel from what is behind, of 255, up to which a pixel is none of the thing, and from which
+on all of it."""
 
-def field(
+SMOOTHING = 30
+"""Rounds of averaging over neighbours in what is filled in."""
+
+
+def moved(
     pixels: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, mask: np.ndarray | None, reach: float = 0.0
-) -> np.ndarray:
-    """d(q), (H, W, 2) float32.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The moved picture, (H, W, 3) uint8, and the field d, (H, W, 2) float32.
 
     pixels: (H, W, 3) uint8.  starts, ends: (m, 2) pixels.  mask: (H, W) bool, True may change.  reach: in pixels; with
     no mask and a reach of 0 everything moves.
     """
-    shift = translation(pixels.shape[:2], starts, ends)
-    if mask is None:
-        share = falling(pixels.shape[:2], starts, ends, reach) if reach else np.ones(pixels.shape[:2])
-        return (shift * share[..., None]).astype(np.float32)
-    candidates = [shift, *rotations(pixels.shape[:2], starts, ends)]
-    inside = [(d * mask[..., None]).astype(np.float32) for d in candidates]
+    size = pixels.shape[:2]
+    shift = translation(size, starts, ends)
+    if mask is None or mask.all():
+        share = falling(size, starts, ends, reach) if reach and mask is None else np.ones(size)
+        field = (shift * share[..., None]).astype(np.float32)
+        return taken(pixels, field), field
+    behind = filled(pixels, mask)
+    difference = np.abs(pixels - behind).max(-1)
+    thing = np.where(mask, ((difference - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
     edge = mask & ~eroded(mask, EDGE)
-    seams = [seam(pixels, d, edge) for d in inside]
-    best = int(np.argmin(seams))
-    return inside[best] if seams[best] < FAVOUR * seams[0] else inside[0]
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for d in (shift, *rotations(size, starts, ends)):
+        field = (d * mask[..., None]).astype(np.float32)
+        picture = pasted(pixels, behind, thing, field, mask)
+        seam = float(np.abs(picture.astype(float) - pixels)[edge].mean()) if edge.any() else 0.0
+        found.append((seam if not found else seam / FAVOUR, picture, field))
+    _, picture, field = min(found, key=lambda each: each[0])
+    return picture, field
+
+
+def pasted(
+    pixels: np.ndarray, behind: np.ndarray, thing: np.ndarray, field: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+    """Inside a mask what is behind, and the thing where a field takes it, (H, W, 3) uint8.
+
+    behind: (H, W, 3); thing: (H, W), 1 where a pixel belongs to it.
+    """
+    opacity = taken(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
+    inside = behind + opacity * (taken(pixels, field) - behind)
+    return np.where(mask[..., None], inside.round().clip(0, 255), pixels).astype(np.uint8)
+
+
+def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture with what a mask frees, which is not all, filled in smoothly from round it, (H, W, 3) float64."""
+    known = (~mask).astype(float)
+    result = np.where(mask[..., None], _pulled(pixels * known[..., None], known), pixels)
+    for _ in range(SMOOTHING):
+        p = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        around = (p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2]) / 4
+        result = np.where(mask[..., None], around, result)
+    return np.asarray(result)
+
+
+def _pulled(sums: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (h, w, 3) from sums of known ones, and coarse ones where nothing is known, (h, w): pull-push."""
+    here = sums / np.maximum(known, 1e-9)[..., None]
+    if known.min() > 0 or max(known.shape) == 1:
+        return np.asarray(here)
+    low = _pulled(_halved(sums), _halved(known))
+    size = known.shape[::-1]
+    channels = [
+        Image.fromarray(low[..., c].astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for c in range(3)
+    ]
+    share = known.clip(0, 1)[..., None]
+    return np.asarray(share * here + (1 - share) * np.stack([np.asarray(c) for c in channels], -1))
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2, with zeros beside an odd side."""
+    padded = np.pad(values, [(0, values.shape[0] % 2), (0, values.shape[1] % 2)] + [(0, 0)] * (values.ndim - 2))
+    return np.asarray((padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4)
+
+
+def taken(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """The picture moved along a field, (H, W, 3) uint8."""
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
+    return sampled(pixels, x - field[..., 0], y - field[..., 1])
 
 
 def translation(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -74,22 +139,6 @@ def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle
         [cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1
     )
     return np.asarray(places(size) - source)
-
-
-def seam(pixels: np.ndarray, field: np.ndarray, edge: np.ndarray) -> float:
-    """Mean difference of the moved picture from the given one at the edge, of 255; 0 without an edge."""
-    if not edge.any():
-        return 0.0
-    y, x = np.nonzero(edge)
-    d = field[edge]
-    there = sampled(pixels, x[None] - d[None, :, 0], y[None] - d[None, :, 1])[0]
-    return float(np.abs(there.astype(float) - pixels[edge]).mean())
-
-
-def moved(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """The picture moved along a field, (H, W, 3) uint8."""
-    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
-    return sampled(pixels, x - field[..., 0], y - field[..., 1])
 
 
 def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, reach: float) -> np.ndarray:
