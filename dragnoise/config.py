@@ -189,7 +189,7 @@ class DragConfig:
         editors=_GUIDED,
     )  # fmt: skip
     guidance: float = number(
-        1.0, 100, "Supervision", "classifier-free guidance by the prompt, 1 is none", editors=_GUIDED,
+        1.0, 100, "Rendering", "classifier-free guidance by the prompt, 1 is none", editors=_GUIDED,
     )  # fmt: skip
     blend: Blend = choice(
         "distance", Blend, "Supervision",

@@ -197,16 +197,16 @@ def autocast_depth() -> int:
 
 
 def test_entering_a_unit_of_work_can_be_interrupted_between_any_two_lines(whole: DragSession) -> None:
-    with counting() as lines, whole._unit():
+    with counting() as lines, whole.store.unit():
         entered = lines[0]
     for stop in range(entered):
-        with pytest.raises(KeyboardInterrupt), counting(stop), whole._unit():
+        with pytest.raises(KeyboardInterrupt), counting(stop), whole.store.unit():
             raise AssertionError("the interrupt comes before")
         assert autocast_depth() == 0
         with ThreadPoolExecutor(1) as other:
-            free = other.submit(whole._working.acquire, timeout=5).result()
+            free = other.submit(whole.store._working.acquire, timeout=5).result()
             assert free, "the lock is still held, and no other thread can work"
-            other.submit(whole._working.release).result()
+            other.submit(whole.store._working.release).result()
 
 
 def test_mixed_precision_is_off_again_after_an_interrupt_that_torch_did_not_survive() -> None:

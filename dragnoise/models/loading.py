@@ -31,6 +31,8 @@ def read_pipeline(
     prediction: str | None = None,
 ) -> DiffusionPipeline:
     """Read a pipeline on the CPU; arguments, and what is raised, as of `load_model`."""
+    from dragnoise.models import reading  # noqa: F401  # before anything else: its first import is one thread's alone
+
     single_file.refuse_pickle(source)
     if prediction is not None and not is_one_of(prediction, PREDICTIONS):
         raise ValueError(f"prediction={shown(prediction)} must be 'epsilon', 'v_prediction' or 'sample'.")

@@ -240,7 +240,8 @@ class DragSession:
 
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
-        return self.picture_of(stages.last(stages.denoise_unedited(self.store)).latents)
+        latents = stages.last(stages.denoise_unedited(self.store)).latents
+        return stages.picture_of(self.store, latents, plain=True)
 
     def diagnose(self) -> list[Finding]:
         """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""

@@ -196,18 +196,23 @@ def predicted(store: Store) -> Tensor | None:
         return store.engine.editor(state).predicted(state.history[-1].state)
 
 
-def picture_of(store: Store, latents: Tensor) -> Image.Image:
-    """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
+def picture_of(store: Store, latents: Tensor, *, plain: bool = False) -> Image.Image:
+    """Latents (1, C, h, w) of any step as a picture of the given picture's size.
+
+    plain: of a reconstruction, which shows what the model makes of the picture; otherwise after `config.keep`, if there
+    has been an iteration.
+    """
     with store.unit():
         state = store.state
         pixels = store.engine.model.decode_latents(latents)
         require_finite(pixels, "the rendered picture")
         released = state.config.is_released
         working = None if released else state.frame.working
-        if state.config.keep == "pixels" and state.trajectory and working is not None:
-            plain = store.engine.model.decode_latents(state.trajectory[0])
-            edited, unedited = (pictures.tensor_picture(x, working, working=working) for x in (pixels, plain))
-            return keep_pixels(edited, unedited, state.image)
+        edited = bool(state.history) and state.history[-1].iteration > 0 and not plain
+        if state.config.keep == "pixels" and edited and working is not None:
+            as_given = store.engine.model.decode_latents(state.trajectory[0])
+            after, before = (pictures.tensor_picture(x, working, working=working) for x in (pixels, as_given))
+            return keep_pixels(after, before, state.image)
         return pictures.tensor_picture(pixels, state.image.size, working=working, released=released)
 
 

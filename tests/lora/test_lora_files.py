@@ -15,7 +15,6 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
-from tests.test_lora import FIT, assert_same_bits, fit, make_session, predict, random_lora
 from torch import Tensor
 
 from dragnoise import DragSession, Lora, LoraCache, Model
@@ -25,6 +24,7 @@ from dragnoise.lora.files import FILE_NAME, pack, unpack
 from tests.conftest import build_sd15, build_sd21, build_sdxl, build_three_block
 from tests.helpers import assert_one_sentence
 from tests.ldm_layout import unet_weights
+from tests.lora.test_lora import FIT, assert_same_bits, fit, make_session, predict, random_lora
 
 BUILDERS = [build_sd15, build_sd21, build_three_block, build_sdxl]
 

@@ -232,8 +232,8 @@ FIRST, LAST = single_file.FIRST, single_file.LAST
 @pytest.mark.parametrize(
     ("names", "named"),
     [
-        (["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"], "session.load_lora()"),
-        (["unet.down_blocks.0.attentions.0.to_q.lora_A.weight"], "session.load_lora()"),
+        (["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"], "session.lora = path"),
+        (["unet.down_blocks.0.attentions.0.to_q.lora_A.weight"], "session.lora = path"),
         (["encoder.conv_in.weight", "decoder.conv_in.weight"], "a VAE"),
         (["first_stage_model.encoder.conv_in.weight"], "a VAE"),
         (["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"], "the pipeline's folder"),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dragnoise.session.limits import Limit
 from PIL import Image
 
 from dragnoise import DragSession, Model
-from dragnoise.session import limits
+from dragnoise.inspection import limits
+from dragnoise.inspection.limits import Limit
 from dragnoise_widgets.export import autosave_folder
 from dragnoise_widgets.panels.source import USUAL
 from dragnoise_widgets.studio.studio import DragStudio

@@ -26,7 +26,8 @@ OTHER: dict[str, Any] = {
     "max_iterations": 7, "r1": 2, "r2": 1, "mask_weight": 0.5, "reach": 0.4, "tolerance": 2.0, "supervision_block": 1,
     "supervision_scale": 0.25, "resize": "shorter", "side": "80", "latent_noise": 0.1, "seed": 4,
     "inversion": "target", "convention": "released", "editor": "dragdiffusion", "share_from": 2, "share_layer": 3,
-    "target": "direct", "stride": 2.0, "hold": "latents", "schedule": "alternate", "drag_steps": 2,
+    "target": "direct", "stride": 2.0, "hold": "latents", "keep": "pixels", "start": "carried",
+    "schedule": "alternate", "drag_steps": 2,
     "step_iterations": 3, "track_every": 2, "patience": 3, "variable": "down.1", "expected_distance": 2.0,
     "max_move": 2.0, "energy": 1.0, "edit_weight": 2.0, "content_weight": 2.0, "leave_weight": 0.5, "guidance": 2.0,
     "blend": "nearest", "regions": "polygon", "vacate": 0.5,
@@ -106,6 +107,8 @@ def test_it_says_what_a_change_costs_and_that_is_what_it_costs(
     session.mask = np.pad(np.ones((48, 64), bool), 4)  # which some editors need
     if FIELDS[name].editors:
         studio.configure(editor=FIELDS[name].editors[0])
+    if name == "start":
+        studio.configure(target="direct")  # a carried start needs a fixed target
     studio.step(2)
     before, told = len(session.history), " ".join(texts(row_of(studio.parameters, name)))
     studio.parameters.fields[name].value = OTHER[name]
