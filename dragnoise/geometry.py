@@ -111,7 +111,7 @@ class Frame:
         import torch
 
         both = (np.asarray(points, np.float64).reshape(-1, 2) for points in (anchors, objectives))
-        start, end = (self.to_grid(torch.tensor(points)) for points in both)
+        start, end = (self.to_grid(torch.tensor(points, dtype=torch.float64)) for points in both)
         return (end - start).norm(dim=-1).numpy()
 
     def _scales(self) -> tuple[Tensor, Tensor]:

@@ -105,3 +105,12 @@ def test_a_long_file_says_why_in_its_first_line(root: Path) -> None:
         assert not lines or lines[0].startswith(('"""', "#")), f"{path.relative_to(ROOT)} does not say what is in it"
         if len(lines) > 300:
             assert "Long" in lines[0], f"{path.relative_to(ROOT)} has {len(lines)} lines"
+
+
+def test_random_numbers_say_their_precision() -> None:
+    """Loaders change torch's default dtype for the whole process while they read, and other threads draw meanwhile."""
+    for path in ENGINE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.randn", "torch.rand", "torch.zeros"):
+                named = {keyword.arg for keyword in node.keywords}
+                assert "dtype" in named, f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"

@@ -111,7 +111,7 @@ class DragonDiffusion(Denoising):
             return plain
         sigma = ETA * schedule.ddpm_sigma(step)
         rng = torch.Generator().manual_seed(task.config.seed + step)
-        fresh = torch.randn(z.shape, generator=rng).to(z)
+        fresh = torch.randn(z.shape, generator=rng, dtype=torch.float32).to(z)
         mixed = below**0.5 * z0 + (1 - below - sigma**2) ** 0.5 * noise + sigma * fresh
         area = editable_area(task, (z.shape[3], z.shape[2]))
         return mixed if area is None else torch.where(area > 0.5, mixed, plain)

@@ -74,7 +74,7 @@ class FreeDrag(LatentEditor):
         tensors = {
             LATENT: task.latents.float().cpu(),
             TEMPLATES: self._patches(feature, task.anchors).values[None].cpu(),
-            ROUND: torch.zeros(1, 1, m, 4),
+            ROUND: torch.zeros(1, 1, m, 4, dtype=torch.float32),
         }
         return EditState(tensors, task.anchors, task.config.edit_from, 0)
 

@@ -53,7 +53,7 @@ class RegionDrag(Denoising):
         latents = [task.trajectory[0].float()]
         for step in range(1, task.config.edit_from + 1):
             share = task.schedule.alpha(step) / task.schedule.alpha(step - 1)
-            noise = torch.randn(latents[0].shape, generator=rng).to(latents[0])
+            noise = torch.randn(latents[0].shape, generator=rng, dtype=torch.float32).to(latents[0])
             latents.append(share**0.5 * latents[-1] + (1 - share) ** 0.5 * noise)
         return tuple(latents)
 
@@ -66,7 +66,7 @@ class RegionDrag(Denoising):
         noised, z = self.noised[step], z.clone()
         if count == 0:  # what is moved away leaves noise behind
             rng = torch.Generator().manual_seed(config.seed + 1)
-            noise = torch.randn(z.shape, generator=rng).to(z)
+            noise = torch.randn(z.shape, generator=rng, dtype=torch.float32).to(z)
             z[..., rows, columns] = (1 - config.vacate**2) ** 0.5 * z[..., rows, columns] + config.vacate * noise[
                 ..., rows, columns
             ]

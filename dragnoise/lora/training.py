@@ -130,7 +130,7 @@ class Trainee:
             ):
                 parameter.data.copy_(tensor)
                 self.optimiser.state[parameter] = {
-                    "step": torch.tensor(float(start.steps)),
+                    "step": torch.tensor(float(start.steps), dtype=torch.float32),
                     "exp_avg": first.to(parameter.device, copy=True),
                     "exp_avg_sq": second.to(parameter.device, copy=True),
                 }
@@ -146,8 +146,8 @@ def draw(
     """
     rng = _generator(settings.seed, step)
     shape = (settings.batch_size, *mean.shape[1:])
-    latents = mean + deviation * torch.randn(shape, generator=rng).to(mean)
-    noise = torch.randn(shape, generator=rng).to(mean)
+    latents = mean + deviation * torch.randn(shape, generator=rng, dtype=torch.float32).to(mean)
+    noise = torch.randn(shape, generator=rng, dtype=torch.float32).to(mean)
     return latents, noise, torch.randint(timesteps, (settings.batch_size,), generator=rng).to(mean.device)
 
 
@@ -174,7 +174,7 @@ def attach(unet: nn.Module, settings: LoraSettings) -> dict[str, tuple[nn.Parame
     for name, layer in unet.named_modules():
         if isinstance(layer, LoraLayer):
             down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-            down.data = (torch.randn(down.shape, generator=rng) / settings.rank).to(down.device)
+            down.data = (torch.randn(down.shape, generator=rng, dtype=torch.float32) / settings.rank).to(down.device)
             up.data = torch.zeros_like(up, dtype=torch.float32)
             layers[name] = down, up
     return layers

@@ -132,7 +132,7 @@ def plot_similarity(
     elif iteration is not None:
         raise ValueError(f"{iteration=} is for a session; these maps are of one iteration.")
     w, h = source.frame.grid
-    corners = source.frame.to_image(torch.tensor([(-0.5, -0.5), (w - 0.5, h - 0.5)]))
+    corners = source.frame.to_image(torch.tensor([(-0.5, -0.5), (w - 0.5, h - 0.5)], dtype=torch.float64))
     (left, top), (right, bottom) = corners.tolist()
     pairs = () if drags is None else geometry.as_drags(drags, source.frame.given)
     if drags is not None and len(pairs) != len(source.distance):

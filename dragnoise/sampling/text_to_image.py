@@ -62,7 +62,7 @@ def generate(
     text = model.embed(prompt)
     away = model.embed_negative(negative_prompt) if guidance > 1 else None
     shape = (1, model.pipeline.unet.config.in_channels, size[1] // model.factor, size[0] // model.factor)
-    z = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32).to(model.device)
     for step in range(steps, 0, -1):
         with torch.no_grad():
             encoded = model.encode(z, schedule.timestep(step), text)

@@ -75,8 +75,8 @@ class Remedy:
         if self.config:
             session.config = session.config.replace(**self.config)
         if self.paint and (mask := session.mask) is not None:
-            start, end = (torch.tensor([getattr(d, end) for d in self.paint]) for end in ("anchor", "objective"))
-            session.mask = mask | around(start.double(), end.double(), self.radius, session.image.size)
+            ends = torch.tensor([(d.anchor, d.objective) for d in self.paint], dtype=torch.float64)
+            session.mask = mask | around(ends[:, 0], ends[:, 1], self.radius, session.image.size)
 
 
 @dataclass(frozen=True)

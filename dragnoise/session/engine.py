@@ -51,7 +51,7 @@ class Engine:
         z = self.model.encode_picture(padded_picture(state.image, state.frame), state.frame.padded)
         if state.config.latent_noise:
             rng = torch.Generator().manual_seed(state.config.seed)
-            z = z + state.config.latent_noise * torch.randn(z.shape, generator=rng).to(z)
+            z = z + state.config.latent_noise * torch.randn(z.shape, generator=rng, dtype=torch.float32).to(z)
         return z
 
     def invert(self, state: SessionState, first: Tensor) -> Iterator[ddim.DDIMState]:

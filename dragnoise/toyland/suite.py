@@ -68,7 +68,9 @@ def oracle(session: DragSession, answer: np.ndarray) -> Image.Image:
     """Denoise the session's picture with the bottleneck of another picture at the edit timestep."""
     config, model = session.config, session.model
     other = DragSession(model, answer, prompt=session.prompt, config=config)
-    true, own = (stages.bottleneck(one.store) for one in (other, session.branch(0)))
+    list(session.invert() if not session.state.inverted else ())
+    true = stages.bottleneck(other.store)
+    own = session.store.engine.first_pass(session.state)().bottleneck.float().cpu()  # whatever the edit began with
     states = list(
         ddim.denoise(
             model,

@@ -39,7 +39,7 @@ def carried_latent(task: Task) -> Tensor:
 def shifted(rest: Tensor, field: Tensor) -> Tensor:
     """The rest (1, C, h, w) moved by whole cells along a field (H, W, 2) of the picture's pixels."""
     h, w = rest.shape[-2:]
-    factor = torch.tensor([field.shape[1] / w, field.shape[0] / h])
+    factor = torch.tensor([field.shape[1] / w, field.shape[0] / h], dtype=torch.float32)
     cells = F.adaptive_avg_pool2d(field.permute(2, 0, 1)[None], (h, w))[0].permute(1, 2, 0) / factor
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     from_x = (x - cells[..., 0].round().long()).clamp(0, w - 1)

@@ -25,7 +25,7 @@ class Adam:
         self._optimiser.state.clear()
         if count:
             self._optimiser.state[self.value] = {
-                "step": torch.tensor(float(count)),
+                "step": torch.tensor(float(count), dtype=torch.float32),
                 "exp_avg": tensors[FIRST].to(self.value.device, copy=True),
                 "exp_avg_sq": tensors[SECOND].to(self.value.device, copy=True),
             }
