@@ -17,12 +17,12 @@ from dragnoise.models.unet import Encoded
 
 T = TypeVar("T")
 
-KEPT = {"worn": 1, "text": 8, "encoded": 1}
+KEPT = {"worn": 1, "text": 8, "encoded": 1, "decoded": 1}
 """Results of each kind that are kept, the latest ones."""
 
 
 class Cache:
-    """Models that wear a LoRA, embedded prompts and encoder passes.
+    """Models that wear a LoRA, embedded prompts, encoder passes and decoded latents.
 
     Keys hold the very objects that a result depends on; tensors and models are compared by identity, texts and numbers
     by value.  May be used from several threads; a result may then be made twice.
@@ -45,6 +45,10 @@ class Cache:
     def encoded(self, model: Model, latents: Tensor, timestep: int, text: Text) -> Encoded:
         """The encoder's pass on latents at a timestep, without gradients."""
         return self._get("encoded", (model, latents, timestep, text), lambda: _encode(model, latents, timestep, text))
+
+    def decoded(self, model: Model, latents: Tensor) -> Tensor:
+        """Latents as `Model.decode_latents` gives them, (1, 3, H, W)."""
+        return self._get("decoded", (model, latents), lambda: model.decode_latents(latents))
 
     def clear(self) -> None:
         """Let go of everything."""

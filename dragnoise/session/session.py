@@ -236,12 +236,11 @@ class DragSession:
 
     def render(self) -> Image.Image:
         """The picture of the iteration that the session stands at, in its own size; before any, the reconstruction."""
-        return self.picture_of(stages.last(self.denoise()).latents)
+        return stages.edited_picture(self.store, stages.last(self.denoise()).latents)
 
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
-        latents = stages.last(stages.denoise_unedited(self.store)).latents
-        return stages.picture_of(self.store, latents, plain=True)
+        return self.picture_of(stages.last(stages.denoise_unedited(self.store)).latents)
 
     def diagnose(self) -> list[Finding]:
         """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""
@@ -260,7 +259,8 @@ class DragSession:
             stages.last(bar(self.invert(), "inverting", self.config.edit_from))
         for snapshot in (iterations := bar(self.optimize(), "dragging", self.config.max_iterations)):
             iterations.set_postfix_str(f"loss {snapshot.loss:.4g}, {snapshot.distances.max():.1f} px to go")
-        return self.picture_of(stages.last(bar(self.denoise(), "rendering", self.config.edit_from)).latents)
+        states = bar(self.denoise(), "rendering", self.config.edit_from)
+        return stages.edited_picture(self.store, stages.last(states).latents)
 
     # ---- time travel and files
 

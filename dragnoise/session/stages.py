@@ -196,24 +196,26 @@ def predicted(store: Store) -> Tensor | None:
         return store.engine.editor(state).predicted(state.history[-1].state)
 
 
-def picture_of(store: Store, latents: Tensor, *, plain: bool = False) -> Image.Image:
-    """Latents (1, C, h, w) of any step as a picture of the given picture's size.
-
-    plain: of a reconstruction, which shows what the model makes of the picture; otherwise after `config.keep`, if there
-    has been an iteration.
-    """
+def picture_of(store: Store, latents: Tensor) -> Image.Image:
+    """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
     with store.unit():
-        state = store.state
-        pixels = store.engine.model.decode_latents(latents)
+        state, pixels = store.state, store.engine.model.decode_latents(latents)
         require_finite(pixels, "the rendered picture")
         released = state.config.is_released
         working = None if released else state.frame.working
-        edited = bool(state.history) and state.history[-1].iteration > 0 and not plain
-        if state.config.keep == "pixels" and edited and working is not None:
-            as_given = store.engine.model.decode_latents(state.trajectory[0])
-            after, before = (pictures.tensor_picture(x, working, working=working) for x in (pixels, as_given))
-            return keep_pixels(after, before, state.image)
         return pictures.tensor_picture(pixels, state.image.size, working=working, released=released)
+
+
+def edited_picture(store: Store, latents: Tensor) -> Image.Image:
+    """The edit's clean latent as a picture, after `config.keep`; before any iteration as `picture_of`."""
+    with store.unit():
+        state, model, working = store.state, store.engine.model, store.state.frame.working
+        if state.config.keep == "nothing" or not state.history or state.history[-1].iteration == 0:
+            return picture_of(store, latents)
+        edited, plain = model.decode_latents(latents), store.engine.cache.decoded(model, state.trajectory[0])
+        require_finite(edited, "the rendered picture")
+        after, before = (pictures.tensor_picture(x, working, working=working) for x in (edited, plain))
+        return keep_pixels(after, before, state.image)
 
 
 # ---- LoRA

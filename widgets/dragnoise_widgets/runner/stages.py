@@ -20,6 +20,7 @@ from PIL import Image
 from dragnoise.geometry import short_drags
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.session import DragSession
+from dragnoise.session.stages import edited_picture
 from dragnoise.session.state import OvertakenError, SessionState
 from dragnoise_widgets.runner.updates import TaskName
 
@@ -206,7 +207,7 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
         if not stands(session.history, snapshot):
             return
     if state is not None:
-        picture = branch.picture_of(state.latents)
+        picture = edited_picture(branch.store, state.latents)
         kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
         yield Progress(
             "rendering", total, total, picture=picture, snapshot=snapshot, iteration=shown, rendered_from=branch.state
