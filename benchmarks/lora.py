@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from dragnoise import Drag, DragSession, Model, load_model
 from dragnoise.atomic_write import require_writable, write_picture, write_text
+from dragnoise.images.difference import psnr
 from dragnoise.lora import LoraSettings, Subject, fuse
 from dragnoise.sampling import ddim
 from dragnoise.toyland import Scene, caption, landmarks, render, sample_scene
@@ -93,22 +94,12 @@ def _recoloured(picture: np.ndarray, index: int) -> np.ndarray:
     return 255 - exchanged if index % 3 == 2 else exchanged
 
 
-def psnr(picture: Any, given: Any, where: np.ndarray | None = None) -> float:
-    """In dB, over the pixels where a mask (H, W) is True."""
-    difference = np.asarray(picture, np.float64) - np.asarray(given, np.float64)
-    return float(10 * np.log10(255**2 / max((difference**2)[... if where is None else where].mean(), 1e-9)))
-
-
 def measure(session: DragSession, case: Case) -> tuple[dict[str, float], Image.Image, Image.Image]:
     """`MEASURES` of the session with what it wears, its reconstruction and its edit."""
     reconstruction, edit = session.reconstruct(), session.run(progress=False)
     ceiling = session.picture_of(session.state.trajectory[0])
-    numbers = (
-        psnr(reconstruction, case.picture),
-        psnr(reconstruction, ceiling),
-        psnr(held(session), ceiling),
-        psnr(edit, case.picture, ~case.mask),
-    )
+    again, best, kept, moved = (np.asarray(x) for x in (reconstruction, ceiling, held(session), edit))
+    numbers = (psnr(again, case.picture), psnr(again, best), psnr(kept, best), psnr(moved, case.picture, ~case.mask))
     return dict(zip(MEASURES, numbers, strict=True)), reconstruction, edit
 
 

@@ -166,7 +166,7 @@ class DragConfig:
     hold: Hold = choice(
         "nothing", Hold, "Rendering",
         "\"latents\" puts the inversion's own latents back outside the mask, or farther than `reach` from every drag, "
-        "with a soft edge at every denoising step; ours, not in the paper",
+        "at every denoising step, with an edge that is soft after all of them; ours, not in the paper",
     )  # fmt: skip
     keep: Keep = choice(
         "nothing", Keep, "Rendering",

@@ -71,7 +71,7 @@ class GoodDrag(LatentEditor):
 
     def status(self, state: EditState) -> Status:
         config, (done, still, broken) = self.task.config, _of_phase(state)
-        phases_over = config.edit_from - state.step >= min(config.drag_steps, config.edit_from)
+        phases_over = config.edit_from - state.step >= config.most_drag_steps
         verdict = self._verdict(_handles(state), still)
         if not done and ((broken and verdict is not None) or phases_over):
             return verdict or "max_iterations"

@@ -111,7 +111,7 @@ class Warp:
         """e(p) of points (n, 2), the distance to what may not change, (n,)."""
         if self._margin is not None:
             return bilinear(self._margin, points, self._x, self._y)
-        near = np.min([_to_segment(points, a, b) for a, b in zip(start, end, strict=True)], 0)
+        near = to_segments(points, start, end)
         return np.maximum(self.reach * max(self.size) - near, 0)
 
 
@@ -159,6 +159,14 @@ def sampled(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray((upper * (1 - below) + lower * below + 0.5).astype(np.uint8))
 
 
+def to_segments(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Distance of points (n, 2) to the nearest of the lines between starts and ends, (m, 2) each -> (n,)."""
+    along = ends - starts
+    offset = points[:, None] - starts
+    share = ((offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)).clip(0, 1)
+    return np.asarray(np.linalg.norm(offset - share[..., None] * along, axis=-1).min(-1))
+
+
 def bilinear(values: np.ndarray, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Values (h, w) at even nodes (x_j, y_i), between them at points (n, 2), clamped into the nodes -> (n,)."""
     column, row = (_places(points[:, i], nodes) for i, nodes in ((0, x), (1, y)))
@@ -177,10 +185,3 @@ def _linear(positions: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 def _places(positions: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     """Positions in pixels as fractional numbers of even nodes; a picture one pixel wide has all nodes at 0."""
     return np.asarray(np.clip((positions - nodes[0]) / max(nodes[1] - nodes[0], 1e-9), 0, len(nodes) - 1))
-
-
-def _to_segment(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Distance of points (n, 2) to the line between two points, (n,)."""
-    along = end - start
-    share = np.clip((points - start) @ along / max(float(along @ along), 1e-12), 0, 1)
-    return np.asarray(np.linalg.norm(points - start - share[:, None] * along, axis=1))

@@ -69,8 +69,8 @@ def of_reconstruction(session: DragSession) -> Limit:
 
 def judged(session: DragSession, reconstruction: Image.Image) -> Limit:
     """The limit that a reconstruction, of `session.reconstruct()`, shows."""
-    name = session.model.name if session.model is not None else session.made_with.name
-    return _limit(session.image, reconstruction, session.state.frame, name, has_lora=session.lora is not None)
+    name, frame = session.store.made_with.name, session.state.frame
+    return _limit(session.image, reconstruction, frame, name, has_lora=session.lora is not None)
 
 
 def _limit(image: Image.Image, given_back: Image.Image, frame: Frame, name: str, *, has_lora: bool) -> Limit:

@@ -68,7 +68,7 @@ def oracle(session: DragSession, answer: np.ndarray) -> Image.Image:
     """Denoise the session's picture with the bottleneck of another picture at the edit timestep."""
     config, model = session.config, session.model
     other = DragSession(model, answer, prompt=session.prompt, config=config)
-    list(session.invert() if not session.state.inverted else ())
+    stages.require_inverted(session.store)
     true = stages.bottleneck(other.store)
     own = session.store.engine.first_pass(session.state)().bottleneck.float().cpu()  # whatever the edit began with
     states = list(

@@ -28,8 +28,7 @@ def carried_latent(task: Task) -> Tensor:
     z, signal = task.latents, task.schedule.alpha(task.config.edit_from) ** 0.5
     picture = padded_picture(task.picture, task.frame)
     pixels = np.asarray(picture)
-    scale = np.array(picture.size) / np.array(task.frame.grid)
-    starts, ends = ((points.numpy() + 0.5) * scale - 0.5 for points in (task.anchors, task.objectives))
+    starts, ends = (task.frame.grid_to_cells(p, pixels.shape[:2]).numpy() for p in (task.anchors, task.objectives))
     mask = None if task.mask is None else task.frame.pad(task.mask)
     moved, field = motion.moved(pixels, starts, ends, mask=mask, reach=task.config.reach * max(picture.size))
     before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (picture, Image.fromarray(moved)))

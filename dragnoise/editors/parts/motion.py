@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageFilter
 
-from dragnoise.images.warp import sampled
+from dragnoise.images.warp import sampled, to_segments
 
 EDGE = 3
 """Pixels inside the edge of a mask at which the seam is measured."""
@@ -133,20 +133,17 @@ def rotations(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> It
 
 def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle: float) -> np.ndarray:
     """The field that turns about `centre` by an angle from x towards y, and brings it to `target`."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    offset = places(size) - target
+    cos, sin, q = np.cos(angle), np.sin(angle), places(size)
+    offset = q - target
     source = centre + np.stack(
         [cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1
     )
-    return np.asarray(places(size) - source)
+    return np.asarray(q - source)
 
 
 def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, reach: float) -> np.ndarray:
     """1 within 0.3 reach of a drag, falling evenly to 0 at the reach, (H, W) for a size (H, W)."""
-    along = ends - starts
-    offset = places(size)[:, :, None] - starts
-    share = ((offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)).clip(0, 1)
-    far = np.linalg.norm(offset - share[..., None] * along, axis=-1).min(-1)
+    far = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size)
     return np.asarray(((1 - far / reach) / 0.7).clip(0, 1))
 
 
