@@ -130,8 +130,9 @@ class Lora:
         return {name: adapter.norm() for name, adapter in self.adapters.items()}
 
     def at(self, weight: float) -> Lora:
-        """The same at another strength, -2 to 2; raises ValueError for any other."""
-        return dataclasses.replace(self, weight=weight)
+        """The same at another strength, -2 to 2, this one if it has that; raises ValueError for any other."""
+        other = dataclasses.replace(self, weight=weight)
+        return self if other.weight == self.weight else other
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes; the same for the same LoRA."""

@@ -41,15 +41,9 @@ FORMER: dict[str, Callable[[Any], Any]] = {
 
 SET: dict[str, Callable[[Any, Any], None]] = {
     "history_limit": lambda s, limit: s.store.limit_history(limit),
-    "lora_weight": lambda s, weight: _strengthen(s, weight),
+    "lora_weight": lambda s, weight: stages.wear(s.store, stages.require_lora(s.state).at(weight)),
 }
 """Those that can be set -> how."""
-
-
-def _strengthen(session: Any, weight: float) -> None:
-    lora = stages.require_lora(session.state)
-    if (other := lora.at(weight)).weight != lora.weight:
-        stages.wear(session.store, other)
 
 
 OWN = ("store", "branches")
