@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -223,6 +224,17 @@ def sd21() -> StableDiffusionPipeline:
 @pytest.fixture(scope="session")
 def three_block() -> StableDiffusionPipeline:
     return build_three_block()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and look-ups of names fail."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("the tests stay off the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture(params=["sd15", "sd21", "three_block"])

@@ -143,6 +143,18 @@ def layers_of(pipeline: Any, part: str) -> list[str]:
     return [name for name in named if "shortcut" not in name and "time_emb" not in name]
 
 
+def assert_fused_by_definition(session: DragSession, layers: list[str], halves: dict[str, Tensor]) -> None:
+    """The LoRA worn adds alpha / rank * up @ down, of the tensors of `kohya_halves` with alpha / rank = 1 / 4."""
+    assert session.lora is not None and session.model is not None
+    fused = fuse(session.model, session.lora).unet.unet
+    for name in layers:
+        flat = f"lora_unet_{name.replace('.', '_')}"
+        up, down = (halves[f"{flat}.lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
+        weight = session.model.pipeline.unet.get_submodule(name).weight
+        expected = weight + (0.25 * up @ down).reshape(weight.shape)
+        torch.testing.assert_close(fused.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("build", "part", "sgm", "count"),
     [(build_sd15, "attentions", False, 192), (build_sd15, "resnets", False, 44), (build_sdxl, "attentions", False, 302),
@@ -161,14 +173,7 @@ def test_kohyas_half_precision_files_change_every_layer_that_they_name(
     session = make_session(Model(pipeline))
     session.load_lora(path)
     assert session.lora is not None and sorted(session.lora.adapters) == sorted(layers)
-    given = kohya_halves(pipeline, layers)
-    fused = fuse(session.model, session.lora).unet.unet
-    for name in layers:
-        flat = f"lora_unet_{name.replace('.', '_')}"
-        up, down = (given[f"{flat}.lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
-        weight = pipeline.unet.get_submodule(name).weight
-        expected = weight + (0.25 * up @ down).reshape(weight.shape)
-        torch.testing.assert_close(fused.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-4)
+    assert_fused_by_definition(session, layers, kohya_halves(pipeline, layers))
     assert session.reconstruct().size == session.image.size
 
 
@@ -225,13 +230,7 @@ def test_one_by_one_convolutions_and_linear_layers_are_interchangeable(tmp_path:
         session = make_session(Model(pipeline))
         session.load_lora(path)
         assert session.lora is not None and len(session.lora.adapters) == len(layers)
-        fused = fuse(session.model, session.lora).unet.unet
-        for name in layers:
-            flat = f"lora_unet_{name.replace('.', '_')}"
-            up, down = (tensors[f"{flat}.lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
-            weight = pipeline.unet.get_submodule(name).weight
-            expected = weight + (0.25 * up @ down).reshape(weight.shape)
-            torch.testing.assert_close(fused.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-4)
+        assert_fused_by_definition(session, layers, tensors)
 
 
 def to_q(pipeline: Any, names: str) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ import logging.handlers
 import os
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -29,16 +28,9 @@ from dragnoise import DragConfig, DragSession, Model, load_model
 from dragnoise.models import reading, single_file
 from dragnoise.models.text import Conditioning
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 FAMILIES = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("the tests stay off the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture(params=FAMILIES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from PIL import Image
 import dragnoise
 from dragnoise import DragConfig, Model, load_model
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 
 @pytest.fixture(scope="module")
 def folder(three_block: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,15 +30,6 @@ def folder(three_block: StableDiffusionPipeline, tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("pipeline")
     three_block.save_pretrained(path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("the tests stay off the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def test_public_names() -> None:
