@@ -98,8 +98,12 @@ def measure(session: DragSession, case: Case) -> tuple[dict[str, float], Image.I
     """`MEASURES` of the session with what it wears, its reconstruction and its edit."""
     reconstruction, edit = session.reconstruct(), session.run(progress=False)
     ceiling = session.picture_of(session.state.trajectory[0])
-    again, best, kept, moved = (np.asarray(x) for x in (reconstruction, ceiling, held(session), edit))
-    numbers = (psnr(again, case.picture), psnr(again, best), psnr(kept, best), psnr(moved, case.picture, ~case.mask))
+    numbers = (
+        psnr(reconstruction, case.picture),
+        psnr(reconstruction, ceiling),
+        psnr(held(session), ceiling),
+        psnr(edit, case.picture, ~case.mask),
+    )
     return dict(zip(MEASURES, numbers, strict=True)), reconstruction, edit
 
 

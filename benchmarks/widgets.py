@@ -83,7 +83,9 @@ def now() -> tuple[float, float]:
 
 def endless(session: DragSession) -> DragSession:
     """The same, which does not end before the benchmark does."""
-    session.config = session.config.replace(max_iterations=100_000)
+    session.config = session.config.replace(
+        max_iterations=100_000, start="inverted", target="current", schedule="single"
+    )
     return session
 
 

@@ -18,10 +18,13 @@ TINT = (255, 120, 0)
 """Colour of the difference."""
 
 
-def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
-    """PSNR in dB of two (H, W, 3) uint8 pictures, all or over the pixels of a bool mask (H, W); 120 dB if equal."""
-    a, b = (a, b) if where is None else (a[where], b[where])
-    error = np.square(a.astype(float) - b).mean()
+def psnr(one: Any, other: Any, where: np.ndarray | None = None) -> float:
+    """PSNR in dB of two pictures, all or over the pixels of a bool mask (H, W); 120 dB if equal.
+
+    one, other: PIL or (H, W, 3) uint8, of the same size.
+    """
+    a, b = (np.asarray(x, float)[... if where is None else where] for x in (one, other))
+    error = np.square(a - b).mean()
     return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 

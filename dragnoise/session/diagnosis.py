@@ -285,7 +285,7 @@ def out_of_iterations(which: Sequence[int], coming: Sequence[int], away: np.ndar
     if longer.most_iterations > n:
         remedy = Remedy(f"{more} more", config={"max_iterations": n + more})
     else:
-        each = math.ceil((n + more) / min(config.drag_steps, config.edit_from))
+        each = math.ceil((n + more) / config.most_drag_steps)
         changes = {"max_iterations": max(n + more, config.max_iterations), "step_iterations": each}
         remedy = Remedy(f"again with {each} at each step", config=changes)
     return Finding("iterations", sentence, tuple(which), remedy, n)

@@ -236,7 +236,7 @@ class DragSession:
 
     def render(self) -> Image.Image:
         """The picture of the iteration that the session stands at, in its own size; before any, the reconstruction."""
-        return stages.edited_picture(self.store, stages.last(self.denoise()).latents)
+        return self.picture_of(stages.last(self.denoise()).latents, edited=True)
 
     def reconstruct(self) -> Image.Image:
         """The picture after inversion and plain denoising, without an edit: what the model can keep."""
@@ -247,9 +247,9 @@ class DragSession:
         with self.store.unit():
             return diagnosis.diagnose(self.state, anchors=self.anchors)
 
-    def picture_of(self, latents: Tensor) -> Image.Image:
-        """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
-        return stages.picture_of(self.store, latents)
+    def picture_of(self, latents: Tensor, *, edited: bool = False) -> Image.Image:
+        """Latents (1, C, h, w) of any step as a picture of the given picture's size; edited: after `config.keep`."""
+        return (stages.edited_picture if edited else stages.picture_of)(self.store, latents)
 
     def run(self, *, progress: bool = True) -> Image.Image:
         """Everything: inversion if needed, optimisation, rendering; returns the edited picture."""
@@ -257,10 +257,10 @@ class DragSession:
         bar = partial(tqdm, disable=not progress)
         if not self.state.inverted:
             stages.last(bar(self.invert(), "inverting", self.config.edit_from))
-        for snapshot in (iterations := bar(self.optimize(), "dragging", self.config.max_iterations)):
+        for snapshot in (iterations := bar(self.optimize(), "dragging", self.config.most_iterations)):
             iterations.set_postfix_str(f"loss {snapshot.loss:.4g}, {snapshot.distances.max():.1f} px to go")
         states = bar(self.denoise(), "rendering", self.config.edit_from)
-        return stages.edited_picture(self.store, stages.last(states).latents)
+        return self.picture_of(stages.last(states).latents, edited=True)
 
     # ---- time travel and files
 

@@ -129,7 +129,7 @@ class FakeSession:
             self._work(f"denoise {len(self.history) - 1}: {step}")
             yield self._state(step)
 
-    def picture_of(self, latents: torch.Tensor) -> Image.Image:
+    def picture_of(self, latents: torch.Tensor, *, edited: bool = False) -> Image.Image:
         """Its upper left pixel's red tells the iteration."""
         self._work(f"decode {len(self.history) - 1}")
         return Image.new("RGB", self.image.size, (len(self.history) - 1, 0, 0))

@@ -80,9 +80,9 @@ def test_how_often_it_is_made_is_chosen_by_hand(
     made: list[int] = []
     picture_of = DragSession.picture_of
 
-    def counted(branch: DragSession, latents: Any) -> Image.Image:
+    def counted(branch: DragSession, latents: Any, **more: Any) -> Image.Image:
         made.append(len(branch.history) - 1)
-        return picture_of(branch, latents)
+        return picture_of(branch, latents, **more)
 
     monkeypatch.setattr(DragSession, "picture_of", counted)
     studio.preview.every.value = every

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from dragnoise import Drag, DragSession
 from dragnoise.plots.panels import COLOURS
 from dragnoise.session.history import History
-from dragnoise.session.stages import edited_picture
 from dragnoise.validation import shown
 from dragnoise_widgets.runner.telling import Pace, duration
 
@@ -121,7 +120,7 @@ def _frames(
             left = pace.seconds_left("rendering", done, steps * len(iterations))
             say(f"frame {i} of {len(iterations)}" + (" …" if left is None else f", {duration(left)} left"))
             yield None
-        yield frame_picture(edited_picture(branch.store, latents), paths, drags)
+        yield frame_picture(branch.picture_of(latents, edited=True), paths, drags)
 
 
 def frame_picture(picture: Image.Image, paths: np.ndarray, drags: Sequence[Drag]) -> Image.Image:
