@@ -101,6 +101,15 @@ def test_the_line_through_an_edit(studio: DragStudio, session: DragSession) -> N
     studio.journal.text.clear()
 
 
+def test_a_schedule_of_fewer_iterations_ends_short_too(studio: DragStudio, session: DragSession) -> None:
+    studio.configure(schedule="alternate", drag_steps=2, step_iterations=2)
+    studio.run()
+    assert line(studio).startswith("Short of the goal: all 4 iterations are done · iteration 4")
+    assert session.status == "max_iterations" and session.config.max_iterations == 9
+    studio.configure(step_iterations=3)
+    assert line(studio).startswith("Ready")
+
+
 def test_no_message_outlives_its_cause(studio: DragStudio, session: DragSession, tmp_path: Path) -> None:
     studio.step(2)
     studio.library.save(tmp_path / "a <b>.drag")

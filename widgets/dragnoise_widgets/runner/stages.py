@@ -20,7 +20,6 @@ from PIL import Image
 from dragnoise.geometry import short_drags
 from dragnoise.session.history import History, Snapshot
 from dragnoise.session.session import DragSession
-from dragnoise.session.stages import edited_picture
 from dragnoise.session.state import OvertakenError, SessionState
 from dragnoise_widgets.runner.updates import TaskName
 
@@ -122,11 +121,11 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
             snapshot = next(session.optimize(), None)
         except (OvertakenError, IndexError) as error:
             _require_overtaken(session, error)
-            yield Progress("optimising", 0, session.config.max_iterations)
+            yield Progress("optimising", 0, session.config.most_iterations)
             continue
         if snapshot is None:
             break
-        done = _iterated(session, snapshot, snapshot.iteration, session.config.max_iterations, options)
+        done = _iterated(session, snapshot, snapshot.iteration, session.config.most_iterations, options)
         yield done
         yield from _preview_if_due(session, kept, options, done)
     if not session.drags:
@@ -138,7 +137,10 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
         return "the edit is denoised to the end"
     if session.status == "stalled":
         return "the anchors have stopped moving"
-    return f"stopped at max_iterations={session.config.max_iterations}"
+    most = session.config.most_iterations
+    if most < session.config.max_iterations:
+        return f"stopped after the {most} iterations of the schedule"
+    return f"stopped at max_iterations={most}"
 
 
 def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
@@ -207,7 +209,7 @@ def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterato
         if not stands(session.history, snapshot):
             return
     if state is not None:
-        picture = edited_picture(branch.store, state.latents)
+        picture = branch.picture_of(state.latents, edited=True)
         kept.seconds_a_step, kept.since_preview = (time.perf_counter() - started) / steps, 0
         yield Progress(
             "rendering", total, total, picture=picture, snapshot=snapshot, iteration=shown, rendered_from=branch.state

@@ -122,7 +122,7 @@ def verdict_of(history: Any, config: Any) -> str:
     last = history[-1] if history else None
     if last is None:
         return "running"
-    if last.status == "max_iterations" and last.iteration < config.max_iterations:
+    if last.status == "max_iterations" and last.iteration < config.most_iterations:
         return "running"
     if last.status == "reached" and last.config is not None and last.config.tolerance != config.tolerance:
         return "running"

@@ -268,7 +268,7 @@ class Showing:
             status=status,
             verdict=verdict_of(history, session.config),
             iterations=max(len(history) - 1, 0),
-            max_iterations=session.config.max_iterations,
+            max_iterations=session.config.most_iterations,
             too_short=bool(short_drags(session.drags, session.state.frame, session.config)),
             error=status.message if failed else "",
         )
