@@ -1,4 +1,4 @@
-"""Ablations with the same drag: the initial timestep (Fig. 9), the optimised layer (10), where propagation stops (11)."""
+"""Ablations with the same drag: initial timestep (Fig. 9), optimised layer (10), where propagation stops (11)."""
 
 from __future__ import annotations
 

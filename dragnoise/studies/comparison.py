@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
-        """Name -> `Edit.numbers`, and `outside`, the PSNR in dB to the given picture outside the mask if there is one."""
+        """Name -> `Edit.numbers`, and with a mask `outside`, the PSNR in dB to the given picture outside it."""
         return {edit.name: edit.numbers | self._outside(edit) for edit in self.edits}
 
     @property
@@ -42,7 +42,7 @@ class Comparison:
         """The given picture with its drags and the edits with their anchors' paths; the distances below them."""
         columns = 1 + len(self.edits)
         figure = NotebookFigure(figsize=(2.3 * columns, 5.2), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+        above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1.25, 1), squeeze=False))
         panels = picture_panels(above.subplots(1, columns, squeeze=False), 1, columns)
         show_picture(panels[0], self.image)
         label(panels[0], "given", "")
@@ -91,9 +91,7 @@ def compare(
     earlier = {} if done is None else {edit.name: edit for edit in done.edits}
     for edit in earlier.values():
         _require_same(edit, model, picture, prompt, mask)
-    made = []
-    for edit in edits(model, picture, drags, configs, prompt=prompt, mask=mask, done=earlier, progress=progress):
-        made.append(edit)
+    made = list(edits(model, picture, drags, configs, prompt=prompt, mask=mask, done=earlier, progress=progress))
     if made and any(edit.session.drags != made[-1].session.drags for edit in made):
         raise ValueError("the earlier comparison has other drags; leave out done=, or give its drags.")
     return Comparison(picture, tuple(made))
@@ -120,7 +118,7 @@ def _named(editors: Sequence[str | DragConfig]) -> dict[str, str | DragConfig]:
 def _require_same(edit: Edit, model: Model, picture: Image.Image, prompt: str, mask: Any) -> None:
     session = edit.session
     mine, given = session.mask, as_mask(mask, picture.size)
-    masked = (mine is None) == (given is None) and (mine is None or np.array_equal(mine, given))
+    masked = mine is given if mine is None or given is None else np.array_equal(mine, given)
     pictured = session.image.size == picture.size and session.image.tobytes() == picture.tobytes()
     if not (pictured and masked and session.prompt == prompt and session.model is model):
         raise ValueError("the earlier comparison is of another model, picture, prompt or mask; leave out done=.")

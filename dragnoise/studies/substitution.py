@@ -35,7 +35,8 @@ ALEXNET = "alexnet-owt-7be5be79.pth"
 class Cell:
     """One substitution: block, step it was recorded at, the picture, and how it differs from the plain reconstruction.
 
-    mse: of pixels in 0..1.  ssim: mean of Wang et al.'s map.  lpips: AlexNet's, None without the package lpips and the weights of torchvision's AlexNet.
+    mse: of pixels in 0..1.  ssim: mean of Wang et al.'s map.
+    lpips: AlexNet's, None without the package lpips and the weights of torchvision's AlexNet.
     """
 
     site: str
@@ -78,7 +79,7 @@ class Substitutions:
             row = [cell for cell in self.cells if cell.site == site]
             for panel, cell in zip(panels[r * (1 + len(steps)) + 1 :], row, strict=False):
                 show_picture(panel, cell.picture)
-                label(panel, f"from step {cell.step}" if r == 0 else "", f"MSE {cell.mse:.4f}, SSIM {cell.ssim:.2f}")
+                label(panel, f"from step {cell.step}" if r == 0 else "", f"MSE {cell.mse:.1e}, SSIM {cell.ssim:.2f}")
         return panels[0].figure
 
     @property
@@ -134,14 +135,15 @@ def substitutions(
     grid = [(site, step) for site in chosen for step in steps]
     for site, step in tqdm(grid, "substituting", disable=not progress):
         states = substituted(worn, z, text, schedule, config.edit_from, site=site, step=step)
-        cells.append(Cell(site, step, made := picture(f"{site}-{step}", states), *distances(made, original)))
+        made = picture(f"{site}-{step}", states)
+        cells.append(Cell(site, step, made, *distances(made, original)))
     return Substitutions(original, tuple(cells))
 
 
 def substituted(
     model: Model, z: Tensor, text: Any, schedule: Schedule, start: int, *, site: str, step: int
 ) -> Iterator[DDIMState]:
-    """Denoise from `start`: plainly down to `step`, whose output of the block `site` is recorded and used from there on.
+    """Denoise from `start`: plainly down to `step`, whose output of the block `site` is used from there on.
 
     z: (1, C, h, w) at step `start`.  A state per step.
     """
