@@ -50,15 +50,15 @@ def seconds_to(edit: Edit, share: float) -> float | None:
 
 
 def plot_efficiency(comparison: Comparison) -> NotebookFigure:
-    """Loss in shares of the first, mean distance, and motion of the anchors per iteration, a line for each edit."""
+    """Loss in shares of the first, mean distance, and how far the anchors have moved in all, per iteration, a line for each edit."""
     figure = NotebookFigure(figsize=(10.5, 3.0), layout="constrained")
     loss, distance, motion = figure.subplots(1, 3)
     for i, edit in enumerate(comparison.edits):
         count, style = range(1, len(edit.losses) + 1), {"color": COLOURS[i % len(COLOURS)], "label": edit.name}
         loss.plot(count, edit.losses / edit.losses[0], **style)
-        motion.plot(count, edit.motion.mean(1), **style)
+        motion.plot(count, edit.motion.mean(1).cumsum(), **style)
     calm(loss, "iteration", "loss, in shares of the first")
-    calm(motion, "iteration", "motion of the anchors (px)")
+    calm(motion, "iteration", "path of the anchors (px)")
     plot_distances(comparison.edits, ax=distance)
     return figure
 
