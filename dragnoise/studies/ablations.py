@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image
+
 from dragnoise.config import DragConfig
+from dragnoise.geometry import as_drags
 from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.models.model import Model
 from dragnoise.studies.comparison import Comparison, compare
@@ -69,10 +72,22 @@ def stops(
     k = usual.edit_from
     chosen = [k, *range((k - 1) // 10 * 10, -1, -10)] if steps is None else list(steps)
     usual.replace(refine_from=max(chosen))  # says what is wrong with it before anything is computed
-    done = options.pop("done", None)
+    done, picture = options.pop("done", None), as_picture(image)
     names = {step: f"t' = {step}" for step in chosen}
-    if done is not None and [edit.name for edit in done.edits] == list(names.values()):
+    if done is not None and _is_of(done, picture, drags, names, usual):
         return done
-    (edit,) = compare(model, as_picture(image), drags, {"propagation": usual}, **options).edits
+    (edit,) = compare(model, picture, drags, {"propagation": usual}, **options).edits
     made = tuple(rendered(edit, name, refine_from=step) for step, name in names.items())
     return Comparison(edit.session.image, made)
+
+
+def _is_of(done: Comparison, image: Image.Image, drags: Any, names: Mapping[int, str], usual: DragConfig) -> bool:
+    """Is an earlier result of `stops` of the same picture, drags, steps and numbers?"""
+    sessions = {edit.name: edit.session for edit in done.edits}
+    return (
+        done.image.size == image.size
+        and done.image.tobytes() == image.tobytes()
+        and list(sessions) == list(names.values())
+        and all(sessions[name].config == usual.replace(refine_from=step) for step, name in names.items())
+        and all(session.drags == as_drags(drags, image.size) for session in sessions.values())
+    )

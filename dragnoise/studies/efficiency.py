@@ -50,7 +50,7 @@ def seconds_to(edit: Edit, share: float) -> float | None:
 
 
 def plot_efficiency(comparison: Comparison) -> NotebookFigure:
-    """Loss in shares of the first, mean distance, and how far the anchors have moved in all, per iteration, a line for each edit."""
+    """Per iteration, a line for each edit: loss in shares of the first, mean distance, the anchors' path so far."""
     figure = NotebookFigure(figsize=(10.5, 3.0), layout="constrained")
     loss, distance, motion = figure.subplots(1, 3)
     for i, edit in enumerate(comparison.edits):

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 from dragnoise.config import DragConfig
-from dragnoise.geometry import Drag
+from dragnoise.geometry import Drag, as_drags
 from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.models.model import Model
 from dragnoise.plots.panels import NotebookFigure, label, picture_panels
@@ -70,17 +72,24 @@ def situations(
 ) -> dict[str, Situation]:
     """Edit a picture with each of several sets of drags, {name: drags}, and diagnose the results.
 
-    config: default the model's own.  done: situations that are known already and not computed again.
+    config: default the model's own.  done: earlier situations; those of the same picture, drags and numbers are not
+    computed again.
     """
     picture, numbers = as_picture(image), config or model.default_config
     found = dict(done or {})
     for name, drags in asked.items():
-        if name not in found:
+        if name not in found or not _is_of(found[name], picture, drags, numbers):
             (edit,) = edits(
                 model, picture, drags, {name: numbers}, prompt=prompt, mask=mask, progress=progress
             )  # fmt: skip
             found[name] = Situation(name, edit, edit.session.diagnose())
     return {name: found[name] for name in asked}
+
+
+def _is_of(known: Situation, picture: Image.Image, drags: Any, config: DragConfig) -> bool:
+    session = known.edit.session
+    same = session.image.size == picture.size and session.image.tobytes() == picture.tobytes()
+    return same and session.config == config and session.drags == as_drags(drags, picture.size)
 
 
 def plot_situations(some: Mapping[str, Situation]) -> NotebookFigure:

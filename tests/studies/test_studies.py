@@ -179,7 +179,9 @@ def test_stops_are_one_optimisation(small: Model, picture: Image.Image) -> None:
     assert np.array_equal(np.asarray(alone.run(progress=False)), np.asarray(found["t' = 0"].picture))
     assert np.array_equal(np.asarray(alone.reconstruct()), np.asarray(found["t' = 4"].picture))
     assert len({id(e.session.history[-1].state) for e in found.edits}) == 1
-    assert ablations.stops(small, picture, DRAGS, [4, 1, 0], config=TINY, done=found) is found
+    given: dict[str, Any] = {"config": TINY, "done": found, "progress": False}
+    assert ablations.stops(small, picture, DRAGS, [4, 1, 0], **given) is found
+    assert ablations.stops(small, picture, [Drag((20, 20), (30, 30))], [4, 1, 0], **given) is not found
 
 
 # ---- Fig. 7 and 13
@@ -204,3 +206,6 @@ def test_situations_say_what_the_session_says(small: Model, picture: Image.Image
     assert found["opposing"].failed and len(situations.plot_situations(found).axes) == 4
     again = situations.situations(small, picture, asked, config=TINY, done=found, progress=False)
     assert again["one"] is found["one"]
+    other = {"one": [Drag((20, 20), (30, 30))]}
+    changed = situations.situations(small, picture, other, config=TINY, done=found, progress=False)
+    assert changed["one"].edit.session.drags[0].objective == (30, 30)
