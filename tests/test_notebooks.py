@@ -73,7 +73,10 @@ def printed(notebook: NotebookNode) -> str:
 
 
 def test_every_notebook_is_run_below() -> None:
-    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == ["01_first_drag", PHOTO, "03_step_debugging"]
+    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == [
+        "01_first_drag", PHOTO, "03_step_debugging", "04_what_the_bottleneck_knows", "05_editors_side_by_side",
+        "06_ablations",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
@@ -175,3 +178,32 @@ def test_step_debugging_finds_a_lost_drag_and_mends_it() -> None:
     left = ast.literal_eval(re.findall(r"left, by the judge: (.*)", said)[-1])
     lost, *mended = (np.mean(distances) for distances in left.values())
     assert len(mended) == 2 and max(mended) < 0.7 * lost
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_the_bottleneck_knows_more_the_later_it_is_recorded() -> None:
+    notebook = executed("04_what_the_bottleneck_knows")
+    assert pictures(notebook) >= 2
+    errors = [float(e) for e in re.findall(r"from step \d+: MSE ([\d.e+-]+)", printed(notebook))]
+    assert len(errors) == 3 and errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_editors_side_by_side() -> None:
+    notebook = executed("05_editors_side_by_side")
+    assert pictures(notebook) >= 4
+    counts = dict(re.findall(r"^(\w+) +(\d+) iterations, +[\d.]+ px left, reached", printed(notebook), re.MULTILINE))
+    assert int(counts["dragnoise"]) < int(counts["dragdiffusion"])
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_ablations_and_failures() -> None:
+    notebook = executed("06_ablations")
+    assert pictures(notebook) >= 5
+    said = printed(notebook)
+    assert "opposed - drags 0 and 1 pull against each other" in said
+    both, alone = map(float, re.findall(r"([\d.]+) px left with both drags, ([\d.]+) px with one", said)[0])
+    assert alone < both

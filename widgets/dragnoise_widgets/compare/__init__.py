@@ -1,0 +1,1 @@
+"""The view that shows several edits of one picture side by side."""
