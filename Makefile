@@ -9,6 +9,7 @@
 #                 make .venv if need be, then run the tests that need no browser, execute no notebook and
 #                 are not marked slow
 #   make coverage the same tests, and which share of the packages' lines they execute
+#   make docs     install what builds the documentation into .venv, and build it into site/
 #   make lint     make .venv if need be, then ruff and mypy
 #   make test-lowest
 #                 make .venv-lowest, with the oldest versions that pyproject.toml allows beside the torch
@@ -21,6 +22,7 @@
 #                     make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                 Read when .venv is installed, so give it the first time.
 #   JUPYTER_ARGS  passed on to JupyterLab                           make lab JUPYTER_ARGS=--no-browser
+#   EXECUTE_NOTEBOOKS  run the notebooks for the documentation, minutes each    make docs EXECUTE_NOTEBOOKS=true
 #   WORKERS       processes that run tests, 0 for pytest's own      make test WORKERS=0 PYTEST_ARGS=--pdb
 #   PYTEST_ARGS   passed on to pytest                               make test PYTEST_ARGS="-x tests/sampling/test_ddim.py"
 
@@ -29,6 +31,7 @@ TORCH_INDEX  ?=
 JUPYTER_ARGS ?=
 WORKERS      ?= 2
 PYTEST_ARGS  ?=
+EXECUTE_NOTEBOOKS ?= false
 
 VENV  := .venv
 COLAB := .venv-colab
@@ -51,7 +54,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test test-fast coverage test-lowest lint
+.PHONY: help setup lab test test-fast coverage test-lowest docs lint
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -101,6 +104,14 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(IN) pip install -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 EXECUTE_NOTEBOOKS=$(EXECUTE_NOTEBOOKS) $(IN) mkdocs build --quiet
+	@echo "The documentation is in site/index.html; '$(IN) http.server -d site' shows it on http://localhost:8000."
 
 lint: $(VENV)/.installed
 	$(IN) ruff check .
