@@ -1,4 +1,4 @@
-"""The pages of docs/: their Python runs, their directives name what exists, their links and navigation lead somewhere."""
+"""The pages of docs/: their Python runs, what they name in the sources exists, the navigation has them all."""
 
 from __future__ import annotations
 
