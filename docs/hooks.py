@@ -1,4 +1,4 @@
-"""MkDocs hooks: notebooks as pages, source code by name, and tables from the metadata of DragConfig.
+"""MkDocs hooks: notebooks as pages, source code by name, tables from the metadata of DragConfig, equations as MathML.
 
 In a page, on a line of its own:
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 on_files.mkdocs_priority = 100  # type: ignore[attr-defined]  # before mkdocs-jupyter looks for notebooks
+
+
+MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Equations as MathML, which browsers show without a script."""
+    from latex2mathml.converter import convert
+
+    def maths(found: re.Match[str]) -> str:
+        return convert(unescape(found[3]), display="block" if found[2] == "[" else "inline")
+
+    return MATHS.sub(maths, html)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
