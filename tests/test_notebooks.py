@@ -195,4 +195,4 @@ def test_step_debugging_finds_a_lost_drag_and_mends_it() -> None:
     assert re.search(r"paused: anchor \d jumped", said) and "outside the window" in said
     left = ast.literal_eval(re.findall(r"left, by the judge: (.*)", said)[-1])
     lost, *mended = (np.mean(distances) for distances in left.values())
-    assert len(mended) == 2 and max(mended) < 0.7 * lost
+    assert len(mended) == 3 and max(mended) < 0.7 * lost
