@@ -21,6 +21,7 @@ from dragnoise.studies.editing import Edit, edits
 from dragnoise.studies.sweep import sweep
 from dragnoise.toyland.cases import TUNE_SEED, drag_cases
 from dragnoise.toyland.scenes import caption, render
+from dragnoise.toyland.suite import PAPER
 
 
 def pair(model: Model) -> dict[str, DragConfig]:
@@ -29,9 +30,8 @@ def pair(model: Model) -> dict[str, DragConfig]:
     Both as the paper describes them: convention "paper", the same iterations, windows and tolerance; the rates are
     DragDiffusion's published one and the model's own for a bottleneck.
     """
-    noise = model.default_config.replace(
-        start="inverted", target="current", schedule="single", hold="nothing", keep="nothing"
-    )
+    usual = model.default_config
+    noise = usual if usual.start == "inverted" else usual.replace(**PAPER)
     diffusion = noise.replace(editor="dragdiffusion", lr=0.01, eps=1e-8, max_iterations=80, r1=1, r2=3, mask_weight=0.1)
     return {"dragnoise": noise.replace(max_iterations=80), "dragdiffusion": diffusion}
 

@@ -31,7 +31,7 @@ from dragnoise.studies.sweep import sweep
 from dragnoise.toyland.cases import KINDS, drag_cases
 from dragnoise.toyland.measures import quality
 from dragnoise.toyland.scenes import caption, render
-from dragnoise.toyland.suite import SEED_STRIDE, SPLITS
+from dragnoise.toyland.suite import PAPER, SEED_STRIDE, SPLITS
 
 SEED = 5
 """Of the held-out split's ten; no setting was chosen on it."""
@@ -39,9 +39,6 @@ SEED = 5
 TOYLAND = {"edit_from": 28, "latent_noise": 0.08}
 """Numbers of the embedded model that every editor at one high timestep gets in place of the published ones: from the
 published timesteps (35, 38) on it invents another scene."""
-
-PAPER = {"start": "inverted", "target": "current", "schedule": "single", "hold": "nothing", "keep": "nothing"}
-"""What makes of the embedded model's own numbers the paper's method with these numbers."""
 
 ROWS: dict[str, dict[str, Any]] = {
     "firm": {},
