@@ -60,9 +60,9 @@ def read_dataset(source: str | Path) -> Dataset:
 
 
 def dragbench(path: Path, name: str) -> Sample:
-    """`<category>/<id>/{original_image.png, meta_data.pkl}`; with meta_data_region.pkl (-DR, -SR) its points as regions.
+    """`<category>/<id>/{original_image.png, meta_data.pkl}`; in -DR and -SR also meta_data_region.pkl.
 
-    Points alternate between anchor and objective; mask uint8 (H, W), above 0 where the picture may change.
+    Points alternate between anchor and objective, those of regions are kept as they are; mask uint8 (H, W), above 0 where the picture may change.
     """
     regions: dict[str, Any] = {}
     plain = path.with_name("meta_data.pkl")
@@ -108,7 +108,8 @@ def red_bench(path: Path, name: str) -> Sample:
         drags = [tuple(region["centroids"]) for region in regions.values()]
     picture = _picture(path.parent, "original", "image", "source")
     size = as_picture(picture).size
-    masks = [as_mask(file, size) for file in sorted(path.parent.glob("*mask*.png"))]
+    found = (as_mask(file, size) for file in sorted(path.parent.glob("*mask*.png")))
+    masks = [mask for mask in found if mask is not None]
     mask = np.logical_or.reduce(masks) if masks else None
     prompt = told.get("editing_prompt") or told.get("background_prompt") or ""
     return checked_sample(name, _category(name), picture, drags, mask=mask, prompt=prompt, regions=regions)
@@ -129,7 +130,8 @@ def plain_folder(path: Path, name: str) -> Sample:
     drags = [(d["anchor"], d["objective"]) if isinstance(d, dict) else tuple(d) for d in listed]
     mask, answer = path.with_name("mask.png"), path.with_name("answer.png")
     return checked_sample(
-        name, _category(name), picture, drags, mask=mask if mask.exists() else None, answer=answer if answer.exists() else None,
+        name, _category(name), picture, drags,
+        mask=mask if mask.exists() else None, answer=answer if answer.exists() else None,
         prompt=told.get("prompt", "") if isinstance(told, dict) else "",
     )  # fmt: skip
 
