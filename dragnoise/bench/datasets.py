@@ -62,7 +62,7 @@ def read_dataset(source: str | Path) -> Dataset:
 def dragbench(path: Path, name: str) -> Sample:
     """`<category>/<id>/{original_image.png, meta_data.pkl}`; in -DR and -SR also meta_data_region.pkl.
 
-    Points alternate between anchor and objective, those of regions are kept as they are; mask uint8 (H, W), above 0 where the picture may change.
+    Points alternate between anchor and objective; mask uint8 (H, W), above 0 where the picture may change.
     """
     regions: dict[str, Any] = {}
     plain = path.with_name("meta_data.pkl")

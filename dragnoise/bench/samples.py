@@ -68,7 +68,7 @@ def checked_sample(
         mask = None
     true = None if answer is None else as_picture(answer).size
     if true not in (None, size):
-        raise ValueError(f"the answer of {id} is {true[0]}x{true[1]} and its picture {size[0]}x{size[1]}.")  # type: ignore[index]
+        raise ValueError(f"the answer of {id} is {true[0]}x{true[1]} and its picture {size[0]}x{size[1]}.")
     text = as_text(f"the prompt of {id}", prompt)
     return Sample(id, category, picture, checked, as_mask(mask, size), text, answer, regions or {})
 

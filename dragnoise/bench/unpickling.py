@@ -143,7 +143,7 @@ def _scan(data: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name not in OPCODES:
             raise pickle.UnpicklingError(f"it has the opcode {opcode.name}, which no array needs")
-        if "PUT" in opcode.name and argument > len(data):
+        if "PUT" in opcode.name and int(argument or 0) > len(data):
             raise pickle.UnpicklingError("its memo is larger than the file")
 
 
