@@ -1,4 +1,4 @@
-"""Image fidelity: IF = 1 - LPIPS, of the whole picture, of the background and of regions; needs the extra `bench`."""
+"""Image fidelity: IF = 1 - LPIPS, of the whole picture, of the background and of regions; needs the package lpips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_lpips() -> Distance:
         package = importlib.import_module("lpips")
     except Exception as error:  # torchvision that does not fit torch raises RuntimeError on import
         raise ImportError(
-            f"IF needs the package lpips, which cannot be imported ({said(error)}); install dragnoise[bench] and a "
+            f"IF needs the package lpips, which cannot be imported ({said(error)}); pip install lpips and a "
             "torchvision that fits your torch, or leave IF out."
         ) from error
     try:
