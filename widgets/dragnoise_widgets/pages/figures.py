@@ -28,6 +28,7 @@ class FigureImage(widgets.VBox):
         self.picture = widgets.Image(format="png", layout={"width": f"{width}px", "max_width": "100%"})
         self.note = widgets.HTML()
         super().__init__([self.picture, self.note], layout={"overflow": "hidden"})
+        self.add_class("dragnoise-figure")
         self.say("")
 
     def draw(self, paint: Callable[[Figure], object]) -> None:

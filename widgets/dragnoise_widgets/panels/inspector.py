@@ -30,6 +30,7 @@ class Inspector(widgets.Tab):
         self.visible = True
         self._sight: Sight | None = None
         super().__init__([*self.pages, log])
+        self.add_class("dragnoise-inspector")
         for i, title in enumerate([*(page.title for page in self.pages), "Log"]):
             self.set_title(i, title)
         self.selected_index = 0

@@ -49,7 +49,7 @@ class Preview(widgets.VBox):
             layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
-        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"})
+        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"}).add_class("dragnoise-caption")
         self.slider = widgets.IntSlider(
             value=0, min=0, max=100, readout=False, description="before / after",
             style={"description_width": "initial"},
@@ -64,6 +64,7 @@ class Preview(widgets.VBox):
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
         super().__init__([self.slider, self.stage, controls, style], layout={"width": "auto", "overflow": "hidden"})
+        self.add_class("dragnoise-preview")
         self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
 
     @property

@@ -12,7 +12,7 @@ from dragnoise import Drag, DragSession, Model
 from dragnoise.images import pictures
 from dragnoise.toyland import caption, drag_cases, render
 from dragnoise_widgets.canvas.toolbar import uploaded
-from dragnoise_widgets.controls import ROW, button
+from dragnoise_widgets.controls import ROW, button, named
 
 USUAL = ""
 """The value of a list's first entry: None would leave the list empty when it is chosen a second time."""
@@ -73,13 +73,10 @@ class Source(widgets.VBox):
             style={"description_width": "44px"},
         )  # fmt: skip
         self.load = button("Load", self._load, icon="folder-open-o", tooltip="Load this model", width="84px")
-        self.dtype = widgets.Dropdown(
-            options=[("usual precision", USUAL), *((name, name) for name in ("float32", "bfloat16", "float16"))],
-            layout={"width": "140px"},
-        )
-        self.memory = widgets.Dropdown(
-            options=[("usual memory", "normal"), ("low memory, slower", "low")], layout={"width": "150px"}
-        )
+        precisions = [("usual precision", USUAL), *((name, name) for name in ("float32", "bfloat16", "float16"))]
+        self.dtype = named(widgets.Dropdown(options=precisions, layout={"width": "140px"}), "precision")
+        sparing = [("usual memory", "normal"), ("low memory, slower", "low")]
+        self.memory = named(widgets.Dropdown(options=sparing, layout={"width": "150px"}), "memory")
         super().__init__(
             [
                 widgets.HBox([self.upload, self.example, self.prompt], layout=ROW),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
+from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
@@ -25,6 +26,7 @@ from dragnoise_widgets.studio.library import Library
 class Parts(Protocol):
     """The widgets that are arranged."""
 
+    access: Access
     library: Library
     canvas: DragCanvas
     preview: Preview
@@ -63,6 +65,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         widgets.VBox([studio.curves], layout=aside),
     ]
     return [
+        studio.access,
         widgets.HTML(STYLE, layout={"display": "none"}),
         _fold("Picture, prompt, model", studio.library.source, folded=folded),
         studio.transport,
