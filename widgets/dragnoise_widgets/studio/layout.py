@@ -9,13 +9,13 @@ import ipywidgets as widgets
 
 from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport

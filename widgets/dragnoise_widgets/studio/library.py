@@ -13,14 +13,14 @@ from PIL import Image
 from dragnoise import DragSession, Model
 from dragnoise.archive.autosave import failure
 from dragnoise.inspection import limits
+from dragnoise_widgets.branching.branches import Branches
+from dragnoise_widgets.branching.keeping import Keeping
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
 from dragnoise_widgets.export.model_names import EMBEDDED, asked
 from dragnoise_widgets.panels import source
-from dragnoise_widgets.panels.keeping import Keeping
 from dragnoise_widgets.panels.source import Source
 from dragnoise_widgets.runner.commands import Branch, Save
-from dragnoise_widgets.studio.branches import Branches
 from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.loads import Loads
 from dragnoise_widgets.studio.models import Models

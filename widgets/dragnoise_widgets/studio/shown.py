@@ -14,9 +14,9 @@ from dragnoise import DragConfig, DragSession
 from dragnoise.session.diagnosis import Remedy
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.panels.messages import Messages
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.stops import Stops, StopSet
 from dragnoise_widgets.runner.breakpoints import Breakpoint
 from dragnoise_widgets.runner.commands import Apply, ReplaceConfig

@@ -17,6 +17,8 @@ from dragnoise import DragSession
 from dragnoise.session.history import Snapshot
 from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.comparing import Comparing
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
 from dragnoise_widgets.export.looks import Looks
@@ -26,7 +28,6 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
@@ -76,7 +77,8 @@ class DragStudio(widgets.VBox):
         self.canvas.on_error(self.messages.refused)
         self.access.follow(self.canvas)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
-        self.preview = Preview()
+        self.preview = Preview(lambda: self.showing.refresh(), lambda index: guarded(self.library.compare, index))
+        self.canvas.observe(lambda change: self.preview.look_at(change.new), "window")
         self.curves = Curves()
         self.looks = Looks(preview_vae, on_error=self.messages.failed)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
@@ -90,8 +92,9 @@ class DragStudio(widgets.VBox):
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
+        branches, comparing = self.library.branches, Comparing(self.preview, self.looks, lambda: self.library.branches)
         self.showing = Showing(
-            self, self.library, self.library.branches, busy_aside=lambda: self.exports.making_gif, inline=inline
+            self, self.library, branches, comparing, busy_aside=lambda: self.exports.making_gif, inline=inline
         )
         self._shown: Shown = Shown(self)
         super().__init__(arranged(self, folded=session is not None))

@@ -1,0 +1,1 @@
+"""Comparison of two pictures: which they are, the curtain, the difference, the reconstruction."""
