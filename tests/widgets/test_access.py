@@ -44,7 +44,7 @@ def test_what_happens_is_announced_once(studio: DragStudio) -> None:
     studio.access.observe(lambda change: said.append(change.new), "said")
     studio.run()
     assert [word.split(":")[0] for word in said if word][-1] in ("Short of the goal", "Finished")
-    assert len(said) == len({*said}) or all(a != b for a, b in zip(said, said[1:], strict=False))
+    assert len(said) < len(studio.session.history), "a state, not every iteration"
     studio.canvas.selected = 0
     assert said[-1].startswith("2 drags, drag 0 chosen, from 30, 40 to 44, 36")
     assert "2 drags" in studio.access.canvas

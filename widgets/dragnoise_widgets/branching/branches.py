@@ -10,6 +10,7 @@ from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session.history import History
+from dragnoise_widgets.branching.rows import Listed
 from dragnoise_widgets.export.album import Album
 
 
@@ -46,10 +47,17 @@ class Branches:
         names = [session.name for session in self.sessions]
         return [n if names.index(n) == i else f"{n} ({names[:i].count(n) + 1})" for i, n in enumerate(names)]
 
-    @property
-    def since(self) -> list[float]:
-        """When each came, in seconds as `time.time()`."""
-        return [entry.since for entry in self._entries]
+    def listed(self) -> list[Listed]:
+        """All of them, as the panel lists them."""
+        return [
+            Listed(
+                one.session.name,
+                max(len(one.session.history) - 1, 0),
+                one.since,
+                self.newest_picture(one.session) or one.session.image,
+            )
+            for one in self._entries
+        ]
 
     def index(self, session: DragSession | None) -> int | None:
         """The number of a session, None for one that is not here."""

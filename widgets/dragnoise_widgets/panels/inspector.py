@@ -48,6 +48,13 @@ class Inspector(widgets.Tab):
         except Exception as error:
             self._journal.error(f"the tab {self.pages[at].title} failed", error)
 
+    def set_dark(self, dark: bool) -> None:
+        """Draw for a page with a dark theme, or with a light one."""
+        for page in self.pages:
+            page.plot.dark = dark
+            page.forget()
+        self.show(self._sight)
+
     def _name_variable(self, sight: Sight | None) -> None:
         """Call the page of the optimised tensor after it."""
         name = "" if sight is None or not len(sight.history) else next(iter(sight.history[-1].state.tensors), "")

@@ -67,7 +67,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
     return [
         studio.access,
         widgets.HTML(STYLE, layout={"display": "none"}),
-        _fold("Picture, prompt, model", studio.library.source, folded=folded),
+        _fold("Picture, prompt, model", studio.library.source, folded=folded, unfolded=studio.refresh),
         studio.transport,
         studio.question,
         studio.stage,
@@ -80,7 +80,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         _fold("Parameters", studio.parameters),
         _fold("Breakpoints", studio.stops),
         _fold("Download and code", studio.share, unfolded=studio.refresh),
-        _fold("Branches and files", studio.library.keeping),
+        _fold("Branches and files", studio.library.keeping, unfolded=studio.refresh),
     ]
 
 

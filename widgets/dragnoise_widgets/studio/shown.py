@@ -60,7 +60,7 @@ class Shown:
     def runner(self) -> Runner:
         """Raises RuntimeError if there is no session."""
         if self.binding is None:
-            raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
+            raise RuntimeError("there is no picture yet; upload one, take an example, or set studio.session.")
         return self.binding.runner
 
     def show(self, session: DragSession) -> None:

@@ -89,6 +89,7 @@ class DragStudio(widgets.VBox):
         )
         self.stops = Stops(lambda: guarded(self._shown.set_stops))
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
+        self.access.observe(lambda change: guarded(self.inspector.set_dark, change.new), "dark")
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
