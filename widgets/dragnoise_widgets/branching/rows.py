@@ -31,6 +31,8 @@ class Listed:
 class BranchRows(widgets.VBox):
     """actions: what its buttons do, by name: choose(index), forget(index), rename(index, name)."""
 
+    children: tuple[widgets.Widget, ...]
+
     def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
         self._actions = actions
         self.rows: list[BranchRow] = []
@@ -57,7 +59,8 @@ class BranchRow(widgets.HBox):
 
     def __init__(self, actions: Mapping[str, Callable[..., Any]], index: int) -> None:
         self._rename = partial(actions["rename"], index)
-        self._busy, self._picture = False, None
+        self._busy = False
+        self._picture: Image.Image | None = None
         side = f"{SIDE}px"
         self.thumbnail = widgets.Image(
             format="png", layout={"width": "auto", "height": "auto", "max_width": side, "max_height": side}
