@@ -17,6 +17,7 @@ function put(element, attributes) {
 
 // Names that a widget's own markup does not give: [selector, function of the element -> attributes].
 const RULES = [
+  ["button i", () => ({ "aria-hidden": true })], // the letter of an icon is not part of a name
   ["button", (e) => (!spoken(words(e)) && e.title ? { "aria-label": e.title } : {})],
   [".widget-toggle-button", (e) => ({ "aria-pressed": e.classList.contains("mod-active") })],
   [".widget-toggle-buttons", () => ({ role: "group", "aria-label": "tool" })],
@@ -30,7 +31,7 @@ const RULES = [
   [".dragnoise-tools", () => ({ role: "toolbar", "aria-label": "drawing" })],
   [".dragnoise-transport", () => ({ role: "region", "aria-label": "run" })],
   [".dragnoise-preview", () => ({ role: "region", "aria-label": "picture of the iteration shown" })],
-  ["[class*=Collapse-header]", (e) => ({ role: "button", tabindex: 0, "aria-expanded": /Collapse-open/.test(e.className) })],
+  ["[class*=Collapse-header]", (e) => ({ role: "button", "aria-label": words(e), tabindex: 0, "aria-expanded": /Collapse-open/.test(e.className) })],
   ["[class*=Collapse-contents]", (e) => ({ role: "region", "aria-label": words(e.parentElement?.querySelector("[class*=Collapse-header]")) })],
   ["[role=tab]", (e) => ({ tabindex: /mod-current/.test(e.className) ? 0 : -1, "aria-selected": /mod-current/.test(e.className) })],
   ["[role=tablist]", () => ({ "aria-label": "inspector" })],
