@@ -9,6 +9,7 @@
 #                 make .venv if need be, then run the tests that need no browser, execute no notebook and
 #                 are not marked slow
 #   make coverage the same tests, and which share of the packages' lines they execute
+#   make docs     install what builds the documentation into .venv, and build it into site/
 #   make lint     make .venv if need be, then ruff and mypy
 #   make test-lowest
 #                 make .venv-lowest, with the oldest versions that pyproject.toml allows beside the torch
@@ -21,6 +22,7 @@
 #                     make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                 Read when .venv is installed, so give it the first time.
 #   JUPYTER_ARGS  passed on to JupyterLab                           make lab JUPYTER_ARGS=--no-browser
+#   EXECUTE_NOTEBOOKS  run the notebooks for the documentation, minutes each    make docs EXECUTE_NOTEBOOKS=true
 #   WORKERS       processes that run tests, 0 for pytest's own      make test WORKERS=0 PYTEST_ARGS=--pdb
 #   PYTEST_ARGS   passed on to pytest                               make test PYTEST_ARGS="-x tests/sampling/test_ddim.py"
 
@@ -29,6 +31,7 @@ TORCH_INDEX  ?=
 JUPYTER_ARGS ?=
 WORKERS      ?= 2
 PYTEST_ARGS  ?=
+EXECUTE_NOTEBOOKS ?= false
 
 VENV  := .venv
 COLAB := .venv-colab
@@ -49,9 +52,20 @@ LOWEST_TESTS := \
     tests/lora/test_lora_on_toyland.py
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
+define NOT_INSTALLED
+{ echo; \
+  echo "The installation into $(VENV) did not finish; pip's own lines above say why. Nothing is lost: run make again."; \
+  echo "  - No network, or a proxy: pip must reach a package index; for one of your own set PIP_INDEX_URL."; \
+  echo "  - No space: it needs 2 GB with the CPU build of torch, several GB more with the usual one on Linux;"; \
+  echo "    free here: $$(df -Pk . | awk 'NR == 2 { printf "%.1f GB", $$4 / 1e6 }'). The CPU build: make ... TORCH_INDEX=https://download.pytorch.org/whl/cpu"; \
+  echo "  - No fitting version: this Python may be too new or too old for torch; give another one with PYTHON=python3.12"; \
+  echo "    and remove $(VENV) first."; \
+  exit 1; }
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test test-fast coverage test-lowest lint
+.PHONY: help setup lab test test-fast coverage test-lowest docs lint
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -59,13 +73,17 @@ help:
 setup: $(VENV)/.installed $(COLAB)/.installed
 
 $(VENV)/bin/pip:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 to 3.13 (Debian and Ubuntu:" \
+	    "apt install python3 python3-venv; macOS: brew install python@3.12), or name one: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	    "dragnoise needs Python 3.11 to 3.13, this is %d.%d: give another one with PYTHON=python3.12" % v)'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV) and installing into it: some minutes, once. 2 GB with the CPU build of torch."
+	@$(PYTHON) -m venv $(VENV) || { echo; echo "$(PYTHON) could not make an environment in $(VENV). Debian and Ubuntu keep" \
+	    "that in a package of its own: apt install python3-venv; otherwise see whether the disk is full (df -h .)."; exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(if $(TORCH_INDEX),$(IN) pip install $(TORCH) --index-url $(TORCH_INDEX))
-	$(IN) pip install -c constraints.txt -e '.[widgets,lab,dev]'
+	@$(if $(TORCH_INDEX),$(IN) pip install $(TORCH) --index-url $(TORCH_INDEX) || $(NOT_INSTALLED))
+	@$(IN) pip install -c constraints.txt -e '.[widgets,lab,dev]' || $(NOT_INSTALLED)
 	@touch $@
 
 # Its own packages come first, then those of .venv, so that torch is there once.
@@ -78,6 +96,8 @@ $(COLAB)/.installed: constraints-colab.txt $(VENV)/.installed
 	@touch $@
 
 lab: $(VENV)/.installed
+	@echo "JupyterLab opens in the browser. Where there is none, open the address with '?token=' that it prints; if port 8888"
+	@echo "is taken it uses the next free one, or give one: make lab JUPYTER_ARGS=--port=9000. Ctrl-C twice ends it."
 	$(IN) jupyterlab notebooks/01_first_drag.ipynb $(JUPYTER_ARGS)
 
 test: setup
@@ -101,6 +121,14 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(IN) pip install -c constraints.txt -e '.[docs]' || $(NOT_INSTALLED)
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 EXECUTE_NOTEBOOKS=$(EXECUTE_NOTEBOOKS) $(IN) mkdocs build --quiet
+	@echo "The documentation is in site/index.html; '$(IN) http.server -d site' shows it on http://localhost:8000."
 
 lint: $(VENV)/.installed
 	$(IN) ruff check .

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from dragnoise.models.model import Model, load_model
     from dragnoise.session.history import Snapshot
     from dragnoise.session.session import DragSession
+    from dragnoise.studies.comparison import compare
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Drag", "DragConfig", "DragSession", "Lora", "LoraCache", "LoraStep", "Model", "ModelInfo", "Snapshot",
-    "load_model",
+    "compare", "load_model",
 ]  # fmt: skip
 
 _MODULES = {
     "Drag": "geometry", "DragConfig": "config", "DragSession": "session.session", "Lora": "lora", "LoraCache": "lora",
     "LoraStep": "lora", "Model": "models.model", "ModelInfo": "models.fingerprint", "Snapshot": "session.history",
-    "load_model": "models.model",
+    "compare": "studies.comparison", "load_model": "models.model",
 }  # fmt: skip
 """Public name -> the module that defines it."""
 

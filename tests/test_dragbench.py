@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import build_sd15
-from dragbench import DATA, Sample, read_meta, samples
+from dragbench import DATA, Sample, samples
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
 from torch import Tensor
@@ -157,25 +154,3 @@ def test_a_real_photograph_on_a_real_model() -> None:
     assert psnr > 18
     assert change[sample.mask].mean() > 2 * change[~sample.mask].mean()
     assert session.history[-1].distances.mean() < session.history[0].distances.mean()
-
-
-# ------------------------------------------------------------------------------- the reader
-
-
-class Trap:
-    """Runs something when it is unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("opened"),))
-
-
-def test_the_samples_reader_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    mask = (np.arange(12).reshape(3, 4) % 2).astype(np.uint8)
-    meta = read_meta(pickle.dumps({"prompt": "a fox", "points": [[1, 2], [3, 4]], "mask": mask}))
-    assert meta["prompt"] == "a fox" and meta["points"] == [[1, 2], [3, 4]]
-    np.testing.assert_array_equal(meta["mask"], mask)
-    for bad in ({"prompt": Trap()}, {"mask": np.array([Trap()], object)}, {"prompt": os.system}):
-        with pytest.raises(pickle.UnpicklingError, match="no array"):
-            read_meta(pickle.dumps(bad))
-    assert not (tmp_path / "opened").exists()

@@ -73,7 +73,10 @@ def printed(notebook: NotebookNode) -> str:
 
 
 def test_every_notebook_is_run_below() -> None:
-    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == ["01_first_drag", PHOTO, "03_step_debugging"]
+    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == [
+        "01_first_drag", PHOTO, "03_step_debugging", "04_what_the_bottleneck_knows", "05_editors_side_by_side",
+        "06_ablations",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
@@ -134,6 +137,27 @@ def source_of(name: str, part: str) -> str:
     return source
 
 
+def test_without_a_photo_one_is_drawn_for_stable_diffusion(capsys: pytest.CaptureFixture[str]) -> None:
+    given: dict[str, Any] = {"PHOTO": None, "DRAGS": None, "MODEL": "a/b", "PROMPT": "a photo", "in_colab": False}
+    exec(source_of(PHOTO, "def drawn_photo("), given)
+    exec(source_of(PHOTO, "google.colab import files"), given)
+    assert given["picture"].size == (512, 512) and given["mask"] is None and "red ball" in given["PROMPT"]
+    (((x, y), _),) = given["DRAGS"]
+    red, green, blue = given["picture"].getpixel((x, y))
+    assert red > 2 * max(green, blue)
+    assert "this one is drawn" in capsys.readouterr().out
+
+
+def test_every_notebook_begins_in_the_same_way() -> None:
+    beginnings = set()
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        first, second = nbformat.read(path, as_version=4).cells[:2]
+        assert "colab-badge.svg" in first.source and f"notebooks/{path.name})" in first.source
+        assert all(f"**{word}**" in first.source for word in ("Goal", "Time", "Needs", "Result")), path.name
+        beginnings.add(second.source)
+    assert len(beginnings) == 1 and max(len(text.splitlines()) for text in beginnings) < 10
+
+
 @pytest.mark.parametrize(("asked", "in_colab"), [(False, True), (True, False), (False, False)])
 def test_drive_is_left_alone_unless_asked_for_in_colab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: bool, in_colab: bool
@@ -174,4 +198,33 @@ def test_step_debugging_finds_a_lost_drag_and_mends_it() -> None:
     assert re.search(r"paused: anchor \d jumped", said) and "outside the window" in said
     left = ast.literal_eval(re.findall(r"left, by the judge: (.*)", said)[-1])
     lost, *mended = (np.mean(distances) for distances in left.values())
-    assert len(mended) == 2 and max(mended) < 0.7 * lost
+    assert len(mended) == 3 and max(mended) < 0.7 * lost
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_the_bottleneck_knows_more_the_later_it_is_recorded() -> None:
+    notebook = executed("04_what_the_bottleneck_knows")
+    assert pictures(notebook) >= 2
+    errors = [float(e) for e in re.findall(r"from step \d+: MSE ([\d.e+-]+)", printed(notebook))]
+    assert len(errors) == 3 and errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_editors_side_by_side() -> None:
+    notebook = executed("05_editors_side_by_side")
+    assert pictures(notebook) >= 4
+    counts = dict(re.findall(r"^(\w+) +(\d+) iterations, +[\d.]+ px left, reached", printed(notebook), re.MULTILINE))
+    assert int(counts["dragnoise"]) < int(counts["dragdiffusion"])
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_ablations_and_failures() -> None:
+    notebook = executed("06_ablations")
+    assert pictures(notebook) >= 5
+    said = printed(notebook)
+    assert "opposed - drags 0 and 1 pull against each other" in said
+    both, alone = map(float, re.findall(r"([\d.]+) px left with both drags, ([\d.]+) px with one", said)[0])
+    assert alone < both

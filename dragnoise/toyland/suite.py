@@ -37,6 +37,12 @@ from dragnoise.toyland.results import Result, sheet, summary, table
 from dragnoise.toyland.scenes import caption, render
 from dragnoise.validation import as_integer
 
+PAPER: dict[str, Any] = {
+    "start": "inverted", "target": "current", "schedule": "single", "hold": "nothing", "keep": "nothing",
+    "edit_from": 28, "refine_from": 6,
+}  # fmt: skip
+"""What makes of the embedded model's own numbers the paper's method with numbers for this model."""
+
 SPLITS = {"test": TEST_SEED, "tune": TUNE_SEED}
 SEED_STRIDE, LAST_SEED = 1_000_000, 9
 """Scene seeds between the cases of two values of `--seed`, and the last value: the splits are ten million apart."""

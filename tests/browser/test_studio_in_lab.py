@@ -60,7 +60,7 @@ class Notebook:
         self.kernel = lab.kernel()
         self.page.click(".lm-MenuBar-item:has-text('Run')")
         self.page.click(".lm-Menu-item:has-text('Run All Cells')")
-        self.kernel.until("'other' in globals() and len(other.history) > 1")  # all cells have run
+        self.kernel.until("'masked' in globals()")  # all cells have run
         self.go_to_studio()
 
     def go_to_studio(self) -> None:

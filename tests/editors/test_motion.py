@@ -96,6 +96,29 @@ def test_a_pointer_on_a_hub_turns_and_a_ball_slides() -> None:
     assert np.abs(picture.astype(int) - np.asarray(away)).max() <= 1, "there, and gone from where it was"
 
 
+def test_what_goes_on_outside_of_the_mask_is_stretched() -> None:
+    """Two eyes on a board that the mask cuts on every side: the eyes arrive, the board stays whole at the edge."""
+    board = Image.new("RGB", (64, 64), (120, 160, 200))
+    draw = ImageDraw.Draw(board)
+    for x in range(-64, 64, 8):
+        draw.line([(x, 0), (x + 64, 64)], fill=(200, 120, 60), width=3)
+    draw.ellipse([26, 26, 34, 34], fill=(10, 10, 10))
+    pixels, mask = np.asarray(board), box(12, 12, 52, 52)
+    picture, d = motion.moved(pixels, points((30, 30)), points((36, 31)), mask=mask)
+    np.testing.assert_allclose(d[31, 36], [6, 1], atol=1e-5)
+    edge = mask & ~motion.eroded(mask, 1)
+    assert np.abs(d[edge]).max() < 1, "hardly anything moves at the edge"
+    assert picture[31, 36].max() < 40 and np.array_equal(picture[~mask], pixels[~mask])
+
+
+def test_depth_is_the_city_block_distance_to_the_outside() -> None:
+    mask = np.random.default_rng(0).random((13, 9)) < 0.8
+    mask[3, 4] = False
+    outside = np.argwhere(~mask)
+    nearest = [[np.abs(outside - [y, x]).sum(1).min() for x in range(9)] for y in range(13)]
+    np.testing.assert_array_equal(motion.depth(mask), nearest)
+
+
 def test_what_is_behind_is_filled_in_from_round_the_mask() -> None:
     ramp = np.broadcast_to(np.linspace(20, 220, 64)[None, :, None], (64, 64, 3))
     covered = ramp.copy()

@@ -1,4 +1,4 @@
-"""The notebook layer of dragnoise: canvas, studio, inspector and runner, each imported when it is first used."""
+"""The notebook layer of dragnoise: canvas, studio, comparison and runner, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dragnoise_widgets.canvas.canvas import DragCanvas
+    from dragnoise_widgets.compare.view import CompareView
     from dragnoise_widgets.runner.runner import Runner
     from dragnoise_widgets.studio.studio import DragStudio
 
-__all__ = ["DragCanvas", "DragStudio", "Runner"]
+__all__ = ["CompareView", "DragCanvas", "DragStudio", "Runner"]
 
-_MODULES = {"DragCanvas": "canvas.canvas", "DragStudio": "studio.studio", "Runner": "runner.runner"}
+_MODULES = {
+    "CompareView": "compare.view", "DragCanvas": "canvas.canvas", "DragStudio": "studio.studio",
+    "Runner": "runner.runner",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,9 @@ A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (
 With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
 from round the mask; the thing is what differs from that, and is pasted where it goes.  One drag does not say whether
 its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the motion is taken that
-changes it least there.  Without a mask the drags' translation falls to nothing over the outer part of what lies within
-reach.
+changes it least there.  Where even that one tears the picture at the edge, the thing goes on outside of the mask, as an
+ear does: then everything inside is stretched, with the drags at their ends and not at all at the edge.  Without a mask
+the drags' translation falls to nothing over the outer part of what lies within reach.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ FAVOUR = 0.9
 BEHIND, THING = 8, 24
 """Largest difference of a channel from what is behind, of 255, up to which a pixel is none of the thing, and from which
 on all of it."""
+
+TORN = 0.22
+"""Largest seam of a rigid motion, as a share of the thing's difference from what is behind; above it all is stretched.
+Chosen on 128 toyland drags: 76 % of the pictures whole, against 57 % with rigid motions alone."""
+
+CORE = 0.03
+"""Radius round the end of a drag within which a stretched picture moves with the drag, in the picture's longer side."""
 
 SMOOTHING = 30
 """Rounds of averaging over neighbours in what is filled in."""
@@ -58,7 +66,11 @@ def moved(
         picture = pasted(pixels, behind, thing, field, mask)
         seam = float(np.abs(picture.astype(float) - pixels)[edge].mean()) if edge.any() else 0.0
         found.append((seam if not found else seam / FAVOUR, picture, field))
-    _, picture, field = min(found, key=lambda each: each[0])
+    seam, picture, field = min(found, key=lambda each: each[0])
+    contrast = float(difference[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
+    if seam > TORN * contrast > 0:
+        field = (shift * stretching(mask, ends)[..., None]).astype(np.float32)
+        return taken(pixels, field), field
     return picture, field
 
 
@@ -139,6 +151,25 @@ def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle
         [cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1
     )
     return np.asarray(q - source)
+
+
+def stretching(mask: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """1 within `CORE` of a drag's end, falling smoothly to 0 at the edge of a mask (H, W): (H, W)."""
+    apart = np.linalg.norm(places(mask.shape)[:, :, None] - ends, axis=-1).min(-1)
+    inside = depth(mask)
+    share = inside / (inside + np.maximum(apart - CORE * max(mask.shape), 0) + 1e-6)
+    return np.asarray(share * share * (3 - 2 * share))
+
+
+def depth(mask: np.ndarray) -> np.ndarray:
+    """City-block distance in pixels of each pixel of a mask (H, W) to the nearest one outside it, 0 there: (H, W)."""
+    result = np.where(mask, float(sum(mask.shape)), 0.0)
+    for _ in range(2):  # down and up each column, then along each row: the distance is separable
+        result = result.T
+        for turn in (np.s_[:, ::1], np.s_[:, ::-1]):
+            along = np.arange(result.shape[1], dtype=float)
+            result[turn] = np.minimum.accumulate(result[turn] - along, axis=1) + along
+    return result
 
 
 def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, reach: float) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Comparison of two pictures: which they are, the curtain, the difference, the reconstruction."""
+"""Pictures beside one another: the studio's two halves, and edits by several methods with linked sliders."""

@@ -1,0 +1,135 @@
+"""MkDocs hooks: notebooks as pages, source code by name, tables from the metadata of DragConfig, equations as MathML.
+
+In a page, on a line of its own:
+
+    <!-- source: dragnoise.semantics.track -->   the source of that function or class
+    <!-- preset: gooddrag -->                    the numbers of a preset that differ from the defaults
+    <!-- fields: gooddrag -->                    all numbers that the preset's editor reads
+    <!-- fields -->                              all numbers
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from dragnoise.config import DEFAULTS, FIELDS, DragConfig
+from dragnoise.fields import FieldInfo
+
+ROOT = Path(__file__).parents[1]
+OPTIONAL = {"editors.md": "Editors compared", "benchmarks.md": "Benchmarks"}
+"""Pages that are listed in the navigation where they exist."""
+
+DIRECTIVE = re.compile(r"^<!-- (source|preset|fields)(?:: ([\w.]+))? -->$", re.MULTILINE)
+
+
+def notebooks() -> list[Path]:
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def on_config(config: Any) -> Any:
+    """Put the notebooks, and pages that may be there, into the navigation."""
+    for entry in config.nav:
+        if "Tutorials" in entry:
+            entry["Tutorials"] = [{_title(path): f"notebooks/{path.name}"} for path in notebooks()]
+        if "Editors" in entry:
+            extra = [{title: name} for name, title in OPTIONAL.items() if (ROOT / "docs" / name).is_file()]
+            entry["Editors"] = extra + entry["Editors"]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    from mkdocs.structure.files import File
+
+    for path in notebooks():
+        files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+    return files
+
+
+on_files.mkdocs_priority = 100  # type: ignore[attr-defined]  # before mkdocs-jupyter looks for notebooks
+
+
+MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Equations as MathML, which browsers show without a script."""
+    from latex2mathml.converter import convert
+
+    def maths(found: re.Match[str]) -> str:
+        return convert(unescape(found[3]), display="block" if found[2] == "[" else "inline")
+
+    return MATHS.sub(maths, html)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    return expanded(markdown)
+
+
+def expanded(markdown: str) -> str:
+    """A page with its directives carried out; raises KeyError or ValueError for a name that does not exist."""
+    made = {"source": _source, "preset": _preset, "fields": _fields}
+    return DIRECTIVE.sub(lambda found: made[found[1]](found[2]), markdown)
+
+
+def _title(path: Path) -> str:
+    number, _, words = path.stem.partition("_")
+    return f"{number} {words.replace('_', ' ').capitalize()}".replace("gpu", "GPU")
+
+
+def source_of(name: str) -> str:
+    """The source of a function, class or method by its dotted name, from the file, without importing it."""
+    parts = name.split(".")
+    for k in range(len(parts) - 1, 0, -1):
+        path = ROOT.joinpath(*parts[:k]).with_suffix(".py")
+        if path.is_file():
+            break
+    else:
+        raise KeyError(f"no module holds {name}.")
+    text = path.read_text(encoding="utf-8")
+    node: Any = ast.parse(text)
+    for part in parts[k:]:
+        node = next((child for child in node.body if getattr(child, "name", None) == part), None)
+        if node is None:
+            raise KeyError(f"{path.relative_to(ROOT)} has no {part}, which a page of docs/ shows as {name}.")
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+    return "\n".join(line.removeprefix(" " * node.col_offset) for line in lines)
+
+
+def _source(name: str) -> str:
+    return f'```python title="{name}"\n{source_of(name)}\n```\n'
+
+
+def _preset(name: str) -> str:
+    config = DragConfig.preset(name)
+    changed = [n for n in FIELDS if n != "editor" and getattr(config, n) != DEFAULTS[n]]
+    if not changed:
+        return "The preset's numbers are the defaults of `DragConfig`.\n"
+    rows = [f"| `{n}` | `{getattr(config, n)!r}` | `{DEFAULTS[n]!r}` | {_meaning(FIELDS[n])} |" for n in changed]
+    return "\n".join(["| number | preset | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _fields(name: str | None) -> str:
+    config = DragConfig.preset(name) if name else DragConfig()
+    read = [n for n, info in FIELDS.items() if not name or not info.editors or config.editor in info.editors]
+    lines = [f'??? note "All {len(read)} numbers"', ""] if name else []
+    indent = "    " if name else ""
+    heading = "preset" if name else "default"
+    group = ""
+    for n in read:
+        info = FIELDS[n]
+        if info.group != group:
+            group = info.group
+            lines += ["", f"{indent}**{group}**", ""]
+            lines += [f"{indent}| number | {heading} | range | meaning |", f"{indent}|---|---|---|---|"]
+        only = "" if name or not info.editors else f" Read by {', '.join(info.editors)}."
+        value, allowed = repr(getattr(config, n)), info.range + (f" {info.unit}" if info.unit else "")
+        lines.append(f"{indent}| `{n}` | `{value}` | {allowed} | {_meaning(info)}{only} |")
+    return "\n".join(lines) + "\n"
+
+
+def _meaning(info: FieldInfo) -> str:
+    return f"{info.meaning[:1].upper()}{info.meaning[1:]}.".replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""Benchmarks: data sets, metrics and the runner.  Nothing below imports it."""

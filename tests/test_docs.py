@@ -1,0 +1,119 @@
+"""The pages of docs/: their Python runs, what they name in the sources exists, the navigation has them all."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import dragnoise
+from dragnoise import DragConfig, Model
+from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
+from dragnoise.toyland import render, sample_scene
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+QUICK = {"steps": 6, "edit_from": 3, "refine_from": 0, "drag_steps": 2, "step_iterations": 1, "max_iterations": 2}
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(DOCS).as_posix()
+
+
+def blocks(path: Path) -> list[str]:
+    """The Python of a page, in order; of indented blocks without their indentation."""
+    found = BLOCK.findall(path.read_text(encoding="utf-8"))
+    return ["".join(line.removeprefix(indent) for line in text.splitlines(keepends=True)) for indent, text in found]
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Model:
+    """The embedded model, with few steps as its default."""
+    model = dragnoise.load_model()
+    model.default_config = model.default_config.replace(**QUICK)
+    return model
+
+
+@pytest.mark.slow  # some 3 seconds a page
+@pytest.mark.filterwarnings("ignore:the prompt is longer")
+@pytest.mark.parametrize("path", [path for path in PAGES if blocks(path)], ids=page_name)
+def test_the_python_of_a_page_runs(
+    path: Path, embedded: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From top to bottom, beside a picture and a mask; whichever model is asked for, the embedded one comes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dragnoise, "load_model", lambda *_, **__: embedded)
+    picture = render(sample_scene(3))
+    Image.fromarray(picture).save("picture.png")
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    mask[:64] = 255
+    Image.fromarray(mask).save("mask.png")
+    given: dict[str, Any] = {}
+    for text in blocks(path):
+        exec(compile(text.replace("steps=200", "steps=2"), page_name(path), "exec"), given)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_what_a_page_takes_from_the_sources_is_there(path: Path, hooks: ModuleType) -> None:
+    text = path.read_text(encoding="utf-8")
+    made = hooks.expanded(text)
+    assert not re.search(r"<!-- (source|preset|fields)", made)
+    for link in LINK.findall(text):
+        assert (path.parent / link).is_file(), f"{page_name(path)} links to {link}"
+
+
+def test_a_name_that_is_gone_is_an_error(hooks: ModuleType) -> None:
+    assert "def track(" in hooks.expanded("<!-- source: dragnoise.semantics.track -->")
+    with pytest.raises(KeyError, match="has no nothing"):
+        hooks.expanded("<!-- source: dragnoise.semantics.nothing -->")
+
+
+def test_tables_are_made_of_the_metadata(hooks: ModuleType) -> None:
+    whole = hooks.expanded("<!-- fields -->")
+    assert all(f"| `{name}` |" in whole for name in FIELDS)
+    changed = hooks.expanded("<!-- preset: gooddrag -->")
+    assert f"| `r2` | `{DragConfig.preset('gooddrag').r2}` | `{DragConfig().r2}` |" in changed
+    assert "| `variable` |" not in hooks.expanded("<!-- fields: gooddrag -->")
+
+
+def test_every_editor_has_a_page() -> None:
+    assert {path.stem for path in (DOCS / "editors").glob("*.md")} == {*EDITORS, *OUR_PRESETS}
+
+
+def test_the_navigation_names_every_page_and_nothing_else(hooks: ModuleType) -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+    config = type("Config", (), yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader))
+    hooks.on_config(config)
+
+    def leaves(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [leaf for part in (entry.values() if isinstance(entry, dict) else entry) for leaf in leaves(part)]
+
+    named = leaves(config.nav)
+    assert sorted(named) == sorted(
+        [page_name(path) for path in PAGES] + [f"notebooks/{path.name}" for path in hooks.notebooks()]
+    )
