@@ -1,4 +1,4 @@
-"""Twenty drags as a newcomer would make them first: no mask, no prompt, the shipped settings; judged against the truth."""
+"""Twenty drags as a newcomer makes them first: no mask, no prompt, the shipped settings; judged against the truth."""
 
 from __future__ import annotations
 

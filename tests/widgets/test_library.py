@@ -62,22 +62,22 @@ def loader(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
 def test_two_clicks_on_example_are_one_load(loader: Loader) -> None:
     studio = DragStudio(autosave=None)
     source = studio.library.source
-    source.example.click()
+    source.gallery.buttons["ear"].click()
     until(lambda: loader.names)
     assert "Loading" in studio.transport.line.value
-    for control in (source.upload, source.example, source.load, studio.library.keeping.open_button):
+    for control in (source.upload, *source.gallery.buttons.values(), source.load, studio.library.keeping.open_button):
         assert control.disabled
-    source.example.click()  # as if the page had not heard yet
+    source.gallery.buttons["ear"].click()  # as if the page had not heard yet
     loader.gate.set()
     assert studio.wait(WAIT)
     assert loader.names == ["toyland"] and len(studio.library.sessions) == 1
-    assert not source.example.disabled and "Loading" not in studio.transport.line.value
-    source.example.click()
+    assert not source.gallery.buttons["ear"].disabled and "Loading" not in studio.transport.line.value
+    source.gallery.buttons["ear"].click()
     assert studio.wait(WAIT)
     assert len(studio.library.sessions) == 1, "it is shown, and nothing was done to it"
     studio.step()
     assert studio.wait(WAIT)
-    source.example.click()
+    source.gallery.buttons["ear"].click()
     assert studio.wait(WAIT)
     assert len(studio.library.sessions) == 2
     studio.close()

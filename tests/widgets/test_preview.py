@@ -12,7 +12,7 @@ from helpers import smooth_picture
 from PIL import Image
 
 from dragnoise import DragSession
-from dragnoise_widgets.panels.preview import Preview
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.sketch.view import View
 from dragnoise_widgets.studio.studio import DragStudio
 

@@ -140,7 +140,7 @@ def test_other_drags_clear_the_path(studio: DragStudio, session: DragSession) ->
     studio.canvas.drags = [((8, 9), (30, 31))]
     assert studio.canvas.trajectory == ()
     assert studio.transport.scrubber.max == 0
-    assert studio.image is session.image
+    assert "gives back" in studio.preview.caption.value
     studio.step()
     assert len(session.history) == 2
 
@@ -256,9 +256,25 @@ def test_branch(studio: DragStudio, session: DragSession) -> None:
     studio.step()
     assert session.config.lr == 0.2
     assert studio.library.sessions == (session, branch)
-    studio.library.keeping.branch.value = 0
+    show_branches(studio)
+    rows = studio.library.keeping.branches.rows
+    assert [row.about.value.split(" · ")[0] for row in rows] == ["4 iterations", "3 iterations"]
+    assert rows[0].thumbnail.value and rows[1].choose.disabled and not rows[0].choose.disabled
+    rows[0].choose.click()
     assert studio.session is session
     assert studio.iteration == 4
+
+
+def show_branches(studio: DragStudio) -> None:
+    """Unfold the panel that lists them."""
+    studio.unfold(studio.library.keeping)
+
+
+def test_a_branch_is_renamed(studio: DragStudio, session: DragSession) -> None:
+    show_branches(studio)
+    row = studio.library.keeping.branches.rows[0]
+    row.name.value = "the first"
+    assert session.name == "the first" and studio.library.branches.names == ["the first"]
 
 
 def test_compared_branches_are_before_and_after(studio: DragStudio, session: DragSession) -> None:
@@ -598,13 +614,13 @@ def empty(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[DragStudio]
 def test_without_a_session_it_says_how_to_begin(empty: DragStudio) -> None:
     assert "Upload" in empty.transport.line.value
     assert all(button.disabled for button in (empty.transport.run, empty.transport.step, empty.transport.prepare))
-    with pytest.raises(RuntimeError, match="Example") as caught:
+    with pytest.raises(RuntimeError, match="example") as caught:
         empty.step()
     assert_one_sentence(caught.value)
 
 
 def test_example(empty: DragStudio) -> None:
-    empty.library.source.example.click()
+    empty.library.source.gallery.buttons["ear"].click()
     assert empty.session.image.size == (128, 128)
     assert len(empty.canvas.drags) == 1
     assert empty.session.prompt == empty.library.source.prompt.value != ""
@@ -685,16 +701,17 @@ def test_a_model_is_loaded_as_it_was_asked_for_and_goes_with_its_last_session(
 
 def test_a_branch_can_be_let_go(troubled: DragStudio, session: DragSession, tmp_path: Path) -> None:
     keeping = troubled.library.keeping
-    assert keeping.forget.disabled
+    show_branches(troubled)
+    assert keeping.branches.rows[0].forget.disabled
     with pytest.raises(ValueError, match="the only session"):
         troubled.library.forget(0)
     troubled.library.set_autosave(tmp_path / "auto.drag")
     troubled.step(2)
     troubled.branch().result(WAIT)
     branch = weakref.ref(troubled.session)
-    assert not keeping.forget.disabled
-    keeping.forget.click()
-    assert troubled.session is session and troubled.library.sessions == (session,) and keeping.forget.disabled
+    keeping.branches.rows[1].forget.click()
+    assert troubled.session is session and troubled.library.sessions == (session,)
+    assert keeping.branches.rows[0].forget.disabled
     gc.collect()
     assert branch() is None and len(session.history) == 3
 

@@ -7,6 +7,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
+UNSEEN = "dragnoise-unseen"
+"""The CSS class of a widget whose description is there for screen readers alone."""
+
+UNSEEN_LABELS = f""".{UNSEEN} > .widget-label {{ position: absolute !important; width: 1px !important; height: 1px;
+  min-width: 0; margin: -1px; overflow: hidden; clip-path: inset(50%) }}"""
+
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 """The layout of a row of controls."""
 
@@ -18,6 +24,12 @@ def button(
     made = widgets.Button(description=label, icon=icon, tooltip=tooltip, layout={"width": width}, button_style=style)
     made.on_click(lambda _: action())
     return made
+
+
+def named(widget: Any, name: str) -> Any:
+    """The widget, with a name for screen readers that is not shown.  For fields without a description."""
+    widget.description = name
+    return widget.add_class(UNSEEN)
 
 
 def all_below(widget: widgets.Widget) -> set[widgets.Widget]:

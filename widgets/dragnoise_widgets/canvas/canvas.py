@@ -11,20 +11,22 @@ import ipywidgets as widgets
 import traitlets
 
 from dragnoise.validation import as_integer, as_number, shown
-from dragnoise_widgets.canvas import keys, status
+from dragnoise_widgets.canvas import status
 from dragnoise_widgets.canvas.batch import LOCK
 from dragnoise_widgets.canvas.link import Call, Watched, link
-from dragnoise_widgets.canvas.page_events import FRAME, PageEvents
-from dragnoise_widgets.canvas.pointer import Pointer
 from dragnoise_widgets.canvas.publishing import Publishing, Sure
 from dragnoise_widgets.canvas.surface import Surface
 from dragnoise_widgets.canvas.table import PointTable
 from dragnoise_widgets.canvas.toolbar import Toolbar
+from dragnoise_widgets.events.key_help import KeyHelp
+from dragnoise_widgets.events.page_events import FRAME, PageEvents
+from dragnoise_widgets.events.pointer import Pointer
 from dragnoise_widgets.frontend import enable_custom_widget_manager
 from dragnoise_widgets.sketch import checks, edits, store
 from dragnoise_widgets.sketch.masks import read_mask
 from dragnoise_widgets.sketch.sketch import PENDING, Edit, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
+from dragnoise_widgets.sketch.window import WHOLE
 
 NO_PICTURE = (512, 512)
 
@@ -39,10 +41,11 @@ class DragCanvas(widgets.Box):
     Traits, all settable and observable, in image pixels: `image` (PIL.Image or None), `drags` (tuple
     of `Drag`), `mask` ((H, W) bool, read-only, or None), `trajectory` (tuple of (m, 2) arrays), `tool`
     ("drag", "paint", "erase"), `brush_size` (a diameter, 1 to half the picture), `opacity` (of the mask, 0..1),
-    `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all).
+    `selected` (the index of a drag, -1 for none), `view_only` (hands off; code may still set all), `window` (a
+    `Window`: the part that is shown).
     A lone anchor is not among the drags yet: `pending` is its place, or None.
 
-    A focused canvas takes every printable key; `keys.KEYMAP` says what they do.  `actions`: functions without
+    A focused canvas takes every printable key; `events.keys.KEYMAP` says what they do.  `actions`: functions without
     arguments for the keys that are not the canvas's own, by name: "run_or_pause", "step_forward", "step_back".
 
     A wrong value raises TypeError or ValueError and changes nothing; what goes wrong in
@@ -58,6 +61,7 @@ class DragCanvas(widgets.Box):
     opacity = Sure(0.45)
     selected = Sure(-1)
     view_only = Sure(False)
+    window = Sure(WHOLE)
 
     def __init__(
         self, image: Any = None, *, drags: Sequence[Any] = (), mask: Any = None, trajectory: Sequence[Any] = (),
@@ -75,16 +79,21 @@ class DragCanvas(widgets.Box):
         self.canvas = self._surface.canvas
         self.pointer = Pointer(self)
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
-        self.toolbar = Toolbar({name: partial(self.by_hand, getattr(self, name)) for name in actions})
+        self.toolbar = Toolbar(
+            {name: partial(self.by_hand, getattr(self, name)) for name in actions} | {"fit": self.pointer.zoom.reset}
+        )
         table: dict[str, Callable[..., Any]] = {
             "put": self._typed, "select": lambda spot: self.change(partial(edits.toggle, spot=spot)),
             "delete": self.delete, "add": self.add,
         }  # fmt: skip
         self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
-        self.page_events = PageEvents(partial(self.by_hand, self.pointer.key))
+        zoom = self.pointer.zoom
+        moves = (partial(self.guarded, move) for move in (zoom.wheel, zoom.pan))
+        self.page_events = PageEvents(partial(self.by_hand, self.pointer.key), *moves)
         frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
-        self.help = widgets.HTML(keys.help_html(), layout={"margin": "0 2px", "display": "none"})
+        self.help = KeyHelp()
+        self.actions["help"] = self.help.toggle
         left = [self.toolbar, frame, self.toolbar.mask_row, self.status, self.help]
         self.column = widgets.VBox(left, layout={"max_width": "100%", "margin": "0 12px 0 0"})
         super().__init__([self.column, self.table], layout={"display": "flex", "flex_flow": "row wrap"})
@@ -132,20 +141,6 @@ class DragCanvas(widgets.Box):
         """Move the selected point, or the lone anchor, by image pixels."""
         right, down = as_number("dx", dx, -math.inf), as_number("dy", dy, -math.inf)
         self.change(partial(edits.nudge, dx=right, dy=down))
-
-    def resize_brush(self, steps: int) -> None:
-        """Make the brush thicker (1) or thinner (-1) by about an eighth."""
-        wider = self.brush_size + steps * max(round(self.brush_size / 8), 1)
-        self.brush_size = min(max(wider, 1.0), checks.brush_limit(self.sketch.size))
-
-    def choose(self, index: int) -> None:
-        """Select the drag of this number, if there is one."""
-        if index < len(self.drags):
-            self.selected = index
-
-    def toggle_help(self) -> None:
-        """Show or hide the list of keys."""
-        self.help.layout.display = "" if self.help.layout.display == "none" else "none"
 
     def invert_mask(self) -> None:
         """Invert the mask.  Raises ValueError if the result would be empty."""
@@ -219,7 +214,7 @@ class DragCanvas(widgets.Box):
         return result
 
     def report(self, message: str) -> None:
-        """Show an error under the canvas until something else is done, and tell those registered."""
+        """Show an error under the canvas until something else is done; tell those registered."""
         self._reports.report(message)
 
     @property
@@ -230,7 +225,7 @@ class DragCanvas(widgets.Box):
     @property
     def view(self) -> View:
         """The mapping between image pixels and canvas pixels."""
-        return View.of(self.sketch.size)
+        return View.of(self.sketch.size, self.window)
 
     def _draw(self) -> None:
         pointer, edit = self.pointer, self.sketch.edit
@@ -263,7 +258,7 @@ class DragCanvas(widgets.Box):
     # ---- traits set from outside -------------------------------------------------------------
 
     @traitlets.validate(
-        "image", "drags", "mask", "trajectory", "tool", "brush_size", "opacity", "selected", "view_only"
+        "image", "drags", "mask", "trajectory", "tool", "brush_size", "opacity", "selected", "view_only", "window"
     )
     def _checked(self, proposal: Any) -> Any:
         if proposal.value is self._publishing.own:
@@ -284,9 +279,14 @@ class DragCanvas(widgets.Box):
             self._surface.show_picture(change.new, self.view)
         self.change(edits.cancel)
         if another:
-            self.trajectory = ()
+            self.trajectory, self.window = (), WHOLE
             self.toolbar.brush.max = checks.brush_limit(size)
             self.brush_size = max(round(max(size) / 8), 1)
+
+    @traitlets.observe("window")
+    def _window_changed(self, change: Any) -> None:
+        self.toolbar.fit.disabled = change.new == WHOLE
+        self.change(lambda sketch: sketch)
 
     @traitlets.observe("trajectory")
     def _trajectory_changed(self, change: Any) -> None:

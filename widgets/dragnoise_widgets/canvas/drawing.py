@@ -64,7 +64,7 @@ def draw_picture(canvas: Any, scene: Scene) -> None:
     if scene.picture is not None:
         canvas.global_alpha = 1
         canvas.image_smoothing_enabled = True
-        canvas.draw_image(scene.picture.drawable, 0, 0, *scene.view.canvas)
+        canvas.draw_image(scene.picture.drawable, *scene.view.picture)
 
 
 def draw_mask(canvas: Any, scene: Scene) -> None:
@@ -72,7 +72,7 @@ def draw_mask(canvas: Any, scene: Scene) -> None:
     if scene.overlay is not None:
         canvas.global_alpha = scene.opacity
         canvas.image_smoothing_enabled = False
-        canvas.draw_image(scene.overlay.drawable, 0, 0, *scene.view.canvas)
+        canvas.draw_image(scene.overlay.drawable, *scene.view.picture)
 
 
 def draw_drags(canvas: Any, scene: Scene) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE
+from dragnoise_widgets.controls import named
 from dragnoise_widgets.sketch import edits
 from dragnoise_widgets.sketch.sketch import ENDS, PENDING, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point
@@ -63,17 +64,18 @@ class _Row(widgets.HBox):
     def __init__(self, actions: dict[str, Callable[..., Any]], index: int) -> None:
         self._index, self._busy = index, False
         ends = ENDS[:1] if index == PENDING else ENDS
-        self.number = widgets.Button(layout={"width": NUMBER}, tooltip="Select")
+        self.number = widgets.Button(layout={"width": NUMBER}, tooltip=f"Select {_drag(index)}")
         self.number.on_click(lambda _: actions["select"](Spot(index, ends[-1])))
         self.fields = {(end, axis): self._field(actions, Spot(index, end), axis) for end in ends for axis in (0, 1)}
         fields = list(self.fields.values())
         to = widgets.HTML("→" if len(ends) > 1 else "→ now its objective", layout={"margin": "0 4px"})
-        self.remove = widgets.Button(icon="times", tooltip="Remove", layout={"width": NUMBER})
+        self.remove = widgets.Button(icon="times", tooltip=f"Remove {_drag(index)}", layout={"width": NUMBER})
         self.remove.on_click(lambda _: actions["delete"](index))
         super().__init__([self.number, *fields[:2], to, *fields[2:], self.remove], layout={"align_items": "center"})
 
-    def _field(self, actions: dict[str, Callable[..., Any]], spot: Spot, axis: int) -> widgets.BoundedFloatText:
-        field = widgets.BoundedFloatText(min=0, max=0, layout={"width": FIELD})
+    def _field(self, actions: dict[str, Callable[..., Any]], spot: Spot, axis: int) -> Any:
+        name = f"{'xy'[axis]} of the {spot.end} of {_drag(spot.index)}"
+        field = named(widgets.BoundedFloatText(min=0, max=0, layout={"width": FIELD}), name)
 
         def typed(change: Any) -> None:
             if not self._busy:
@@ -95,6 +97,10 @@ class _Row(widgets.HBox):
                 field.value = round(point[axis], 2)
         finally:
             self._busy = False
+
+
+def _drag(index: int) -> str:
+    return "the lone anchor" if index == PENDING else f"drag {index}"
 
 
 def _title(colour: str, mark: str, text: str) -> str:

@@ -17,7 +17,7 @@ NARROW = "28px"
 class Toolbar(widgets.HBox):
     """Tools and undo; `mask_row`, to be put elsewhere, is there while one paints or has painted.
 
-    actions: what the buttons do, by name: undo, redo, delete, invert_mask, clear_mask, and
+    actions: what the buttons do, by name: undo, redo, delete, fit, invert_mask, clear_mask, and
     load_mask, which gets a file's bytes.  The traits of `tool`, `brush` and `opacity` are there to be linked.
     """
 
@@ -31,6 +31,8 @@ class Toolbar(widgets.HBox):
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])
         self.redo = _button("↷", "Redo (Shift+Ctrl+Z)", actions["redo"])
         self.delete = _button("", "Remove the selected drag (Delete)", actions["delete"], icon="trash")
+        self.fit = _button("", "Show the whole picture (F); Ctrl+wheel goes closer", actions["fit"], icon="arrows-alt")
+        self.fit.disabled = True
         self.brush = widgets.FloatSlider(
             min=1, max=64, step=1, description="brush", readout_format=".0f", **_slider("190px")
         )
@@ -51,7 +53,7 @@ class Toolbar(widgets.HBox):
         row = {"flex_flow": "row wrap", "align_items": "center"}
         mask_tools = [self.brush, self.opacity, self.invert, self.clear, self.load, self.save]
         self.mask_row = widgets.HBox(mask_tools, layout=row).add_class("dragnoise-tools")
-        super().__init__([self.tool, styles, self.undo, self.redo, self.delete], layout=row)
+        super().__init__([self.tool, styles, self.undo, self.redo, self.delete, self.fit], layout=row)
         self.add_class("dragnoise-tools")
 
     def show(self, sketch: Sketch, *, view_only: bool) -> None:

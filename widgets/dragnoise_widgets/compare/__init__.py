@@ -1,1 +1,1 @@
-"""The view that shows several edits of one picture side by side."""
+"""Pictures beside one another: the studio's two halves, and edits by several methods with linked sliders."""

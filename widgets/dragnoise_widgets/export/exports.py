@@ -12,12 +12,12 @@ from PIL import Image
 
 from dragnoise import DragSession, atomic_write
 from dragnoise.validation import as_path
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import downloads
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.code import Code, code_of
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.panels.messages import Messages
-from dragnoise_widgets.panels.preview import Preview
 
 
 class Shown(Protocol):

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise import Drag
+from dragnoise_widgets.controls import named
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export import downloads
 
@@ -39,7 +40,8 @@ class Share(widgets.VBox):
             layout={"width": "132px"},
         )  # fmt: skip
         self.make_code.on_click(lambda _: actions["code"]())
-        self.code = widgets.Textarea(layout={"width": "100%", "height": "220px", "display": "none"})
+        code = widgets.Textarea(layout={"width": "100%", "height": "220px", "display": "none"})
+        self.code = named(code, "code that repeats this edit")
         super().__init__(
             [
                 widgets.HBox([self.picture, self.drags, self.make_gif, self.gif, self.make_code], layout=ROW),

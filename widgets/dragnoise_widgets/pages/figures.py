@@ -11,6 +11,8 @@ import ipywidgets as widgets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dragnoise_widgets.pages.themes import darken
+
 DOTS = 144
 """Dots per inch: one and a half for each CSS pixel, for dense screens."""
 
@@ -18,16 +20,17 @@ DOTS = 144
 class FigureImage(widgets.VBox):
     """A figure of (width, height) CSS pixels at most, and a line instead of it where there is nothing to draw.
 
-    seconds: what the last drawing took.
+    seconds: what the last drawing took.  dark: is the page dark?
     """
 
     def __init__(self, width: int, height: int) -> None:
         self.figure = Figure(figsize=(width / 96, height / 96), dpi=DOTS, layout="constrained")
-        self.seconds = 0.0
+        self.seconds, self.dark = 0.0, False
         self._canvas = FigureCanvasAgg(self.figure)
         self.picture = widgets.Image(format="png", layout={"width": f"{width}px", "max_width": "100%"})
         self.note = widgets.HTML()
         super().__init__([self.picture, self.note], layout={"overflow": "hidden"})
+        self.add_class("dragnoise-figure")
         self.say("")
 
     def draw(self, paint: Callable[[Figure], object]) -> None:
@@ -36,6 +39,9 @@ class FigureImage(widgets.VBox):
         self.figure.clear()
         try:
             paint(self.figure)
+            self.figure.patch.set_alpha(1)
+            if self.dark:
+                darken(self.figure)
             buffer = io.BytesIO()
             self._canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
             self.picture.value = buffer.getvalue()

@@ -30,6 +30,7 @@ class Inspector(widgets.Tab):
         self.visible = True
         self._sight: Sight | None = None
         super().__init__([*self.pages, log])
+        self.add_class("dragnoise-inspector")
         for i, title in enumerate([*(page.title for page in self.pages), "Log"]):
             self.set_title(i, title)
         self.selected_index = 0
@@ -46,6 +47,13 @@ class Inspector(widgets.Tab):
             self.pages[at].show(sight)
         except Exception as error:
             self._journal.error(f"the tab {self.pages[at].title} failed", error)
+
+    def set_dark(self, dark: bool) -> None:
+        """Draw for a page with a dark theme, or with a light one."""
+        for page in self.pages:
+            page.plot.dark = dark
+            page.forget()
+        self.show(self._sight)
 
     def _name_variable(self, sight: Sight | None) -> None:
         """Call the page of the optimised tensor after it."""

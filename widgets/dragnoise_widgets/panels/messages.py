@@ -22,10 +22,12 @@ class Line(Protocol):
 class Messages:
     """The status line and the log.
 
+    announce: called with the state, or an error, when it is another one; for screen readers.
     error: what a handler ran into last.  note: what was done last.  Both are "" as soon as something else is done.
     """
 
-    def __init__(self, journal: Log, line: Line) -> None:
+    def __init__(self, journal: Log, line: Line, announce: Callable[[str], Any] = lambda said: None) -> None:
+        self._announce = announce
         self.error = self.note = ""
         self._journal, self._line = journal, line
         self._reported = self._seen = "", ""  # the worker's last error and its traceback, and the last one done with
@@ -107,4 +109,5 @@ class Messages:
         at_work = "" if self._seen is self._reported else self._now.error
         error = at_work or self.error
         word = state_word(replace(self._now, error=error))
+        self._announce(error or ". ".join(part for part in (str(word), self.note) if part))
         self._line.say(as_html(word, [*self._parts, self.note], error="" if word.kind == "bad" else error))

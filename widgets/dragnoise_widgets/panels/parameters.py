@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from dragnoise import DragConfig
 from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.fields import FieldInfo
-from dragnoise_widgets.controls import ROW
+from dragnoise_widgets.controls import ROW, named
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
 """The effect of a change in words, by `FieldInfo.forgets`."""
@@ -83,7 +83,7 @@ class Parameters(widgets.VBox):
                 self._busy = False
 
     def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
-        field = self.fields[name] = _field(info)
+        field = self.fields[name] = named(_field(info), name)
         field.observe(lambda change: self._typed(name, field, change.new), "value")
         effects = [f"{' and '.join(info.editors)} alone"] if info.editors else []
         effect = "; ".join([*effects, *([EFFECTS[info.forgets]] if info.forgets in EFFECTS else [])])

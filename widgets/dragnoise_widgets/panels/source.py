@@ -10,9 +10,10 @@ from PIL import Image
 
 from dragnoise import Drag, DragSession, Model
 from dragnoise.images import pictures
-from dragnoise.toyland import caption, drag_cases, render
 from dragnoise_widgets.canvas.toolbar import uploaded
-from dragnoise_widgets.controls import ROW, button
+from dragnoise_widgets.controls import ROW, button, named
+from dragnoise_widgets.panels import gallery
+from dragnoise_widgets.panels.gallery import Gallery
 
 USUAL = ""
 """The value of a list's first entry: None would leave the list empty when it is chosen a second time."""
@@ -20,10 +21,9 @@ USUAL = ""
 
 def example(model: Model) -> DragSession:
     """A scene of the embedded world with a drag on it."""
-    case = drag_cases("sun", 8, seed=20_000_000)[7]
-    session = DragSession(model, render(case.scene), prompt=caption(case.scene))
-    session.drags = case.drags
-    session.mask = case.mask
+    case = gallery.EXAMPLES["sun"].case
+    session = gallery.session_of(model, "sun")
+    session.drags, session.mask = case.drags, case.mask
     return session
 
 
@@ -46,9 +46,9 @@ def with_changes(session: DragSession, *, model: Model | None = None, prompt: st
 
 
 class Source(widgets.VBox):
-    """Upload, example, prompt and model.
+    """A gallery of examples, upload, prompt and model.  visible: is it unfolded?
 
-    actions: what they do, by name: picture(bytes), example(), prompt(text), model(name, dtype, memory).
+    actions: what they do, by name: picture(bytes), example(kind), prompt(text), model(name, dtype, memory).
     """
 
     def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
@@ -58,10 +58,8 @@ class Source(widgets.VBox):
             accept="image/*", multiple=False, description="Upload a picture", layout={"width": "160px"}
         )
         self.upload.observe(self._uploaded, "value")
-        self.example = button(
-            "Example", lambda: actions["example"](), icon="picture-o", tooltip="A scene of the embedded world",
-            width="110px",
-        )  # fmt: skip
+        self.gallery = Gallery(lambda kind: actions["example"](kind))
+        self.visible = True
         self.prompt = widgets.Text(
             description="prompt", placeholder="what the picture shows; may be empty", continuous_update=False,
             layout={"flex": "1 1 300px", "min_width": "240px"}, style={"description_width": "52px"},
@@ -73,16 +71,14 @@ class Source(widgets.VBox):
             style={"description_width": "44px"},
         )  # fmt: skip
         self.load = button("Load", self._load, icon="folder-open-o", tooltip="Load this model", width="84px")
-        self.dtype = widgets.Dropdown(
-            options=[("usual precision", USUAL), *((name, name) for name in ("float32", "bfloat16", "float16"))],
-            layout={"width": "140px"},
-        )
-        self.memory = widgets.Dropdown(
-            options=[("usual memory", "normal"), ("low memory, slower", "low")], layout={"width": "150px"}
-        )
+        precisions = [("usual precision", USUAL), *((name, name) for name in ("float32", "bfloat16", "float16"))]
+        self.dtype = named(widgets.Dropdown(options=precisions, layout={"width": "140px"}), "precision")
+        sparing = [("usual memory", "normal"), ("low memory, slower", "low")]
+        self.memory = named(widgets.Dropdown(options=sparing, layout={"width": "150px"}), "memory")
         super().__init__(
             [
-                widgets.HBox([self.upload, self.example, self.prompt], layout=ROW),
+                self.gallery,
+                widgets.HBox([self.upload, self.prompt], layout=ROW),
                 widgets.HBox([self.model, self.dtype, self.memory, self.load], layout={**ROW, "max_width": "860px"}),
             ]
         )
@@ -96,10 +92,15 @@ class Source(widgets.VBox):
             self._shown = prompt, model
             self.model.value = model
 
+    def unfolded(self, *, inline: bool) -> None:
+        """Make the gallery's pictures as soon as the panel is seen."""
+        if self.visible:
+            self.gallery.show_pictures(inline=inline)
+
     @property
     def starts(self) -> tuple[Any, ...]:
         """The controls that make a new session; disabled while one is made."""
-        return (self.upload, self.example, self.load)
+        return (self.upload, *self.gallery.buttons.values(), self.load)
 
     def _load(self) -> None:
         self._actions["model"](self.model.value.strip(), self.dtype.value or None, self.memory.value)

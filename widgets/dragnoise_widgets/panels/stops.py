@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from dragnoise import DragSession
 from dragnoise.session.history import History
+from dragnoise_widgets.controls import named
 from dragnoise_widgets.runner import breakpoints
 from dragnoise_widgets.runner.breakpoints import Breakpoint, supervision_pixel
 from dragnoise_widgets.runner.runner import Runner
@@ -46,8 +47,9 @@ class Stops(widgets.VBox):
             tick.observe(lambda _: changed(), "value")
             row = [tick]
             if default:
-                number = self.numbers[name] = widgets.BoundedIntText(
-                    value=default, min=1, max=100_000, layout={"width": "70px"}
+                number = self.numbers[name] = named(
+                    widgets.BoundedIntText(value=default, min=1, max=100_000, layout={"width": "70px"}),
+                    f"{words}, {after}",
                 )
                 number.observe(lambda _: changed(), "value")
                 row += [number, widgets.HTML(after, layout={"margin": "0 4px"})]

@@ -62,6 +62,7 @@ class Transport(widgets.VBox):
                 widgets.HBox([self.line, self.doing], layout={"align_items": "flex-start", "min_height": "44px"}),
             ]
         )  # fmt: skip
+        self.add_class("dragnoise-transport")
 
     def show(
         self,

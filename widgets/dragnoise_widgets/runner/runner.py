@@ -73,6 +73,10 @@ class Runner:
         """
         self._put(Render(k, aside), Options())
 
+    def aside(self, task: Task) -> None:
+        """Do a task that is aside: while there is nothing else to do, and given up for any other command."""
+        self._put(task, Options())
+
     def pause(self) -> None:
         """Hold after the iteration under way, and forget the commands that wait; `run()` goes on."""
         self._worker.pause()

@@ -71,7 +71,7 @@ def state_word(now: Situation) -> Word:
     if now.loading:
         return Word("Loading", f": {now.loading}", "busy")
     if not now.has_session:
-        return Word("No picture", ": Upload a picture, or take the Example")
+        return Word("No picture", ": Upload a picture, drop one here, or take an example")
     if not now.has_model:
         return Word("Only to look at", ": the session has no model", "held")
     if status.state == "paused" and holds == "breakpoint":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dragnoise.validation import as_float, as_integer, as_number, is_one_of, sho
 from dragnoise_widgets.sketch.masks import Mask
 from dragnoise_widgets.sketch.sketch import PENDING, TOOLS, Sketch
 from dragnoise_widgets.sketch.view import Point
+from dragnoise_widgets.sketch.window import CLOSEST, Window, panned
 
 
 def image(value: Any, sketch: Sketch, picture: Image.Image | None) -> Image.Image | None:
@@ -96,6 +98,15 @@ def view_only(value: Any, sketch: Sketch, picture: Image.Image | None) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"view_only must be True or False, not {shown(value)}.")
     return value
+
+
+def window(value: Any, sketch: Sketch, picture: Image.Image | None) -> Window:
+    """A part of the picture, moved into it."""
+    if not isinstance(value, Window):
+        raise TypeError(f"window must be a Window, not {shown(value)}.")
+    left, top = (as_number(f"window.{name}", getattr(value, name), -math.inf) for name in ("left", "top"))
+    zoom = as_number("window.zoom", value.zoom, 1, CLOSEST)
+    return panned(Window(left, top, zoom), sketch.size, 0.0, 0.0)
 
 
 def brush_limit(size: tuple[int, int]) -> float:

@@ -179,6 +179,14 @@ def toggle(sketch: Sketch, spot: Spot) -> Sketch:
     return select(sketch, None if chosen else spot)
 
 
+def other_end(sketch: Sketch) -> Sketch:
+    """Select the other end of the selected drag."""
+    spot = sketch.selected
+    if spot is None or spot == LONE:
+        return sketch
+    return select(sketch, Spot(spot.index, "anchor" if spot.end == "objective" else "objective"))
+
+
 def delete(sketch: Sketch, index: int | None = None) -> Sketch:
     """Remove a drag, `PENDING` the lone anchor; by default what is selected, else the lone anchor."""
     if index is None:

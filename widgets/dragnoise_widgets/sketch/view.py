@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dragnoise_widgets.sketch.window import WHOLE, Window
+
 Point = tuple[float, float]
 
 SMALLEST, LARGEST = 480, 640
@@ -19,6 +21,7 @@ UNIT = 2.0
 @dataclass(frozen=True)
 class View:
     """image: (width, height) of the picture.  css: of the canvas on the page.  canvas: of the canvas's own pixels.
+    window: the part of the picture that the canvas shows.
 
     Image coordinates name pixel centres, (0, 0) the middle of the upper left one; canvas coordinates
     start at that pixel's corner, as the browser counts them.
@@ -27,13 +30,14 @@ class View:
     image: tuple[int, int]
     css: tuple[int, int]
     canvas: tuple[int, int]
+    window: Window = WHOLE
 
     @classmethod
-    def of(cls, image: tuple[int, int]) -> View:
-        """The view of a picture of (width, height)."""
+    def of(cls, image: tuple[int, int], window: Window = WHOLE) -> View:
+        """The view of a picture of (width, height), or of a part of it."""
         scale = min(max(max(image), SMALLEST), LARGEST) / max(image)
         width, height = (max(round(side * scale), 1) for side in image)
-        return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)))
+        return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)), window)
 
     @property
     def width(self) -> str:
@@ -45,17 +49,23 @@ class View:
     @property
     def scale(self) -> float:
         """Canvas pixels per image pixel (both axes agree to a rounding)."""
-        return self.canvas[0] / self.image[0]
+        return self.canvas[0] / self.image[0] * self.window.zoom
 
     def to_canvas(self, point: Point) -> Point:
         """(x, y) in image pixels -> in canvas pixels."""
-        (x, y), (w, h), (cw, ch) = point, self.image, self.canvas
-        return (x + 0.5) * cw / w, (y + 0.5) * ch / h
+        (x, y), (w, h), (cw, ch), part = point, self.image, self.canvas, self.window
+        return (x + 0.5 - part.left) * part.zoom * cw / w, (y + 0.5 - part.top) * part.zoom * ch / h
 
     def to_image(self, point: Point) -> Point:
         """(x, y) in canvas pixels -> in image pixels, to a tenth; not clamped."""
-        (x, y), (w, h), (cw, ch) = point, self.image, self.canvas
-        return round(x * w / cw - 0.5, 1), round(y * h / ch - 0.5, 1)
+        (x, y), (w, h), (cw, ch), part = point, self.image, self.canvas, self.window
+        return round(x * w / cw / part.zoom + part.left - 0.5, 1), round(y * h / ch / part.zoom + part.top - 0.5, 1)
+
+    @property
+    def picture(self) -> tuple[float, float, float, float]:
+        """(x, y, width, height) in canvas pixels of the whole picture, of which the canvas shows a part."""
+        x, y = self.to_canvas((-0.5, -0.5))
+        return x, y, self.canvas[0] * self.window.zoom, self.canvas[1] * self.window.zoom
 
     def length(self, css: float) -> float:
         """A length in CSS pixels -> in image pixels."""

@@ -7,14 +7,15 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
+from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export.clipboard import Clipboard
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
@@ -25,6 +26,7 @@ from dragnoise_widgets.studio.library import Library
 class Parts(Protocol):
     """The widgets that are arranged."""
 
+    access: Access
     library: Library
     canvas: DragCanvas
     preview: Preview
@@ -63,8 +65,9 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         widgets.VBox([studio.curves], layout=aside),
     ]
     return [
+        studio.access,
         widgets.HTML(STYLE, layout={"display": "none"}),
-        _fold("Picture, prompt, model", studio.library.source, folded=folded),
+        _fold("Picture, prompt, model", studio.library.source, folded=folded, unfolded=studio.refresh),
         studio.transport,
         studio.question,
         studio.stage,
@@ -77,7 +80,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         _fold("Parameters", studio.parameters),
         _fold("Breakpoints", studio.stops),
         _fold("Download and code", studio.share, unfolded=studio.refresh),
-        _fold("Branches and files", studio.library.keeping),
+        _fold("Branches and files", studio.library.keeping, unfolded=studio.refresh),
     ]
 
 

@@ -13,14 +13,15 @@ from PIL import Image
 from dragnoise import DragSession, Model
 from dragnoise.archive.autosave import failure
 from dragnoise.inspection import limits
+from dragnoise.validation import is_one_of, shown
+from dragnoise_widgets.branching.branches import Branches
+from dragnoise_widgets.branching.keeping import Keeping
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
 from dragnoise_widgets.export.model_names import EMBEDDED, asked
-from dragnoise_widgets.panels import source
-from dragnoise_widgets.panels.keeping import Keeping
+from dragnoise_widgets.panels import gallery, source
 from dragnoise_widgets.panels.source import Source
 from dragnoise_widgets.runner.commands import Branch, Save
-from dragnoise_widgets.studio.branches import Branches
 from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.loads import Loads
 from dragnoise_widgets.studio.models import Models
@@ -39,7 +40,7 @@ class Library:
         self._autosaves = Autosaves(autosave, every, on_error=self._autosave_failed)
         self.branches = Branches()
         self._models = Models(lambda: self.sessions)
-        self._example: Callable[[], DragSession | None] = lambda: None
+        self._example: tuple[str, Callable[[], DragSession | None]] = "", lambda: None
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *arguments: desk.messages.guarded(action, *arguments)
@@ -52,7 +53,7 @@ class Library:
         )  # fmt: skip
         self.keeping = Keeping(
             {
-                "choose": by_hand(self.choose), "forget": by_hand(self.forget),
+                "choose": by_hand(self.choose), "forget": by_hand(self.forget), "rename": by_hand(self.rename),
                 "compare": by_hand(self.compare), "save": by_hand(self.save),
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
@@ -91,6 +92,13 @@ class Library:
             self._autosaves.end(gone)
         self._desk.refresh()
 
+    def rename(self, index: int, name: str) -> None:
+        """Give the session of this number another name."""
+        try:
+            self.sessions[index].name = name
+        finally:
+            self._desk.refresh()
+
     def compare(self, index: int | None) -> None:
         """Compare the one shown with another one, None with nothing."""
         self.branches.compared = None if index is None else self.sessions[index]
@@ -116,9 +124,11 @@ class Library:
 
     def show(self) -> None:
         """Bring both panels in line."""
+        self.source.unfolded(inline=self._desk.inline)
         if self.sessions and self._desk.has_session:
             session, branches = self._desk.session, self.branches
-            self.keeping.show(branches.names, branches.index(session) or 0, branches.index(branches.compared))
+            chosen, compared = branches.index(session) or 0, branches.index(branches.compared)
+            self.keeping.show(branches.listed, branches.names, chosen, compared)
             self.source.show(session.prompt, session.model.name if session.model else "")
 
     # ---- where new ones come from ------------------------------------------------------------
@@ -147,18 +157,21 @@ class Library:
 
         self._later("reading the picture", make, then, of=id(picture))
 
-    def example(self) -> None:
-        """A new session on a scene of the embedded world, unless the one shown is that, as it was given."""
+    def example(self, kind: str = "sun") -> None:
+        """A new session on an example of the gallery, unless the one shown is that, as it was given."""
+        if not is_one_of(kind, tuple(gallery.EXAMPLES)):
+            raise ValueError(f"kind={shown(kind)} must be one of {', '.join(gallery.EXAMPLES)}.")
 
         def make() -> DragSession | None:
-            shown = self._desk.session if self._desk.has_session else None
-            if shown is not None and shown is self._example() and not shown.history:
+            here = self._desk.session if self._desk.has_session else None
+            if here is not None and self._example[0] == kind and self._example[1]() is here and not here.history:
                 return None
-            session = source.example(self._models.load(EMBEDDED))
-            self._example = weakref.ref(session)
+            session = gallery.session_of(self._models.load(EMBEDDED), kind)
+            self._example = kind, weakref.ref(session)
             return session
 
-        self._later("loading the embedded model", make, done="the example is shown")
+        hint = gallery.EXAMPLES[kind].hint
+        self._later("loading the embedded model", make, lambda: self._desk.messages.tell(hint), hint, of=kind)
 
     def set_prompt(self, prompt: str) -> None:
         """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""
@@ -199,8 +212,8 @@ class Library:
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
-        shown = self._desk.session
-        self._autosaves.change(path, [shown, *(session for session in self.sessions if session is not shown)])
+        first = self._desk.session
+        self._autosaves.change(path, [first, *(session for session in self.sessions if session is not first)])
 
     def look_for_autosave(self) -> None:
         """Offer the file that was saved by itself before the kernel was restarted."""

@@ -17,6 +17,8 @@ from dragnoise.session.cache import same
 from dragnoise.session.diagnosis import diagnose
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.comparing import Comparing
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import pictures
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
@@ -28,7 +30,6 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.player import Player
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
@@ -64,13 +65,10 @@ class Shelf(Protocol):
 
 
 class Comparison(Protocol):
-    """The compared session's history and picture."""
+    """The compared session's history."""
 
     @property
     def compared_history(self) -> History: ...
-
-    @property
-    def compared_picture(self) -> Image.Image | None: ...
 
 
 class Showing:
@@ -80,9 +78,11 @@ class Showing:
     """
 
     def __init__(
-        self, parts: Parts, shelf: Shelf, comparison: Comparison, *, busy_aside: Callable[[], bool], inline: bool
-    ) -> None:
+        self, parts: Parts, shelf: Shelf, comparison: Comparison, comparing: Comparing, *,
+        busy_aside: Callable[[], bool], inline: bool,
+    ) -> None:  # fmt: skip
         self._parts, self._shelf, self._comparison, self._busy_aside = parts, shelf, comparison, busy_aside
+        self._comparing = comparing
         self.player = Player(lambda: len(self._update.history), lambda: self.iteration, self.choose, inline=inline)
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
         self._binding: Binding | None = None
@@ -168,7 +168,7 @@ class Showing:
             return
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
-        self._show_picture(session, history, k)
+        self._comparing.show(session, history, k, self._album)
         parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
         to_go = self._to_go(session, self._anchors_after(history, len(history) - 1) if history else None)
@@ -205,25 +205,15 @@ class Showing:
         ):
             canvas.trajectory = shown
 
-    def _show_picture(self, session: DragSession, history: History, k: int) -> None:
-        """The picture of iteration k, or its quick look, or the nearest one there is, or as it was given."""
-        parts, preview = self._parts, self._parts.preview
-        preview.before = self._comparison.compared_picture or session.image
-        found = pictures.nearest(self._album, parts.looks, history, k, session.state)
-        if found is None:
-            preview.show(session.image, "the picture as it was given")
-        elif found.iteration == k or found.quick:
-            caption = f"iteration {found.iteration}" if found.iteration else "before any iteration"
-            preview.show(found.picture, caption, quick=found.quick)
-        else:
-            preview.show(found.picture, f"iteration {found.iteration}, the nearest to {k} that has been rendered")
-
     def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
         """With nothing else to do: have what is shown computed, each once.
 
         After an error only what is asked for, as rendering takes it from the status line.
         """
-        if not history or not session.state.inverted or session.model is None or self._binding is None:
+        if not session.state.inverted or session.model is None or self._binding is None:
+            return
+        if not history:
+            self._want_reconstruction(session, failed)
             return
         state = session.state
         asked = (history[k], k, state.rendering)
@@ -236,6 +226,14 @@ class Showing:
         elif wanted and not (self._asked and same(asked, self._asked)):
             self._asked = asked
             self._binding.runner.render(k, aside=True)
+        elif not wanted:
+            self._want_reconstruction(session, failed)
+
+    def _want_reconstruction(self, session: DragSession, failed: bool) -> None:
+        if self._parts.preview.every.value == 0 or failed or self._binding is None:
+            return
+        if (command := self._comparing.wanted(session)) is not None:
+            self._binding.runner.aside(command)
 
     def _find_anchors(self, session: DragSession) -> None:
         """Locate the anchors after the last update, which no snapshot holds yet."""
@@ -275,7 +273,8 @@ class Showing:
         prepared = status.message if status.ended == "done" and not history else ""
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
-            self._remark(session.state.remarks)
+            limit = self._comparing.limit
+            self._remark((*session.state.remarks, *([limit.sentence] if limit and limit.sentence else [])))
         settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
         after = self._anchors_after(history, k) if history else None
         known = after is not None or len(history) < 2

@@ -10,16 +10,16 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from dragnoise import DragSession
+from dragnoise import DragConfig, DragSession
 from dragnoise.session.diagnosis import Remedy
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.panels.messages import Messages
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.stops import Stops, StopSet
 from dragnoise_widgets.runner.breakpoints import Breakpoint
-from dragnoise_widgets.runner.commands import Apply
+from dragnoise_widgets.runner.commands import Apply, ReplaceConfig
 from dragnoise_widgets.runner.runner import Runner
 from dragnoise_widgets.sketch.pulled import PulledPicture
 from dragnoise_widgets.sketch.sketch import Sketch
@@ -42,6 +42,8 @@ class Parts(Protocol):
 
     def run(self) -> None: ...
 
+    def configure(self, **changes: Any) -> Future[None]: ...
+
 
 class Shown:
     """binding: to the session shown, None before there is one; replaced as a whole, under a lock."""
@@ -58,7 +60,7 @@ class Shown:
     def runner(self) -> Runner:
         """Raises RuntimeError if there is no session."""
         if self.binding is None:
-            raise RuntimeError("there is no picture yet; upload one, press Example, or set studio.session.")
+            raise RuntimeError("there is no picture yet; upload one, take an example, or set studio.session.")
         return self.binding.runner
 
     def show(self, session: DragSession) -> None:
@@ -91,6 +93,18 @@ class Shown:
             every = self._parts.preview.every.value
             self.binding.runner.preview_every = every
             self.binding.runner.look = self._parts.looks.make if every else None
+
+    def set_number(self, name: str, value: Any) -> Future[None]:
+        """Change a number of the config, as it was typed."""
+        self._parts.messages.clear()
+        return self._parts.configure(**{name: value})
+
+    def set_config(self, config: DragConfig | None) -> Future[None] | None:
+        """Take a config as a whole, None for the model's own."""
+        model = self.runner.session.model
+        if config is None and model is not None:
+            config = model.default_config
+        return None if config is None else self.runner.do(ReplaceConfig(config))
 
     def set_stops(self) -> None:
         """Tell the runner which breakpoints are chosen."""

@@ -13,9 +13,12 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession
+from dragnoise import DragSession
 from dragnoise.session.history import Snapshot
+from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.compare.comparing import Comparing
+from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
 from dragnoise_widgets.export.looks import Looks
@@ -25,12 +28,11 @@ from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
-from dragnoise_widgets.panels.preview import Preview
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints
-from dragnoise_widgets.runner.commands import Apply, ReplaceConfig, SetConfig
+from dragnoise_widgets.runner.commands import Apply, SetConfig
 from dragnoise_widgets.runner.runner import Runner, checked_timeout
 from dragnoise_widgets.studio import cells
 from dragnoise_widgets.studio.layout import arranged
@@ -65,27 +67,35 @@ class DragStudio(widgets.VBox):
         self.transport = Transport(
             self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
-        self.messages = Messages(self.journal, self.transport)
+        self.access = Access(lambda name, data: self.messages.guarded(self.library.upload, data))
+        self.messages = Messages(self.journal, self.transport, partial(setattr, self.access, "said"))
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
         self.advice = Advice(lambda remedy: self.messages.guarded(self._shown.mend, remedy))
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
+        self.access.follow(self.canvas)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
-        self.preview = Preview()
+        self.preview = Preview(lambda: self.showing.refresh(), lambda index: guarded(self.library.compare, index))
+        self.canvas.observe(lambda change: self.preview.look_at(change.new), "window")
         self.curves = Curves()
         self.looks = Looks(preview_vae, on_error=self.messages.failed)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
-        self.parameters = Parameters(self._typed, partial(guarded, self._preset))
+        self.parameters = Parameters(
+            lambda name, value: self._shown.set_number(name, value),
+            lambda config: guarded(self._shown.set_config, config),
+        )
         self.stops = Stops(lambda: guarded(self._shown.set_stops))
         self.inspector = Inspector(partial(self._call, aside=True), self.journal)
+        self.access.observe(lambda change: guarded(self.inspector.set_dark, change.new), "dark")
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
+        branches, comparing = self.library.branches, Comparing(self.preview, self.looks, lambda: self.library.branches)
         self.showing = Showing(
-            self, self.library, self.library.branches, busy_aside=lambda: self.exports.making_gif, inline=inline
+            self, self.library, branches, comparing, busy_aside=lambda: self.exports.making_gif, inline=inline
         )
         self._shown: Shown = Shown(self)
         super().__init__(arranged(self, folded=session is not None))
@@ -282,16 +292,6 @@ class DragStudio(widgets.VBox):
 
     def _call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future[Any]:
         return self.runner.do(Apply(function, aside))
-
-    def _typed(self, name: str, value: Any) -> Future[None]:
-        self.messages.clear()
-        return self.configure(**{name: value})
-
-    def _preset(self, config: DragConfig | None) -> Future[None] | None:
-        model = self.session.model
-        if config is None and model is not None:
-            config = model.default_config
-        return None if config is None else self.runner.do(ReplaceConfig(config))
 
     def _fit_if_ticked(self) -> None:
         """Before the first iteration, a LoRA that was asked for and is not there yet."""

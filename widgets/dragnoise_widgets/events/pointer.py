@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from dragnoise_widgets.canvas import keys
-from dragnoise_widgets.sketch import edits
+from dragnoise_widgets.events import keys
+from dragnoise_widgets.events.zoom import Zoom
+from dragnoise_widgets.sketch import checks, edits
 from dragnoise_widgets.sketch.sketch import Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
 
@@ -21,6 +22,7 @@ class Owner(Protocol):
     tool: Any
     brush_size: Any
     view_only: Any
+    window: Any
     sketch: Sketch
     actions: dict[str, Callable[[], Any]]
 
@@ -31,7 +33,7 @@ class Owner(Protocol):
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any: ...
 
-    def choose(self, index: int) -> None: ...
+    def add(self) -> None: ...
 
     def undo(self) -> None: ...
 
@@ -41,15 +43,11 @@ class Owner(Protocol):
 
     def nudge(self, dx: float, dy: float) -> None: ...
 
-    def resize_brush(self, steps: int) -> None: ...
-
-    def toggle_help(self) -> None: ...
-
 
 REACH, TOUCH_REACH, SLACK = 11, 24, 4
 """In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
 
-_ANYTIME = ("thinner", "thicker", "deselect", "help")
+_ANYTIME = ("thinner", "thicker", "deselect", "help", "closer", "fit")
 """Commands of keys that are allowed on a view-only canvas."""
 
 
@@ -78,17 +76,21 @@ class Pointer:
             (surface.on_key_down, self.key),
         ):
             register(partial(canvas.guarded, handler))
+        self.zoom = Zoom(canvas)
         self._commands: dict[str, Callable[..., Any]] = {
             "tool": partial(setattr, canvas, "tool"),
-            "choose": canvas.choose,
+            "choose": self._choose,
+            "other_end": lambda: canvas.change(edits.other_end),
+            "add": canvas.add,
             "undo": canvas.undo,
             "redo": canvas.redo,
             "delete": canvas.delete,
             "nudge": canvas.nudge,
-            "thinner": partial(canvas.resize_brush, -1),
-            "thicker": partial(canvas.resize_brush, 1),
+            "thinner": partial(self._resize_brush, -1),
+            "thicker": partial(self._resize_brush, 1),
+            "closer": self.zoom.closer,
+            "fit": self.zoom.reset,
             "deselect": self._deselect,
-            "help": canvas.toggle_help,
         }
 
     # ---- mouse -------------------------------------------------------------------------------
@@ -119,14 +121,19 @@ class Pointer:
             self._press(*touches[0], TOUCH_REACH)
         else:
             self.touch_cancel(touches)
+            self.zoom.pinch_ended()
+            self._pinch(touches)
 
     def touch_move(self, touches: list[Point]) -> None:
         """A finger moves."""
         if len(touches) == 1 and (point := self._point(*touches[0])) is not None:
             self._move(point)
+        else:
+            self._pinch(touches)
 
     def touch_end(self, touches: list[Point]) -> None:
         """A finger goes up; `touches` are those still down."""
+        self.zoom.pinch_ended()
         if not touches:
             self._release(None, leave=True)
 
@@ -146,6 +153,22 @@ class Pointer:
             owner.actions[name]()
         elif name in _ANYTIME or not owner.view_only:
             self._commands.get(name, _nothing)(*arguments)
+
+    def _choose(self, index: int) -> None:
+        """Select the drag of this number, if there is one."""
+        if index < len(self._owner.sketch.edit.drags):
+            self._owner.change(partial(edits.select, spot=Spot(index, "objective")))
+
+    def _resize_brush(self, steps: int) -> None:
+        """Make the brush thicker (1) or thinner (-1) by about an eighth."""
+        owner = self._owner
+        wider = owner.brush_size + steps * max(round(owner.brush_size / 8), 1)
+        owner.brush_size = min(max(wider, 1.0), checks.brush_limit(owner.sketch.size))
+
+    def _pinch(self, touches: list[Point]) -> None:
+        """Two fingers move the picture; of more, or of places that are no numbers, nothing is made."""
+        if len(touches) == 2 and all(self._point(*touch) is not None for touch in touches):
+            self.zoom.pinch(*touches)
 
     def _deselect(self) -> None:
         self._leave()

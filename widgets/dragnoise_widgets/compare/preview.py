@@ -1,15 +1,18 @@
-"""The preview: the picture of an iteration, and a slider that uncovers the picture before."""
+"""The preview: the picture of an iteration, and a slider that uncovers another one from the left."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.compare.choice import Choice
+from dragnoise_widgets.encoded import png, png_within
 from dragnoise_widgets.sketch.view import SMALLEST, View
+from dragnoise_widgets.sketch.window import WHOLE, Window
 
 CHOICES = [
     ("quick looks", "end"), ("nothing", 0), ("rendered, every 1", 1), ("rendered, every 5", 5),
@@ -24,6 +27,10 @@ STYLE = """<style>
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
 .dragnoise-quick { align-self: start; justify-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
   background: rgba(0, 0, 0, 0.55); color: white; border-radius: 0 2px 0 4px; line-height: 20px; font-size: 12px }
+.dragnoise-half-left, .dragnoise-half-right { align-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
+  background: rgba(0, 0, 0, 0.55); color: white; line-height: 20px; font-size: 12px }
+.dragnoise-half-left { justify-self: start }
+.dragnoise-half-right { justify-self: end }
 .dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
 </style>"""
 
@@ -31,10 +38,18 @@ STYLE = """<style>
 class Preview(widgets.VBox):
     """Two pictures, one over the other: the slider uncovers the one before from the left.
 
-    `picture` is what is shown now, as a PIL image; None shows nothing.  `quick`: is it a quick look?
+    `picture` is of the iteration shown, as a PIL image; None shows nothing.  `quick`: is it a quick look?
+    choice: of the two that are compared; it calls `changed()` and `compare(index or None)`.
+    window: the part that is shown of all of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, changed: Callable[[], Any] = lambda: None, compare: Callable[[int | None], Any] = lambda index: None
+    ) -> None:
+        self.choice = Choice(changed, compare)
+        self.window = WHOLE
+        self._instead: Image.Image | None = None
+        self._sent: tuple[Any, ...] = (None, None, WHOLE)
         self.picture: Image.Image | None = None
         self.quick = False
         self._before: Image.Image | None = None
@@ -44,14 +59,18 @@ class Preview(widgets.VBox):
         self.curtain = widgets.Box([self.before_image], layout={**cell, "overflow": "hidden", "display": "none"})
         self.curtain.add_class("dragnoise-before")
         self.badge = widgets.HTML(QUICK, layout={**cell, "display": "none"}).add_class("dragnoise-quick")
+        self.names = tuple(
+            widgets.HTML(layout={**cell, "display": "none"}).add_class(f"dragnoise-half-{side}")
+            for side in ("left", "right")
+        )
         self.stage = widgets.Box(
-            [self.after_image, self.curtain, self.badge],
+            [self.after_image, self.curtain, self.badge, *self.names],
             layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
-        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"})
+        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"}).add_class("dragnoise-caption")
         self.slider = widgets.IntSlider(
-            value=0, min=0, max=100, readout=False, description="before / after",
+            value=0, min=0, max=100, readout=False, description="compare",
             style={"description_width": "initial"},
             layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
@@ -63,7 +82,10 @@ class Preview(widgets.VBox):
         controls = widgets.HBox([self.caption, self.every], layout={"flex_flow": "row wrap", "align_items": "center"})
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
-        super().__init__([self.slider, self.stage, controls, style], layout={"width": "auto", "overflow": "hidden"})
+        super().__init__(
+            [self.slider, self.stage, controls, self.choice, style], layout={"width": "auto", "overflow": "hidden"}
+        )
+        self.add_class("dragnoise-preview")
         self.layout.margin = "0 12px 0 0"  # as the canvas has, so that both are as wide
 
     @property
@@ -75,7 +97,7 @@ class Preview(widgets.VBox):
     def before(self, picture: Image.Image | None) -> None:
         if picture is not self._before:
             self._before = picture
-            self.before_image.value = b"" if picture is None else _seen(picture)
+            self._send_pictures()
 
     def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False, mark: str = QUICK) -> None:
         """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so."""
@@ -84,11 +106,50 @@ class Preview(widgets.VBox):
         self.badge.layout.display = "" if self.quick else "none"
         if picture is not self.picture:
             self.picture = picture
-            self.after_image.value = b"" if picture is None else _seen(picture)
+            self._send_pictures()
             if picture is not None and not self.quick:
                 self.stage.layout.width = View.of(picture.size).width  # as wide as on the canvas
         if html.escape(caption) != self.caption.value:
             self.caption.value = html.escape(caption)
+
+    def replace(self, picture: Image.Image | None, caption: str = "") -> None:
+        """Show another picture where that of the iteration would be, None that one.  caption: instead of its own."""
+        self._instead = picture
+        if picture is not None:
+            self.badge.layout.display = "none"
+        self._send_pictures()
+        if caption and html.escape(caption) != self.caption.value:
+            self.caption.value = html.escape(caption)
+
+    def name_halves(self, left: str, right: str) -> None:
+        """Write the names of both on them, while they are compared."""
+        for label, name in zip(self.names, (left, right), strict=True):
+            if label.value != html.escape(name):
+                label.value = html.escape(name)
+        self._show_names()
+
+    def look_at(self, window: Window) -> None:
+        """Show this part of the pictures."""
+        self.window = window
+        self._send_pictures()
+
+    def _send_pictures(self) -> None:
+        """Send the pictures that the page has not got, of the part that is shown."""
+        after, before = self.picture if self._instead is None else self._instead, self._before
+        was_after, was_before, window = self._sent
+        self._sent = after, before, self.window
+        for image, picture, was in ((self.after_image, after, was_after), (self.before_image, before, was_before)):
+            if picture is not was or window != self.window:
+                image.value = b"" if picture is None else _seen(picture, self.window)
+        self._show_names()
+
+    def _show_names(self) -> None:
+        left, right = self.names
+        share = self.slider.value
+        for label, seen in ((left, share > 0), (right, (0 < share < 100) or self._instead is not None)):
+            wanted = "" if seen else "none"
+            if label.layout.display != wanted:
+                label.layout.display = wanted
 
     def _slid(self, change: Any) -> None:
         share = change.new
@@ -96,8 +157,12 @@ class Preview(widgets.VBox):
         if share:
             self.curtain.layout.width = f"{share}%"
             self.before_image.layout.width = f"{10000 / share:.2f}%"
+        self._show_names()
 
 
-def _seen(picture: Image.Image) -> bytes:
+def _seen(picture: Image.Image, window: Window) -> bytes:
     """As PNG, no larger than anybody sees it here."""
-    return png_within(picture, View.of(picture.size).canvas)
+    view = View.of(picture.size)
+    if window == WHOLE:
+        return png_within(picture, view.canvas)
+    return png(picture.resize(view.css, Image.Resampling.BICUBIC, box=window.box(picture.size)), level=1)

@@ -1,4 +1,4 @@
-"""The panel of branches and files: choose, compare, forget, save, open, autosave."""
+"""The panel of branches and files: choose, compare, rename, delete, save, open, autosave."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from dragnoise_widgets.branching.rows import BranchRows, Listed
+
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 NOTHING = "nothing"
 
 
 class Keeping(widgets.VBox):
-    """Which branch is shown, which one it is compared with, and a file.
+    """The branches, which one that shown is compared with, and a file.  visible: is it unfolded?
 
-    actions: what they do, by name: choose(index), forget(index), compare(index or None), save(path),
-    open(path), autosave(path or None).
+    actions: what they do, by name: choose(index), forget(index), rename(index, name),
+    compare(index or None), save(path), open(path), autosave(path or None).
     """
 
     def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
         self._actions = actions
         self._busy = False
         style = {"description_width": "initial"}
-        self.branch = widgets.Dropdown(description="show", layout={"width": "260px"}, style=style)
-        self.branch.observe(self._chosen, "value")
-        self.forget = widgets.Button(
-            icon="trash", tooltip="Let go of the branch shown; what is not saved is lost", layout={"width": "34px"}
-        )
-        self.forget.on_click(lambda _: self._actions["forget"](self.branch.value))
+        self.visible = True
+        self.branches = BranchRows(actions)
         self.other = widgets.Dropdown(
             options=[(NOTHING, -1)], value=-1, description="compare with", layout={"width": "300px"}, style=style
         )
@@ -47,24 +45,23 @@ class Keeping(widgets.VBox):
         super().__init__(
             [
                 self.found,
-                widgets.HBox([self.branch, self.forget, self.other], layout=ROW),
+                self.branches,
+                self.other,
                 widgets.HBox([self.path, self.save_button, self.open_button, self.autosave], layout=ROW),
             ]
         )
 
-    def show(self, names: Sequence[str], chosen: int, other: int | None) -> None:
-        """Show these branches; `other` is compared with the chosen one."""
-        options = [(name, i) for i, name in enumerate(names)]
-        self.forget.disabled = len(options) < 2
+    def show(
+        self, listed: Callable[[], Sequence[Listed]], names: Sequence[str], chosen: int, other: int | None
+    ) -> None:
+        """Show these branches; `other` is compared with the chosen one.  listed: called only while this is seen."""
+        if self.visible:
+            self.branches.show(listed(), chosen)
         self._busy = True
         try:
-            if list(self.branch.options) != options:
-                self.branch.options = options
-            if self.branch.value != chosen:
-                self.branch.value = chosen
-            others = [(NOTHING, -1), *(option for option in options if option[1] != chosen)]
-            if list(self.other.options) != others:
-                self.other.options = others
+            options = [(NOTHING, -1), *((name, i) for i, name in enumerate(names) if i != chosen)]
+            if list(self.other.options) != options:
+                self.other.options = options
             wanted = -1 if other is None else other
             if self.other.value != wanted:
                 self.other.value = wanted
@@ -85,10 +82,6 @@ class Keeping(widgets.VBox):
             button,
         )
         self.found.layout.display = ""
-
-    def _chosen(self, change: Any) -> None:
-        if not self._busy and change.new is not None:
-            self._actions["choose"](change.new)
 
     def _compared(self, change: Any) -> None:
         if not self._busy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from dragnoise_widgets.canvas import keys
+from dragnoise_widgets.events import keys
 
 FRAME = "dragnoise-canvas"
 """The CSS class of the box that holds a canvas and its `PageEvents`; page_events.js looks for it."""
@@ -20,6 +21,8 @@ class PageEvents(anywidget.AnyWidget):
 
     on_key: called with (key, shift, ctrl, meta, repeat) for every key that the canvas takes: the printable ones,
         those of `keys.NAMED`, and undo and redo.  No notebook shortcut sees them.
+    on_wheel: called with (x, y, delta) for the wheel with Ctrl or Cmd.  on_pan: called with (dx, dy) while the picture
+        is pulled with the middle button, or with Space held.  All in canvas pixels.
     """
 
     _esm = (
@@ -29,12 +32,27 @@ class PageEvents(anywidget.AnyWidget):
 
     named = traitlets.List(traitlets.Unicode(), default_value=list(keys.NAMED)).tag(sync=True)
 
-    def __init__(self, on_key: Callable[[str, bool, bool, bool, bool], Any]) -> None:
+    def __init__(
+        self,
+        on_key: Callable[[str, bool, bool, bool, bool], Any],
+        on_wheel: Callable[[float, float, float], Any],
+        on_pan: Callable[[float, float], Any],
+    ) -> None:
         self._on_key = on_key
+        self._moves: dict[Any, tuple[Callable[..., Any], tuple[str, ...]]] = {
+            "wheel": (on_wheel, ("x", "y", "delta")),
+            "pan": (on_pan, ("dx", "dy")),
+        }
         super().__init__(layout={"display": "none"})
         self.on_msg(self._received)
 
     def _received(self, _: Any, content: Any, buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("event") == "key" and isinstance(content.get("key"), str):
+        event = content.get("event") if isinstance(content, dict) else None
+        if event == "key" and isinstance(content.get("key"), str):
             modifiers = (bool(content.get(name)) for name in ("shift", "ctrl", "meta", "repeat"))
             self._on_key(content["key"], *modifiers)
+        elif event in self._moves:
+            function, names = self._moves[event]
+            numbers = [content.get(name) for name in names]
+            if all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                function(*numbers)

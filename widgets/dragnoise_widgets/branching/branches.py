@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.session.history import History
+from dragnoise_widgets.branching.rows import Listed
 from dragnoise_widgets.export.album import Album
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A session, and the pictures known of it."""
+    """A session, the pictures known of it, and the time when it came, in seconds as `time.time()`."""
 
     session: DragSession
     album: Album = field(default_factory=Album)
+    since: float = field(default_factory=time.time)
 
 
 class Branches:
@@ -43,6 +46,18 @@ class Branches:
         """Their names; equal ones get a number."""
         names = [session.name for session in self.sessions]
         return [n if names.index(n) == i else f"{n} ({names[:i].count(n) + 1})" for i, n in enumerate(names)]
+
+    def listed(self) -> list[Listed]:
+        """All of them, as the panel lists them."""
+        return [
+            Listed(
+                one.session.name,
+                max(len(one.session.history) - 1, 0),
+                one.since,
+                self.newest_picture(one.session) or one.session.image,
+            )
+            for one in self._entries
+        ]
 
     def index(self, session: DragSession | None) -> int | None:
         """The number of a session, None for one that is not here."""
@@ -99,12 +114,9 @@ class Branches:
         """The history of the session that is compared with; empty if there is none."""
         return History() if (compared := self.compared) is None else compared.history
 
-    @property
-    def compared_picture(self) -> Image.Image | None:
-        """The newest picture of the session that is compared with."""
-        if (compared := self.compared) is None:
-            return None
-        found = self.album(compared).nearest(compared.history, len(compared.history) - 1, compared.state)
+    def newest_picture(self, session: DragSession) -> Image.Image | None:
+        """The newest picture known of a session."""
+        found = self.album(session).nearest(session.history, len(session.history) - 1, session.state)
         return found[1] if found else None
 
 

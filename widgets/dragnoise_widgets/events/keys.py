@@ -19,6 +19,12 @@ KEYMAP: dict[str, Command] = {
     "z": ("undo",),
     "y": ("redo",),
     "?": ("help",),
+    "a": ("add",),
+    "enter": ("other_end",),
+    "+": ("closer", 1),
+    "=": ("closer", 1),
+    "-": ("closer", -1),
+    "f": ("fit",),
     "[": ("thinner",),
     "]": ("thicker",),
     "delete": ("delete",),
@@ -28,19 +34,23 @@ KEYMAP: dict[str, Command] = {
 }
 """By key in lower case, without Ctrl or Cmd."""
 
-NAMED = (*ARROWS, "Delete", "Backspace", "Escape")
+NAMED = (*ARROWS, "Enter", "Delete", "Backspace", "Escape")
 """The keys with names of several letters that a canvas takes, as the browser calls them."""
 
-REPEATING = ("nudge", "thinner", "thicker", "undo", "redo", "step_forward", "step_back")
+REPEATING = ("nudge", "thinner", "thicker", "closer", "undo", "redo", "step_forward", "step_back")
 """Actions that go on while their key is held down."""
 
 HELP = (
     ("D, B, E", "drag, brush, eraser"),
     ("0 to 9", "choose the drag of this number"),
+    ("A", "add a drag, to be moved by the arrows"),
+    ("Enter", "choose the other end of the drag"),
     ("Arrows", "move the chosen point by 1 px, with Shift by 10 px"),
     ("Delete", "remove the chosen drag"),
     ("Esc", "choose nothing"),
     ("[ and ]", "thinner or thicker brush"),
+    ("+, -, F", "closer, farther, the whole picture; also Ctrl+wheel, two fingers"),
+    ("Space or middle button held", "pull the picture"),
     ("Z, Shift+Z", "undo, redo (also with Ctrl or Cmd)"),
     ("Space", "run or pause"),
     (". and ,", "one iteration forward or back"),

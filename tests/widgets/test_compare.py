@@ -1,0 +1,94 @@
+"""Comparison of any two pictures, their difference, the reconstruction, and the same part of all."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dragnoise import DragSession
+from dragnoise.images.difference import difference
+from dragnoise.inspection import limits
+from dragnoise_widgets.compare.choice import GIVEN, ITERATION, RECONSTRUCTION, SHOWN
+from dragnoise_widgets.sketch.window import WHOLE, Window
+from dragnoise_widgets.studio.studio import DragStudio
+
+
+def halves(studio: DragStudio) -> list[np.ndarray]:
+    """The pictures on the page, left and right."""
+    preview = studio.preview
+    return [np.asarray(Image.open(io.BytesIO(image.value))) for image in (preview.before_image, preview.after_image)]
+
+
+def names(studio: DragStudio) -> list[str]:
+    return [label.value for label in studio.preview.names]
+
+
+def test_after_inversion_the_reconstruction_is_shown_with_its_psnr(studio: DragStudio, session: DragSession) -> None:
+    studio.canvas.drags = ()
+    studio.prepare()
+    limit = limits.of_reconstruction(session)
+    assert studio.preview.caption.value == f"what the model gives back: {limit.psnr:.1f} dB"
+    np.testing.assert_array_equal(halves(studio)[1], np.asarray(limit.picture))
+    assert limit.sentence and limit.sentence.split(";")[0] in studio.remarks.value.replace("&#x27;", "'")
+
+
+def test_given_reconstruction_and_two_iterations_are_compared(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    choice = studio.preview.choice
+    studio.preview.slider.value = 50
+    assert names(studio) == ["given", "iteration 2"]
+    choice.left.value = RECONSTRUCTION
+    np.testing.assert_array_equal(halves(studio)[0], np.asarray(session.reconstruct()))
+    studio.show(1)
+    choice.left.value, choice.number.value = ITERATION, 2
+    assert names(studio) == ["iteration 2", "iteration 1"]
+    np.testing.assert_array_equal(halves(studio)[0], np.asarray(session.render()))
+    choice.right.value = GIVEN
+    np.testing.assert_array_equal(halves(studio)[1], np.asarray(session.image))
+    assert studio.image is not session.image, "what is saved is still the edit"
+
+
+def test_a_branch_is_compared_from_both_lists(studio: DragStudio) -> None:
+    studio.step(2)
+    first = studio.image
+    studio.branch(0)
+    choice = studio.preview.choice
+    branch = next(key for name, key in choice.left.options if "branch" in name)
+    choice.left.value = branch
+    assert studio.library.keeping.other.value == 0 and studio.preview.before is first
+    assert names(studio)[0] == f"branch {studio.library.branches.names[0]}"
+    choice.left.value = GIVEN
+    assert studio.library.branches.compared is None
+    choice.right.value = branch
+    np.testing.assert_array_equal(halves(studio)[1], np.asarray(first))
+    studio.library.forget(0)
+    assert choice.right.value in (GIVEN, SHOWN)
+
+
+def test_the_difference_view(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    studio.preview.choice.difference.value = True
+    found = difference(session.image, studio.image)
+    np.testing.assert_array_equal(halves(studio)[1], np.asarray(found.picture))
+    assert studio.preview.caption.value == found.caption
+    studio.preview.choice.difference.value = False
+    assert studio.preview.caption.value == "iteration 2"
+    np.testing.assert_array_equal(halves(studio)[1], np.asarray(studio.image))
+
+
+@pytest.mark.parametrize("window", [Window(10, 8, 4), WHOLE])
+def test_both_pictures_show_the_part_that_the_canvas_shows(studio: DragStudio, window: Window) -> None:
+    studio.step(1)
+    studio.canvas.window = Window(20, 20, 2)
+    studio.canvas.window = window
+    given = studio.session.image
+    left, right = halves(studio)
+    if window == WHOLE:
+        np.testing.assert_array_equal(left, np.asarray(given))
+    else:
+        expected = given.resize(left.shape[1::-1], Image.Resampling.BICUBIC, box=window.box(given.size))
+        np.testing.assert_array_equal(left, np.asarray(expected))
+    assert left.shape == right.shape

@@ -1,0 +1,1 @@
+"""What a canvas takes from the page: keys, pointer, wheel, zoom."""
