@@ -94,9 +94,9 @@ class Lab:
         nbformat.write(notebook, self.notebooks / name)
 
     def kernel(self) -> Kernel:
-        """The kernel that was started last."""
+        """The kernel that was started last, once its file is written to the end."""
         end = time.monotonic() + PATIENCE
-        while not (files := list(self.runtime.glob("kernel-*.json"))):
+        while not (files := [path for path in self.runtime.glob("kernel-*.json") if path.read_text().endswith("}")]):
             assert time.monotonic() < end, "no kernel was started"
             time.sleep(0.1)
         return Kernel(max(files, key=lambda path: path.stat().st_mtime))
