@@ -30,7 +30,7 @@ studio
 BUSY = "import time; time.sleep(6)"
 CONTROLS = {
     "button", "slider", "textbox", "spinbutton", "combobox", "checkbox", "tab", "canvas", "image", "application",
-    "region", "link", "radio", "toggleButton", "progressbar", "MenuListPopup", "img", "Canvas",
+    "region", "link", "radio", "toggleButton", "progressbar", "img", "Canvas",
 }  # fmt: skip
 DROP = """async (studio) => {
   const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 32 });
