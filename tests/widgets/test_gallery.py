@@ -34,6 +34,7 @@ def test_there_are_six_with_pictures_and_words(empty: DragStudio) -> None:
 def test_the_first_takes_one_pull_and_one_click(empty: DragStudio) -> None:
     first = next(iter(EXAMPLES))
     empty.library.source.gallery.buttons[first].click()
+    assert empty.library.source.visible is False, "the gallery folds away"
     assert "pull" in empty.transport.line.value and empty.transport.run.disabled and empty.canvas.drags == ()
     drag = EXAMPLES[first].case.drags[0]
     view, pointer = empty.canvas.view, empty.canvas.pointer

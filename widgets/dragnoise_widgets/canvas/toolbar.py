@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from dragnoise_widgets.sketch.masks import Mask, mask_png
 from dragnoise_widgets.sketch.sketch import Sketch
 
-NARROW = "28px"
+NARROW = "24px"
 
 
 class Toolbar(widgets.HBox):
@@ -25,7 +25,7 @@ class Toolbar(widgets.HBox):
         self.tool = widgets.ToggleButtons(
             options=[(name, name.lower()) for name in ("Drag", "Paint", "Erase")],
             tooltips=["Pull arrows, move points", "Paint where the picture may change", "Take paint away"],
-            style={"button_width": "50px"},
+            style={"button_width": "46px"},
             layout={"width": "auto"},
         )
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])
@@ -91,7 +91,7 @@ def uploaded(upload: widgets.FileUpload) -> bytes | None:
 
 # A file upload counts its files beside the icon, a readout is wide, and a link in HTML stands a little high.
 _STYLES = f"""<style>
-.dragnoise-tools button {{ padding: 0 4px }}
+.dragnoise-tools button {{ padding: 0 2px !important }}
 .dragnoise-tools .dragnoise-save {{ padding: 0 }}
 .dragnoise-upload {{ font-size: 0 }}
 .dragnoise-upload i {{ font-size: 14px; line-height: 28px; vertical-align: top }}
@@ -101,7 +101,9 @@ _STYLES = f"""<style>
 
 
 def _button(label: str, tooltip: str, action: Callable[[], Any], icon: str = "") -> widgets.Button:
-    button = widgets.Button(description=label, tooltip=tooltip, icon=icon, layout={"width": NARROW})
+    button = widgets.Button(
+        description=label, tooltip=tooltip, icon=icon, layout={"width": NARROW, "margin": "2px 1px"}
+    )
     button.on_click(lambda _: action())
     return button
 

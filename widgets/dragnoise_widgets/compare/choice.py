@@ -22,7 +22,7 @@ class Choice(widgets.HBox):
 
     def __init__(self, changed: Callable[[], Any], compare: Callable[[int | None], Any]) -> None:
         self._changed, self._compare_with, self._busy = changed, compare, False
-        layout = {"width": "auto", "flex": "1 1 96px", "min_width": "80px", "max_width": "170px"}
+        layout = {"width": "auto", "flex": "1 1 72px", "min_width": "64px", "max_width": "170px"}
         self.left = named(widgets.Dropdown(options=[(GIVEN, GIVEN)], layout=layout), "left half of the comparison")
         self.right = named(widgets.Dropdown(options=[(SHOWN, SHOWN)], layout=layout), "right half of the comparison")
         number = widgets.BoundedIntText(value=0, min=0, max=0, layout={"width": "62px", "display": "none"})

@@ -158,7 +158,7 @@ class Library:
         self._later("reading the picture", make, then, of=id(picture))
 
     def example(self, kind: str = "sun") -> None:
-        """A new session on an example of the gallery, unless the one shown is that, as it was given."""
+        """A new session on an example, unless the one shown is that, as it was given; the gallery folds away."""
         if not is_one_of(kind, tuple(gallery.EXAMPLES)):
             raise ValueError(f"kind={shown(kind)} must be one of {', '.join(gallery.EXAMPLES)}.")
 
@@ -170,8 +170,12 @@ class Library:
             self._example = kind, weakref.ref(session)
             return session
 
+        def then() -> None:
+            self._desk.messages.tell(hint)
+            self._desk.unfold(self.source, folded=True)  # the pictures have the screen
+
         hint = gallery.EXAMPLES[kind].hint
-        self._later("loading the embedded model", make, lambda: self._desk.messages.tell(hint), hint, of=kind)
+        self._later("loading the embedded model", make, then, hint, of=kind)
 
     def set_prompt(self, prompt: str) -> None:
         """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""

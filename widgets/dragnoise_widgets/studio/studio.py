@@ -145,11 +145,11 @@ class DragStudio(widgets.VBox):
         """Bring everything in line with the session."""
         self.showing.refresh()
 
-    def unfold(self, content: widgets.Widget) -> None:
-        """Open the panel that holds it."""
+    def unfold(self, content: widgets.Widget, *, folded: bool = False) -> None:
+        """Open the panel that holds it; folded: close it instead."""
         for fold in self.children:
             if isinstance(fold, widgets.Accordion) and content in fold.children:
-                fold.selected_index = 0
+                fold.selected_index = None if folded else 0
 
     # ---- driving it --------------------------------------------------------------------------
 
