@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     go.add_argument("--featurizer", help="the model of MD's features (default: --model)")
     go.add_argument("--out", required=True)
     go.add_argument("--workers", type=int, default=0, help="processes (default 0: this one)")
+    go.add_argument("--scheduler", help="address of a Dask cluster's scheduler, instead of --workers")
     go.add_argument("--seed", type=int, default=42)
     go.add_argument("--lora-steps", type=int, default=0)
     go.add_argument("--lpips", action="store_true", help="measure IF, which needs the package lpips")
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
             protocol = Protocol(
                 args.model, args.featurizer, seed=args.seed, lora_steps=args.lora_steps, lpips=args.lpips
             )
-            done = runner.run(args.data, args.editor, args.out, protocol=protocol, workers=args.workers)
+            where = {"workers": args.workers, "scheduler": args.scheduler}
+            done = runner.run(args.data, args.editor, args.out, protocol=protocol, **where)
             print("\n".join([f"{len(done.records)} results are in {args.out}.", *done.skipped]))
         elif args.verb == "worth":
             print(worth.table(worth.worth(args.out, args.data)), end="")

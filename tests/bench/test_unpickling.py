@@ -57,7 +57,8 @@ def test_values_and_arrays_of_every_protocol(protocol: int) -> None:
     "bad",
     [{"prompt": Trap()}, Shell(), [Evaluated()], {"mask": np.array([Trap()], object)}, os.system, {1: 2}, {"a": {1}},
      np.array(["text"]), np.zeros(2, [("x", float)]), np.datetime64("2020-01-01"), np.load, 1j],
-    ids=str,
+    ids=["trap in a dict", "shell", "evaluated", "object array", "function", "int key", "set", "text array", "records",
+         "date", "numpy function", "complex"],
 )  # fmt: skip
 def test_other_things_are_refused(bad: Any, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
