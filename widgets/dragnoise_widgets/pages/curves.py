@@ -84,6 +84,6 @@ def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digi
     said = f"{title}: {', '.join(now)}" if now else title
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}, iteration {k}" '
-        'style="flex: 1 1 200px; min-width: 0; max-width: 320px; color: var(--jp-ui-font-color1, #333)">'
+        'style="flex: 1 1 200px; min-width: 0; max-width: 280px; color: var(--jp-ui-font-color1, #333)">'
         f'<text x="{LEFT}" y="12" font-size="11" fill="currentColor">{said}</text>{"".join(parts)}</svg>'
     )

@@ -20,6 +20,7 @@ class Loads:
         self._inline, self._changed = inline, changed
         self._jobs: tuple[tuple[str, Any], ...] = ()  # what is loaded, and what tells it from others of that name
         self._idle = threading.Condition()
+        self._ending = 0  # jobs that are done, of whose end `changed` is being told
         self.closed = False
 
     @property
@@ -46,9 +47,9 @@ class Loads:
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until nothing is being loaded; False when that took longer than `timeout` seconds."""
+        """Until nothing is being loaded and that is shown; False when that took longer than `timeout` seconds."""
         with self._idle:
-            return self._idle.wait_for(lambda: not self._jobs, timeout)
+            return self._idle.wait_for(lambda: not self._jobs and not self._ending, timeout)
 
     def close(self) -> None:
         """Begin no more; what waits is not done."""
@@ -61,6 +62,11 @@ class Loads:
         finally:
             with self._idle:
                 self._jobs = tuple(other for other in self._jobs if other != job)
-                self._idle.notify_all()
-            if not self.closed:
-                self._changed()
+                self._ending += 1
+            try:
+                if not self.closed:
+                    self._changed()
+            finally:
+                with self._idle:
+                    self._ending -= 1
+                    self._idle.notify_all()
