@@ -170,8 +170,9 @@ class DragConfig:
     )  # fmt: skip
     keep: Keep = choice(
         "nothing", Keep, "Rendering",
-        '"pixels" puts the given pixels back where the edit has changed nothing, with a soft edge; not with '
-        'convention="released"; ours, not in the paper',
+        '"pixels" puts the given pixels back where the edit has changed nothing, with a soft edge, and with '
+        'start="carried" the moved ones where the edit equals those; not with convention="released"; ours, not in the '
+        "paper",
     )  # fmt: skip
     energy: float = number(
         2.0, 1e6, "Supervision", "strength of the guidance by energies, in thousands; 0 guides nothing",

@@ -86,12 +86,15 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def picture_tensor(picture: Image.Image, size: tuple[int, int]) -> Tensor:
     """RGB picture -> (1, 3, height, width) float32 in -1..1 at (width, height)."""
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
     import torch
 
-    array = torch.from_numpy(np.array(picture, np.float32))
+    array = torch.from_numpy(np.array(as_seen(picture, size), np.float32))
     return (array / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
+
+
+def as_seen(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An RGB picture brought to the (width, height) at which a model sees it."""
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def padded_picture(picture: Image.Image, frame: Frame) -> Image.Image:

@@ -17,12 +17,12 @@ from dragnoise.models.unet import Encoded
 
 T = TypeVar("T")
 
-KEPT = {"worn": 1, "text": 8, "encoded": 1, "decoded": 1}
+KEPT = {"worn": 1, "text": 8, "encoded": 1, "decoded": 1, "carried": 1}
 """Results of each kind that are kept, the latest ones."""
 
 
 class Cache:
-    """Models that wear a LoRA, embedded prompts, encoder passes and decoded latents.
+    """Models that wear a LoRA, embedded prompts, encoder passes, decoded latents and carried pictures.
 
     Keys hold the very objects that a result depends on; tensors and models are compared by identity, texts and numbers
     by value.  May be used from several threads; a result may then be made twice.
@@ -49,6 +49,10 @@ class Cache:
     def decoded(self, model: Model, latents: Tensor) -> Tensor:
         """Latents as `Model.decode_latents` gives them, (1, 3, H, W)."""
         return self._get("decoded", (model, latents), lambda: model.decode_latents(latents))
+
+    def carried(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What `make` gives, made once for the parts of a key."""
+        return self._get("carried", key, make)
 
     def clear(self) -> None:
         """Let go of everything."""

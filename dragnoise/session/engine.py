@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
+from dragnoise.editors.parts.carried import carried_picture
 from dragnoise.images.pictures import padded_picture
 from dragnoise.lora.settings import Subject
 from dragnoise.models.model import Model
@@ -94,6 +96,23 @@ class Engine:
         config = state.config if snapshot.config is None else snapshot.config
         then = dataclasses.replace(state, config=config, mask=snapshot.mask, drags=drags)
         return make_editor(self._task(then))
+
+    def known(self, state: SessionState) -> Iterator[tuple[Tensor, Image.Image]]:
+        """Pictures that an edit may equal, each after what the autoencoder makes of it, (1, 3, H, W).
+
+        They are the given one and the one that was carried along the drags; `keep_pixels` puts their details back.
+        """
+        yield self.cache.decoded(self.model, state.trajectory[0]), state.image
+        if state.config.start == "carried":
+            numbers = (state.config.reach, state.config.side, state.config.resize)
+            key = (self.model, state.image, state.drags, state.mask, state.trajectory[0], numbers)
+            yield self.cache.carried(key, partial(self._carried, state))
+
+    def _carried(self, state: SessionState) -> tuple[Tensor, Image.Image]:
+        model, frame, carried = self.model, state.frame, carried_picture(self._task(state))
+        before, after = (model.encode_picture(p, frame.padded) for p in (carried.before, carried.after))
+        noise = state.trajectory[0].to(before) - before
+        return model.decode_latents(after + noise), carried.after.crop((0, 0, *frame.working))
 
     def subject(self, state: SessionState) -> Subject:
         """What a LoRA is fitted to: the picture as the model sees it, and its prompt."""

@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -212,10 +213,10 @@ def edited_picture(store: Store, latents: Tensor) -> Image.Image:
         state, model, working = store.state, store.engine.model, store.state.frame.working
         if state.config.keep == "nothing" or not state.history or state.history[-1].iteration == 0:
             return picture_of(store, latents)
-        edited, plain = model.decode_latents(latents), store.engine.cache.decoded(model, state.trajectory[0])
+        edited = model.decode_latents(latents)
         require_finite(edited, "the rendered picture")
-        after, before = (pictures.tensor_picture(x, working, working=working) for x in (edited, plain))
-        return keep_pixels(after, before, state.image)
+        as_seen = partial(pictures.tensor_picture, size=working, working=working)
+        return keep_pixels(as_seen(edited), *((as_seen(plain), known) for plain, known in store.engine.known(state)))
 
 
 # ---- LoRA

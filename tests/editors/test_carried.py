@@ -79,3 +79,32 @@ def test_targets_that_follow_the_drag_are_refused(target: str) -> None:
     with pytest.raises(ValueError) as caught:
         DragConfig.preset("firm", target=target)
     assert_one_sentence(caught.value, repr(target), '"carried"', '"direct"')
+
+
+def test_the_picture_is_carried_at_the_size_that_the_model_sees(small: Model) -> None:
+    """A picture of four times the size with its drags and mask gives the motion of the small one."""
+    mask = box(10, 10, 50, 44)
+    one = carried.carried_picture(task_of(edit(small, [((20, 20), (32, 24))], mask=mask)))
+    large = DragSession(
+        small, smooth_picture(256, 256), config=DragConfig.preset("firm", **CONFIG | {"resize": "longer", "side": 64})
+    )
+    large.drags, large.mask = [((81.5, 81.5), (129.5, 97.5))], np.kron(mask, np.ones((4, 4), bool))
+    list(large.invert())
+    other = carried.carried_picture(task_of(large))
+    assert other.before.size == other.after.size == (64, 64)
+    np.testing.assert_allclose(other.field[mask].mean(0), one.field[mask].mean(0), rtol=0.1)
+
+
+def test_the_picture_is_carried_once_for_its_drags(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = edit(small, [((20, 20), (32, 24))], mask=box(10, 10, 50, 44))
+    session.step()
+    times: list[int] = []
+    made = carried.motion.moved
+    monkeypatch.setattr(carried.motion, "moved", lambda *a, **k: times.append(1) or made(*a, **k))
+    first, second = session.render(), session.render()
+    assert len(times) == 1 and first.tobytes() == second.tobytes()
+    session.drags = [((20, 20), (24, 30))]
+    session.step()
+    times.clear()
+    session.render()
+    assert len(times) == 1

@@ -43,12 +43,15 @@ def test_every_drag_decides_near_its_objective() -> None:
     np.testing.assert_allclose(d[20, 30], weights @ (ends - starts) / weights.sum())
 
 
-def test_without_a_mask_it_falls_to_nothing_at_the_reach() -> None:
-    _, d = motion.moved(PIXELS, points((20, 32)), points((28, 32)), mask=None, reach=16)
-    np.testing.assert_allclose(d[32, 20:29], np.broadcast_to([8, 0], (9, 2)), atol=1e-5)
-    np.testing.assert_allclose(d[32 + 10, 24], [8 * (1 - 10 / 16) / 0.7, 0], atol=1e-5)
-    assert not d[:16].any() and not d[:, 45:].any()
-    _, d = motion.moved(PIXELS, points((20, 32)), points((28, 32)), mask=None)
+def test_without_a_mask_what_lies_within_reach_counts_as_inside() -> None:
+    near = np.array([[math.dist((min(max(x, 20), 28), 32), (x, y)) <= 16 for x in range(64)] for y in range(64)])
+    asked = {"starts": points((20, 32)), "ends": points((28, 32))}
+    picture, d = motion.moved(PIXELS, **asked, mask=None, reach=16)
+    painted, as_painted = motion.moved(PIXELS, **asked, mask=near)
+    np.testing.assert_array_equal(picture, painted)
+    np.testing.assert_array_equal(d, as_painted)
+    assert not d[~near].any() and np.array_equal(picture[~near], PIXELS[~near])
+    _, d = motion.moved(PIXELS, **asked, mask=None)
     np.testing.assert_allclose(d[0, 0], [8, 0], atol=1e-5)
 
 
@@ -109,6 +112,39 @@ def test_what_goes_on_outside_of_the_mask_is_stretched() -> None:
     edge = mask & ~motion.eroded(mask, 1)
     assert np.abs(d[edge]).max() < 1, "hardly anything moves at the edge"
     assert picture[31, 36].max() < 40 and np.array_equal(picture[~mask], pixels[~mask])
+
+
+def test_a_head_moves_as_a_whole_and_its_neck_is_stretched() -> None:
+    """Drags at two eyes: the ear, far from both, moves with them; where the neck crosses the edge nothing moves."""
+    head = Image.new("RGB", (96, 96), (120, 160, 200))
+    draw = ImageDraw.Draw(head)
+    draw.rectangle([36, 50, 58, 95], fill=(200, 80, 40))
+    draw.ellipse([34, 30, 60, 56], fill=(200, 80, 40))
+    draw.rectangle([36, 16, 40, 40], fill=(200, 80, 40))
+    for x in (42, 52):
+        draw.ellipse([x - 2, 40, x + 2, 44], fill=(10, 10, 10))
+    pixels, mask = np.asarray(head), np.zeros((96, 96), bool)
+    mask[10:70, 28:92] = True
+    picture, d = motion.moved(pixels, points((42, 42), (52, 42)), points((62, 42), (72, 42)), mask=mask)
+    np.testing.assert_allclose([d[42, 62], d[42, 72]], [[20, 0]] * 2, atol=1e-5)
+    assert d[24, 58, 0] > 18 and picture[24, 58].tolist() == [200, 80, 40], "the ear is there"
+    np.testing.assert_allclose(picture[24, 38], [120, 160, 200], atol=6, err_msg="and gone from where it was")
+    assert np.abs(d[69, 37:57]).max() < 1 and np.abs(picture[69, 37:58].astype(int) - [200, 80, 40]).max() < 40
+    assert np.array_equal(picture[~mask], pixels[~mask])
+
+
+def test_a_face_moves_in_a_head_whose_outline_stays() -> None:
+    """Three drags inside of a thing: between them everything moves, and its outline does not."""
+    crossed, thing = np.zeros((64, 64), bool), box(12, 12, 52, 52)
+    crossed[13:15, 12:52] = True
+    ends = points((28, 28), (38, 28), (33, 40))
+    share = motion.stretching(crossed, thing, ends, loose=0.0)
+    for x, y in ends.astype(int):
+        assert share[y, x] == pytest.approx(1, abs=1e-5)
+    assert share[~thing].max() < 1e-6 and share[crossed].max() < 1e-6
+    assert share[34, 13] < 0.1 < 0.8 < share[33, 33], "little at the outline, much between the drags"
+    free = motion.stretching(crossed, thing, ends, loose=1.0)
+    assert free[34, 13] > 0.5, "the outline moves where only crossings stay"
 
 
 def test_depth_is_the_city_block_distance_to_the_outside() -> None:

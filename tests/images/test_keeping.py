@@ -23,7 +23,7 @@ def noisy(seed: int, spread: int = 3) -> Image.Image:
 def test_where_nothing_changed_the_given_picture_is_there_to_the_bit() -> None:
     given, plain = noisy(0), smooth_picture(64, 48)
     plain = Image.fromarray(np.asarray(plain))
-    assert (np.asarray(keep_pixels(plain, plain, given)) == np.asarray(given)).all()
+    assert (np.asarray(keep_pixels(plain, (plain, given))) == np.asarray(given)).all()
 
 
 def test_what_changed_is_not_mixed_with_what_was_there() -> None:
@@ -32,7 +32,7 @@ def test_what_changed_is_not_mixed_with_what_was_there() -> None:
     edited[20:30, 30:44] = 255 - edited[20:30, 30:44]
     changed = np.abs(edited.astype(int) - np.asarray(plain)).max(-1) >= CHANGED
     assert changed.sum() > 100
-    result = np.asarray(keep_pixels(Image.fromarray(edited), plain, given))
+    result = np.asarray(keep_pixels(Image.fromarray(edited), (plain, given)))
     assert (result[changed] == edited[changed]).all()
     away = np.ones_like(changed)
     away[20 - 3 * MARGIN : 30 + 3 * MARGIN, 30 - 3 * MARGIN : 44 + 3 * MARGIN] = False
@@ -44,7 +44,7 @@ def test_the_edge_is_soft() -> None:
     given = Image.new("RGB", (80, 40), (130, 100, 100))
     edited = np.array(plain)
     edited[:, 40:] = 200
-    row = np.asarray(keep_pixels(Image.fromarray(edited), plain, given))[20, :40, 0].astype(int)
+    row = np.asarray(keep_pixels(Image.fromarray(edited), (plain, given)))[20, :40, 0].astype(int)
     assert row[0] == 130 and row[39] == 100 and (np.diff(row) <= 0).all()
     assert np.abs(np.diff(row)).max() <= 12, "no step"
 
@@ -52,13 +52,28 @@ def test_the_edge_is_soft() -> None:
 def test_small_differences_stay_beside_the_given_details() -> None:
     plain, given = Image.new("RGB", (40, 40), (100, 100, 100)), Image.new("RGB", (40, 40), (120, 100, 100))
     edited = Image.new("RGB", (40, 40), (100 + SAME, 100, 100))
-    assert np.asarray(keep_pixels(edited, plain, given))[20, 20].tolist() == [120 + SAME, 100, 100]
+    assert np.asarray(keep_pixels(edited, (plain, given)))[20, 20].tolist() == [120 + SAME, 100, 100]
+
+
+def test_of_several_known_pictures_the_first_that_is_equal_counts() -> None:
+    """Left the edit equals the given picture, right the moved one; where it equals neither it stays as it is."""
+    plain, moved = np.full((40, 120, 3), 100, np.uint8), np.full((40, 120, 3), 100, np.uint8)
+    moved[:, 60:] = 160
+    edited = moved.copy()
+    edited[:, 100:] = 220
+    given_details, moved_details = plain + 7, moved + 4
+    pairs = [(plain, given_details), (moved, moved_details)]
+    result = np.asarray(
+        keep_pixels(Image.fromarray(edited), *((Image.fromarray(a), Image.fromarray(b)) for a, b in pairs))
+    )
+    row = result[20, :, 0]
+    assert (row[:50] == 107).all() and (row[70:90] == 164).all() and (row[100:] == 220).all()
 
 
 def test_a_large_picture_keeps_its_own_pixels_where_nothing_moved() -> None:
     given = Image.fromarray(np.random.default_rng(0).integers(60, 190, (192, 256, 3)).astype(np.uint8))
     plain = given.resize((64, 48), Image.Resampling.LANCZOS)
-    assert (np.asarray(keep_pixels(plain, plain, given)) == np.asarray(given)).all()
+    assert (np.asarray(keep_pixels(plain, (plain, given))) == np.asarray(given)).all()
 
 
 def test_a_session_puts_them_back() -> None:

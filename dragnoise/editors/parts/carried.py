@@ -6,10 +6,12 @@ anew; the rest is moved by whole cells, for noise that is averaged is no noise a
 
     z_t' = sqrt(a) E(warp(picture)) + shift(z_t - sqrt(a) E(picture))
 
-The warp is chosen by `editors.parts.motion`.
+The warp is chosen by `editors.parts.motion`, at the size that the model sees.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,20 +21,41 @@ from torch import Tensor
 
 from dragnoise.editors.base import Task
 from dragnoise.editors.parts import motion
-from dragnoise.images.pictures import padded_picture
+from dragnoise.images.masks import mask_tensor
+from dragnoise.images.pictures import as_seen, padded_picture
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A picture before and after it was carried along drags, RGB of `Frame.padded`, and the field of the motion.
+
+    field: (H, W, 2) pixels (x, y); what lies at q comes from q - field(q).
+    """
+
+    before: Image.Image
+    after: Image.Image
+    field: np.ndarray
+
+
+def carried_picture(task: Task) -> Carried:
+    """The picture carried along the drags, as the model sees it."""
+    frame = task.frame
+    picture = as_seen(padded_picture(task.picture, frame), frame.padded)
+    size = picture.size[::-1]
+    starts, ends = (frame.grid_to_cells(p, size).numpy() for p in (task.anchors, task.objectives))
+    mask = None if task.mask is None else mask_tensor(frame.pad(task.mask), picture.size)[0, 0].numpy() >= 0.5
+    moved, field = motion.moved(
+        np.asarray(picture), starts, ends, mask=mask, reach=task.config.reach * max(picture.size)
+    )
+    return Carried(picture, Image.fromarray(moved), field)
 
 
 @torch.no_grad()
 def carried_latent(task: Task) -> Tensor:
     """z_t' at step `config.edit_from`, (1, C, h, w) float32."""
-    z, signal = task.latents, task.schedule.alpha(task.config.edit_from) ** 0.5
-    picture = padded_picture(task.picture, task.frame)
-    pixels = np.asarray(picture)
-    starts, ends = (task.frame.grid_to_cells(p, pixels.shape[:2]).numpy() for p in (task.anchors, task.objectives))
-    mask = None if task.mask is None else task.frame.pad(task.mask)
-    moved, field = motion.moved(pixels, starts, ends, mask=mask, reach=task.config.reach * max(picture.size))
-    before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (picture, Image.fromarray(moved)))
-    return signal * after + shifted(z - signal * before, torch.from_numpy(field))
+    z, signal, carried = task.latents, task.schedule.alpha(task.config.edit_from) ** 0.5, carried_picture(task)
+    before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (carried.before, carried.after))
+    return signal * after + shifted(z - signal * before, torch.from_numpy(carried.field))
 
 
 def shifted(rest: Tensor, field: Tensor) -> Tensor:

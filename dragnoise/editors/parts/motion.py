@@ -5,8 +5,9 @@ With a mask everything inside moves as a whole, so that what is dragged keeps it
 from round the mask; the thing is what differs from that, and is pasted where it goes.  One drag does not say whether
 its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the motion is taken that
 changes it least there.  Where even that one tears the picture at the edge, the thing goes on outside of the mask, as an
-ear does: then everything inside is stretched, with the drags at their ends and not at all at the edge.  Without a mask
-the drags' translation falls to nothing over the outer part of what lies within reach.
+ear does: then what is dragged is stretched between the drags' ends, which move fully, and the places where it crosses
+the edge, which do not move; a face in a head is stretched to the outline of the head.  Without a mask, what lies within
+reach of the drags counts as inside.
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ BEHIND, THING = 8, 24
 """Largest difference of a channel from what is behind, of 255, up to which a pixel is none of the thing, and from which
 on all of it."""
 
-TORN = 0.22
-"""Largest seam of a rigid motion, as a share of the thing's difference from what is behind; above it all is stretched.
-Chosen on 128 toyland drags: 76 % of the pictures whole, against 57 % with rigid motions alone."""
+TORN = 0.1
+"""Largest seam of a rigid motion, as a share of the thing's difference from what is behind; above it the thing is
+stretched."""
 
-CORE = 0.03
-"""Radius round the end of a drag within which a stretched picture moves with the drag, in the picture's longer side."""
+CROSSED = 25
+"""A thing crosses the edge of a mask where a translation changes a pixel there by more than this, of 255."""
+
+CORE, SPREAD = 0.03, 1.5
+"""Radius round a drag's end within which a stretched thing moves fully: `CORE` of the picture's longer side, and
+`SPREAD` times the largest distance between two ends, because several drags hold a thing as a whole."""
+
+HANGING, BOUND = 0.3, 0.45
+"""Up to the first share of a mask's edge that is crossed, `SPREAD` counts fully, as for a head on its neck; from the
+second on not at all, as for a face in a head, whose outline stays and of which `FACE` moves fully round an end."""
+
+FACE = 0.05
 
 SMOOTHING = 30
 """Rounds of averaging over neighbours in what is filled in."""
@@ -52,36 +63,53 @@ def moved(
     """
     size = pixels.shape[:2]
     shift = translation(size, starts, ends)
+    if mask is None and reach:
+        mask = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size) <= reach
     if mask is None or mask.all():
-        share = falling(size, starts, ends, reach) if reach and mask is None else np.ones(size)
-        field = (shift * share[..., None]).astype(np.float32)
-        return taken(pixels, field), field
+        return taken(pixels, shift.astype(np.float32)), shift.astype(np.float32)
     behind = filled(pixels, mask)
     difference = np.abs(pixels - behind).max(-1)
     thing = np.where(mask, ((difference - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
     edge = mask & ~eroded(mask, EDGE)
-    found: list[tuple[float, np.ndarray, np.ndarray]] = []
-    for d in (shift, *rotations(size, starts, ends)):
-        field = (d * mask[..., None]).astype(np.float32)
-        picture = pasted(pixels, behind, thing, field, mask)
-        seam = float(np.abs(picture.astype(float) - pixels)[edge].mean()) if edge.any() else 0.0
-        found.append((seam if not found else seam / FAVOUR, picture, field))
-    seam, picture, field = min(found, key=lambda each: each[0])
+    slid = (shift * mask[..., None]).astype(np.float32)
+    translated = pasted(pixels, behind, thing, slid, mask=mask)
+    best = seam_of(translated, pixels, edge), translated, slid
+    for turning in rotations(size, starts, ends):
+        field = (turning * mask[..., None]).astype(np.float32)
+        picture = pasted(pixels, behind, thing, field, mask=mask)
+        best = min(best, (seam_of(picture, pixels, edge) / FAVOUR, picture, field), key=lambda each: each[0])
     contrast = float(difference[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
-    if seam > TORN * contrast > 0:
-        field = (shift * stretching(mask, ends)[..., None]).astype(np.float32)
-        return taken(pixels, field), field
-    return picture, field
+    crossed = edge & (np.abs(translated.astype(float) - pixels).max(-1) > CROSSED)
+    if best[0] <= TORN * contrast or not crossed.any():
+        return best[1], best[2]
+    held = float(crossed.sum() / edge.sum())
+    loose = min(1.0, max(0.0, (BOUND - held) / (BOUND - HANGING))) if len(starts) > 1 else 1.0
+    share = stretching(crossed, thing > 0.5, ends, loose=loose)
+    field = (shift * (share * mask)[..., None]).astype(np.float32)
+    return pasted(pixels, behind, thing, field, mask=mask, share=loose * share), field
+
+
+def seam_of(picture: np.ndarray, pixels: np.ndarray, edge: np.ndarray) -> float:
+    """Mean difference of two pictures (H, W, 3) at the edge of a mask, (H, W) bool."""
+    return float(np.abs(picture.astype(float) - pixels)[edge].mean()) if edge.any() else 0.0
 
 
 def pasted(
-    pixels: np.ndarray, behind: np.ndarray, thing: np.ndarray, field: np.ndarray, mask: np.ndarray
+    pixels: np.ndarray,
+    behind: np.ndarray,
+    thing: np.ndarray,
+    field: np.ndarray,
+    *,
+    mask: np.ndarray,
+    share: np.ndarray | float = 1.0,
 ) -> np.ndarray:
     """Inside a mask what is behind, and the thing where a field takes it, (H, W, 3) uint8.
 
-    behind: (H, W, 3); thing: (H, W), 1 where a pixel belongs to it.
+    behind: (H, W, 3); thing: (H, W), 1 where a pixel belongs to it.  share: (H, W), how much of what does not belong to
+    the thing is left where it is; where it is 0 everything moves with the field, what is behind too.
     """
     opacity = taken(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
+    opacity = 1 - np.asarray(share)[..., None] * (1 - opacity)
     inside = behind + opacity * (taken(pixels, field) - behind)
     return np.where(mask[..., None], inside.round().clip(0, 255), pixels).astype(np.uint8)
 
@@ -153,11 +181,19 @@ def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle
     return np.asarray(q - source)
 
 
-def stretching(mask: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """1 within `CORE` of a drag's end, falling smoothly to 0 at the edge of a mask (H, W): (H, W)."""
-    apart = np.linalg.norm(places(mask.shape)[:, :, None] - ends, axis=-1).min(-1)
-    inside = depth(mask)
-    share = inside / (inside + np.maximum(apart - CORE * max(mask.shape), 0) + 1e-6)
+def stretching(crossed: np.ndarray, thing: np.ndarray, ends: np.ndarray, *, loose: float) -> np.ndarray:
+    """Share of the drags' motion: 1 near their ends, falling smoothly to 0 where nothing moves, (H, W).
+
+    crossed: (H, W) bool, where the thing crosses the edge.  thing: (H, W) bool.  ends: (m, 2) pixels.
+    loose: 1 when only the crossings stay, 0 when the outline of the thing does too.
+    """
+    side = max(thing.shape)
+    apart = np.linalg.norm(places(thing.shape)[:, :, None] - ends, axis=-1).min(-1)
+    spread = float(np.linalg.norm(ends[:, None] - ends, axis=-1).max())
+    core = (loose * CORE + (1 - loose) * FACE) * side + SPREAD * loose * spread
+    crossing = depth(~crossed)
+    away = loose * crossing + (1 - loose) * np.minimum(crossing, depth(thing))
+    share = away / (away + np.maximum(apart - core, 0) + 1e-6)
     return np.asarray(share * share * (3 - 2 * share))
 
 
@@ -170,12 +206,6 @@ def depth(mask: np.ndarray) -> np.ndarray:
             along = np.arange(result.shape[1], dtype=float)
             result[turn] = np.minimum.accumulate(result[turn] - along, axis=1) + along
     return result
-
-
-def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, reach: float) -> np.ndarray:
-    """1 within 0.3 reach of a drag, falling evenly to 0 at the reach, (H, W) for a size (H, W)."""
-    far = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size)
-    return np.asarray(((1 - far / reach) / 0.7).clip(0, 1))
 
 
 def places(size: tuple[int, int]) -> np.ndarray:
