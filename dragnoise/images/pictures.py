@@ -32,7 +32,7 @@ EXPECTED = "a picture must be a path, a PIL image or an (H, W[, 3|4]) uint8 arra
 def as_picture(picture: Any) -> Image.Image:
     """Any picture -> a new RGB PIL image in sRGB, turned upright by its EXIF tag, transparency laid on white.
 
-    picture: see `Picture`.  Its colour profile is applied, and the result has none.  Arrays of floats
+    picture: see `Picture`.  Its colour profile, or PNG's and AVIF's code points, is applied, and the result has none.  Arrays of floats
     are in 0..1, 0..255 or 0..65535, see `image_arrays.as_bytes`.
 
     Raises ValueError or TypeError that names what was given if it cannot be read, is empty or has the
@@ -72,7 +72,8 @@ def picture_of_file(data: bytes) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """An upright image -> RGB in sRGB, transparency laid on white, without profile and other data."""
     colours, opacity = split(image)
-    rgb = to_srgb(colours, image.info.get("icc_profile"))
+    points = image.info.get("code_points")  # which come before any profile (PNG, third edition, 4.3)
+    rgb = to_srgb(colours, image.info.get("icc_profile") if points is None else points.profile)
     if opacity is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), opacity)
     elif rgb is image:
