@@ -32,8 +32,8 @@ EXPECTED = "a picture must be a path, a PIL image or an (H, W[, 3|4]) uint8 arra
 def as_picture(picture: Any) -> Image.Image:
     """Any picture -> a new RGB PIL image in sRGB, turned upright by its EXIF tag, transparency laid on white.
 
-    picture: see `Picture`.  Its colour profile, or PNG's and AVIF's code points, is applied, and the result has none.  Arrays of floats
-    are in 0..1, 0..255 or 0..65535, see `image_arrays.as_bytes`.
+    picture: see `Picture`.  Its colour profile, or the code points of a PNG or AVIF file, are applied, and the result
+    has neither.  Arrays of floats are in 0..1, 0..255 or 0..65535, see `arrays.as_bytes`.
 
     Raises ValueError or TypeError that names what was given if it cannot be read, is empty or has the
     shape of no picture, and MemoryError if its pixels do not fit into memory.
