@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dragnoise.geometry import Frame
-from dragnoise.images.arrays import as_array, as_bytes
+from dragnoise.images.arrays import as_array, as_bytes, require_bright
 from dragnoise.images.colours import split, to_srgb
 from dragnoise.images.files import image_path, read_image, upright
 from dragnoise.images.masks import as_mask, mask_tensor
@@ -59,8 +59,8 @@ def as_picture(picture: Any) -> Image.Image:
         raise ValueError(
             f"an array of shape {shape} is not a picture, which is (H, W), (H, W, 3) or (H, W, 4){advice}."
         )
-    if array.dtype == np.uint16 and 0 < array.max() <= 255:
-        raise ValueError("the picture's values are all below 256, which is black in uint16; give x.astype('uint8').")
+    if array.dtype == np.uint16:
+        require_bright(array)
     return _as_rgb(Image.fromarray(np.ascontiguousarray(as_bytes(array))))
 
 

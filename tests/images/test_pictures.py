@@ -115,6 +115,20 @@ def test_sixteen_bits_from_a_file(tmp_path: Path) -> None:
     assert np.array_equal(as_array(tmp_path / "deep.png")[..., 0], deep // 257)
 
 
+def test_twelve_bits_in_sixteen_are_not_taken_for_black(tmp_path: Path) -> None:
+    """Nobody writes where the white is: in PNG it is 65535, elsewhere it may be 4095."""
+    deep = array(6, 5).astype(np.uint16) * 16
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for source in (deep, Image.fromarray(deep), tmp_path / "deep.tif"):
+        with pytest.raises(ValueError) as caught:
+            pictures.as_picture(source)
+        assert_one_sentence(caught.value, "nearly black", "give")
+    assert np.array_equal(as_array(tmp_path / "deep.png")[..., 0], np.round(deep / 257))
+    mask = np.where(deep > 2000, 255, 0).astype(np.uint16)
+    assert np.array_equal(pictures.as_mask(np.stack([mask] * 3, -1), (5, 6)), mask > 0)
+
+
 # ------------------------------------------------------------------------------- ranges of floats
 
 
@@ -163,6 +177,7 @@ def one_at(value: float, kind: Any = np.float32) -> np.ndarray:
         one_at(200), one_at(40_000),
         one_at(-300, np.int64), one_at(3000, np.int64), one_at(10**6, np.int64), np.where(RAMP > 0.9, 7, RAMP),
         (RAMP > 0.5).astype(np.int64), (RAMP * 255).astype(np.uint16), RAMP * 1e6, -RAMP,
+        (RAMP * 4095).astype(np.uint16), (RAMP * 4000).astype(np.int32), RAMP * 4000 + 50, RAMP + 1.4,
     ],
 )  # fmt: skip
 def test_a_range_that_is_not_clear_is_refused_and_never_guessed(values: np.ndarray) -> None:
