@@ -6,7 +6,6 @@ import errno
 import gc
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import methodcaller
 from types import TracebackType
@@ -35,32 +34,26 @@ class rescue:
     The failed frames are emptied: what they held hangs on the exception otherwise, and a notebook
     keeps the last one.  Ctrl-C may come while torch is about to leave a block without gradients, or
     one of mixed precision; what was switched for the thread is then switched back.
-
-    lock: held within it.
     """
 
-    def __init__(self, say: Callable[[], str], *, lock: AbstractContextManager[Any] | None = None) -> None:
-        self._say, self._lock = say, lock or nullcontext()
+    def __init__(self, say: Callable[[], str]) -> None:
+        self._say = say
 
     def __enter__(self) -> None:
         self._modes = Modes.now()
-        self._lock.__enter__()  # last: an interrupt in here would leave it held, since nothing calls __exit__
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
-        try:
-            if isinstance(error, KeyboardInterrupt):
-                self._modes.restore()
-            if error is None or isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-                return
-            traceback.clear_frames(frames)
-            error.__traceback__ = frames = None  # a cleared frame still knows its function, and that its closure
-            sentence = self._say()
-            release()
-            raise OutOfMemory(sentence) from None
-        finally:
-            self._lock.__exit__(None, None, None)
+        if isinstance(error, KeyboardInterrupt):
+            self._modes.restore()
+        if error is None or isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            return
+        traceback.clear_frames(frames)
+        error.__traceback__ = frames = None  # a cleared frame still knows its function, and that its closure
+        sentence = self._say()
+        release()
+        raise OutOfMemory(sentence) from None
 
 
 @dataclass(frozen=True)

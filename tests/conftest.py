@@ -10,16 +10,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:  # imported where a pipeline is built, so that tests without one start at once
     import torch
     from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     from dragnoise import Model
-
-settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None, max_examples=40)
-settings.load_profile("same-every-time")
 
 TEXT_WIDTH = 24
 

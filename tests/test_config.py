@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_one_sentence
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from dragnoise import DragConfig
 from dragnoise.config import EDITORS, FIELDS

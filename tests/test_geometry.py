@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_one_sentence, at, resized, smooth_picture
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
+from properties import given, st
 
 from dragnoise import Drag, DragConfig, DragSession, Model, geometry, semantics
 from dragnoise.geometry import Frame

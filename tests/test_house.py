@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,10 @@ def test_random_numbers_say_their_precision() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.randn", "torch.rand", "torch.zeros"):
                 named = {keyword.arg for keyword in node.keywords}
                 assert "dtype" in named, f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_properties_have_the_settings_of_the_suite() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name != "properties.py":
+            names = re.findall(r"^\s*(?:from|import) (hypothesis)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert not names, f"{path.relative_to(ROOT)} imports hypothesis; import given and st from properties"

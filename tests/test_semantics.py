@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import at, resized
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 from torch import Tensor
 
 from dragnoise import semantics

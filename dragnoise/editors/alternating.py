@@ -58,6 +58,8 @@ class Alternating:
         config = self.task.config
         if config.start == "inverted":
             return self._of(state)[0].status(state)
+        if state.count == 0 and bool(arrived((self.task.objectives - self.task.anchors).norm(dim=-1), config).all()):
+            return "reached"  # too short to carry anything, see `geometry.short_drags`
         if state.count < config.most_iterations:
             return "running"  # the anchors are there from the start, what is round them is not
         gaps = (self.task.objectives - self.locate(state)).norm(dim=-1)

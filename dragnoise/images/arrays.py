@@ -55,7 +55,7 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     bool: 0 and 255.  uint8: as it is.  uint16: 0..65535.  Other integers: 0..255 or 0..65535.  Floats:
     0..1, 0..255 or 0..65535.  The range follows from where most of the values lie, never from one
     extreme; values that leave it slightly, as resampling makes them, are clipped.  Raises ValueError
-    for values that are not finite, and where the range is not clear, such as for values in -1..1.
+    for values that are not finite, and where the range is not clear, such as for values in -1..1 or of 12 bits.
     """
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
@@ -68,6 +68,19 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
         raise ValueError("the picture has NaN or infinite pixels; give finite numbers.")
     full = _full_scale(values, (1, 255, 65535) if array.dtype.kind == "f" else (255, 65535))
     return (np.clip(values * (255 / full), 0, 255) + 0.5).astype(np.uint8)
+
+
+DARKEST = 1 / 16
+"""Share of a range that a picture's highest value must reach; below it another range, of 12 bits say, is as likely."""
+
+
+def require_bright(array: np.ndarray) -> None:
+    """Raise ValueError if uint16 values are so low that they are probably not in 0..65535."""
+    if 0 < (high := int(array.max(initial=0))) < 65535 * DARKEST:
+        advice = "x.astype('uint8')" if high <= 255 else "(x / x.max() * 255).astype('uint8')"
+        raise ValueError(
+            f"the picture's values, up to {high}, are nearly black in uint16, whose white is 65535; give {advice}."
+        )
 
 
 def is_within(values: np.ndarray, full: float, *, few: float = FEW) -> bool:
@@ -88,6 +101,8 @@ def _full_scale(values: np.ndarray, scales: tuple[int, ...]) -> int:
         if is_within(values, full) and (below == 0 or _most_exceed(positive, below)):
             if full == 255 and below == 0 and values.max() == 1:
                 break  # integers of 0 and 1: black and white, or nearly black
+            if full > 1 and values.max() < full * DARKEST and not (full == 255 and (values == np.floor(values)).all()):
+                break
             return full
         below = full
     raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from dragnoise.images.arrays import as_bytes
+from dragnoise.images.arrays import as_bytes, require_bright
 from dragnoise.validation import said
 
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -31,8 +31,11 @@ def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     opacity = _opacity_of_key(image)
     if image.mode in DEEP:
         array = np.asarray(image)
-        if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits in PIL's 32
+        scaled = image.format in ("PNG", "PPM")  # by their definition; other files may hold 12 bits
+        if image.mode == "I" and scaled:  # 16 bits in PIL's 32
             array = array.astype(np.uint16)
+        if array.dtype == np.uint16 and not scaled:
+            require_bright(array)
         return Image.fromarray(as_bytes(array)), opacity
     if image.mode in ("La", "RGBa"):  # colours multiplied by the opacity
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])

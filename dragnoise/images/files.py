@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dragnoise.images.code_points import code_points
 from dragnoise.images.profiles import implied_profile
 from dragnoise.validation import as_path, said
 
@@ -90,12 +91,14 @@ def read_image(source: Path | bytes, *, what: str = "picture") -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """A copy of a PIL image, pixels loaded and turned by its EXIF tag; a broken tag is ignored with a UserWarning.
 
-    It has a colour profile also where the image tells its colour space otherwise, see `profiles.implied_profile`.
+    It has a colour profile also where the image tells its colour space otherwise, see `profiles.implied_profile`, and
+    its `CodePoints` as `info["code_points"]` if it has any.
     Raises ValueError for an empty image and for a mode that cannot be made RGB, and what PIL raises
     if the pixels cannot be read.
     """
     if min(image.size) < 1:
         raise ValueError(f"it is empty: its size is {image.size[0]}x{image.size[1]}")
+    points = code_points(image)  # before the file is closed
     image.load()
     if image.mode not in MODES:
         raise ValueError(f"its mode {image.mode!r} cannot be converted; give one of mode 'RGB'")
@@ -109,6 +112,8 @@ def upright(image: Image.Image) -> Image.Image:
         turned = image.copy()
     if profile:
         turned.info["icc_profile"] = profile
+    if points is not None:
+        turned.info["code_points"] = points
     return turned
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dragnoise.geometry import Frame
-from dragnoise.images.arrays import as_array, as_bytes
+from dragnoise.images.arrays import as_array, as_bytes, require_bright
 from dragnoise.images.colours import split, to_srgb
 from dragnoise.images.files import image_path, read_image, upright
 from dragnoise.images.masks import as_mask, mask_tensor
@@ -32,8 +32,8 @@ EXPECTED = "a picture must be a path, a PIL image or an (H, W[, 3|4]) uint8 arra
 def as_picture(picture: Any) -> Image.Image:
     """Any picture -> a new RGB PIL image in sRGB, turned upright by its EXIF tag, transparency laid on white.
 
-    picture: see `Picture`.  Its colour profile is applied, and the result has none.  Arrays of floats
-    are in 0..1, 0..255 or 0..65535, see `image_arrays.as_bytes`.
+    picture: see `Picture`.  Its colour profile, or the code points of a PNG or AVIF file, are applied, and the result
+    has neither.  Arrays of floats are in 0..1, 0..255 or 0..65535, see `arrays.as_bytes`.
 
     Raises ValueError or TypeError that names what was given if it cannot be read, is empty or has the
     shape of no picture, and MemoryError if its pixels do not fit into memory.
@@ -59,8 +59,8 @@ def as_picture(picture: Any) -> Image.Image:
         raise ValueError(
             f"an array of shape {shape} is not a picture, which is (H, W), (H, W, 3) or (H, W, 4){advice}."
         )
-    if array.dtype == np.uint16 and 0 < array.max() <= 255:
-        raise ValueError("the picture's values are all below 256, which is black in uint16; give x.astype('uint8').")
+    if array.dtype == np.uint16:
+        require_bright(array)
     return _as_rgb(Image.fromarray(np.ascontiguousarray(as_bytes(array))))
 
 
@@ -72,7 +72,8 @@ def picture_of_file(data: bytes) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """An upright image -> RGB in sRGB, transparency laid on white, without profile and other data."""
     colours, opacity = split(image)
-    rgb = to_srgb(colours, image.info.get("icc_profile"))
+    points = image.info.get("code_points")  # which come before any profile (PNG, third edition, 4.3)
+    rgb = to_srgb(colours, image.info.get("icc_profile") if points is None else points.profile)
     if opacity is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), opacity)
     elif rgb is image:

@@ -54,19 +54,23 @@ def _of_png(info: dict[Any, Any]) -> bytes | None:
 
 
 @lru_cache(maxsize=8)
-def rgb_profile(chromaticities: Chromaticities, gamma: float) -> bytes:
-    """An ICC 2.4 profile of an RGB space by its white, its primaries and the exponent of its curves.
+def rgb_profile(chromaticities: Chromaticities, curve: float | tuple[int, ...]) -> bytes:
+    """An ICC 2.4 profile of an RGB space by its white, its primaries and its curves.
+
+    curve: an exponent, or 16-bit numbers in proportion to the light of values in 0..1 at equal distances.
 
     Raises ValueError for chromaticities of no RGB space and for an exponent that is not in 0.1..10.
     """
-    if not (0.1 <= gamma <= 10):
-        raise ValueError(f"gamma={gamma!r} must be in 0.1..10.")
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    if not isinstance(curve, tuple):
+        if not (0.1 <= curve <= 10):
+            raise ValueError(f"gamma={curve!r} must be in 0.1..10.")
+        curve = (round(curve * 256),)
+    curves = b"curv\0\0\0\0" + struct.pack(f">I{len(curve)}H", len(curve), *curve)
     text = b"desc\0\0\0\0" + struct.pack(">I", 4) + b"RGB\0" + b"\0" * 79
     tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0none"), (b"wtpt", _xyz(D50))]
     columns = _primaries(chromaticities).T
     tags += [(name + b"XYZ", _xyz(column)) for name, column in zip((b"r", b"g", b"b"), columns, strict=True)]
-    tags += [(name + b"TRC", curve) for name in (b"r", b"g", b"b")]
+    tags += [(name + b"TRC", curves) for name in (b"r", b"g", b"b")]
     start, table, data = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
     for name, content in tags:
         table += name + struct.pack(">II", start + len(data), len(content))

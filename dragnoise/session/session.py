@@ -244,7 +244,7 @@ class DragSession:
 
     def diagnose(self) -> list[Finding]:
         """Why the edit did not get there, and what helps, as `diagnosis.Finding`s; none when nothing is wrong."""
-        with self.store.unit():
+        with self.store.working, self.store.unit():
             return diagnosis.diagnose(self.state, anchors=self.anchors)
 
     def picture_of(self, latents: Tensor, *, edited: bool = False) -> Image.Image:

@@ -36,13 +36,13 @@ T = TypeVar("T")
 
 def invert(store: Store) -> Iterator[DDIMState]:
     """DDIM inversion to `config.edit_from` (section 3.1), a state per step, from the start."""
-    with store.unit():
+    with store.working, store.unit():
         state = store.state
         mine: tuple[Tensor, ...] = (store.engine.first_latent(state),)
         store.write(seen=state, what="the inversion", trajectory=mine)
         steps = store.engine.invert(state, mine[0])
     while True:
-        with store.unit():
+        with store.working, store.unit():
             done = next(steps, None)
             if done is None:
                 return
@@ -66,7 +66,7 @@ def latents(store: Store) -> Tensor:
     """(1, C, h, w) float32 on the CPU: the latent that the inversion has come to, the picture's own before any step."""
     if store.state.trajectory:
         return store.state.trajectory[-1].cpu().clone()
-    with store.unit():
+    with store.working, store.unit():
         return store.engine.first_latent(store.state).cpu()
 
 
@@ -76,7 +76,7 @@ def bottleneck(store: Store) -> Tensor:
     if history and "bottleneck" in history[-1].state.tensors:
         return history[-1].bottleneck.clone()
     require_inverted(store)
-    with store.unit():
+    with store.working, store.unit():
         return store.engine.first_pass(store.state)().bottleneck.float().cpu().clone()
 
 
@@ -86,7 +86,7 @@ def bottleneck(store: Store) -> Tensor:
 def optimize(store: Store) -> Iterator[Snapshot]:
     """Iterate until all anchors have arrived or `max_iterations`, a snapshot each."""
     while True:
-        with store.unit():
+        with store.working, store.unit():
             state = begin(store)
             latest = state.history[-1]
             status = store.engine.editor(state).status(latest.state)
@@ -101,7 +101,7 @@ def optimize(store: Store) -> Iterator[Snapshot]:
 
 def step(store: Store) -> Snapshot:
     """One iteration, whatever the status; inverts first if needed."""
-    with store.unit():
+    with store.working, store.unit():
         return iterate(store, begin(store))
 
 
@@ -172,7 +172,7 @@ def _read_only(values: Tensor) -> np.ndarray:
 def denoise(store: Store) -> Iterator[DDIMState]:
     """Render the edit as it stands, a state per denoising step; the last has the clean latent."""
     require_inverted(store)
-    with store.unit():
+    with store.working, store.unit():
         state = store.state
         if state.history and state.history[-1].iteration > 0:
             states = store.engine.editor(state).render(state.history[-1].state)
@@ -190,7 +190,7 @@ def denoise_unedited(store: Store) -> Iterator[DDIMState]:
 
 def predicted(store: Store) -> Tensor | None:
     """The clean latent (1, C, h, w) that the last iteration's forward predicts in one step; None before any."""
-    with store.unit():
+    with store.working, store.unit():
         state = store.state
         if not (state.history and state.drags and state.inverted) or store.engine.given is None:
             return None
@@ -199,7 +199,7 @@ def predicted(store: Store) -> Tensor | None:
 
 def picture_of(store: Store, latents: Tensor) -> Image.Image:
     """Latents (1, C, h, w) of any step as a picture of the given picture's size."""
-    with store.unit():
+    with store.working, store.unit():
         state, pixels = store.state, store.engine.model.decode_latents(latents)
         require_finite(pixels, "the rendered picture")
         released = state.config.is_released
@@ -209,7 +209,7 @@ def picture_of(store: Store, latents: Tensor) -> Image.Image:
 
 def edited_picture(store: Store, latents: Tensor) -> Image.Image:
     """The edit's clean latent as a picture, after `config.keep`; before any iteration as `picture_of`."""
-    with store.unit():
+    with store.working, store.unit():
         state, model, working = store.state, store.engine.model, store.state.frame.working
         if state.config.keep == "nothing" or not state.history or state.history[-1].iteration == 0:
             return picture_of(store, latents)
@@ -244,14 +244,14 @@ def _fit_lora(
     store: Store, settings: LoraSettings, steps: int, gradient_checkpointing: bool | None, cache: LoraCache | None
 ) -> Iterator[LoraStep]:
     mine = store.state.lora
-    with store.unit():
+    with store.working, store.unit():
         store.engine.clear()  # what can be made again leaves its memory to the fit
         fitting = fit(
             store.engine.subject(store.state), settings, steps, start=mine,
             gradient_checkpointing=gradient_checkpointing, cache=cache,
         )  # fmt: skip
     while True:
-        with store.unit():
+        with store.working, store.unit():
             done = next(fitting, None)
             if done is None:
                 return
@@ -276,7 +276,7 @@ def wear(store: Store, lora: Lora | None) -> None:
 
 def load_lora(store: Store, path: str | Path) -> None:
     """Put on a LoRA of the U-Net in diffusers' or kohya's format, from a .safetensors file or a folder."""
-    with store.unit():
+    with store.working, store.unit():
         wear(store, load(path, store.engine.model))
 
 

@@ -39,7 +39,7 @@ class Store:
         self._autosave: Autosave | None = None
         self._watchers: tuple[Callable[[], Any], ...] = ()
         self._writing = threading.RLock()  # held for the moment of a write
-        self._working = threading.RLock()  # held for one unit of work
+        self.working = threading.RLock()  # held for one unit of work, see `unit`
 
     # ---- the state
 
@@ -71,7 +71,7 @@ class Store:
     def limit_history(self, limit: float) -> None:
         """Set `state.history_limit`, the bytes that the history's tensors may take; math.inf keeps everything."""
         checked = require_limit(limit)
-        with self._working:
+        with self.working:
             state = self._state
             self.write(history_limit=checked, history=state.history.within(checked), anchors=state.anchors)
 
@@ -118,18 +118,22 @@ class Store:
     # ---- work
 
     def unit(self) -> rescue:
-        """Enter it for one unit of work: the session's only one at the time, and undone when memory runs out."""
+        """One unit of work, `with store.working, store.unit()`: the session's only one, undone when memory runs out.
+
+        The lock is a context of its own because only one that is written in C is left in any case: Ctrl-C can come
+        before the first line of any `__exit__` that is written in Python.
+        """
         if torch.is_inference_mode_enabled():
             raise RuntimeError(
                 "a session needs gradients, and torch.inference_mode() is on, which allows none of what is made inside "
                 "it; leave that block, or use torch.no_grad() in its place."
             )
-        return rescue(self._let_go, lock=self._working)
+        return rescue(self._let_go)
 
     def units(self, results: Iterator[T]) -> Iterator[T]:
         """Each result as a unit of work."""
         while True:
-            with self.unit():
+            with self.working, self.unit():
                 result = next(results, None)
             if result is None:
                 return
@@ -151,7 +155,7 @@ class Store:
             return np.array([d.anchor for d in state.drags], np.float64).reshape(-1, 2)
         if state.anchors is not None or self.model is None or state.history[-1].iteration == 0:
             return state.history[-1].anchors if state.anchors is None else state.anchors
-        with self.unit():
+        with self.working, self.unit():
             editor = self.engine.editor(self._state)
             return state.frame.to_image(editor.locate(self._state.history[-1].state)).numpy()
 
@@ -163,7 +167,7 @@ class Store:
 
     def rewind(self, k: int) -> None:
         """Go back to iteration k; what came after is forgotten."""
-        with self.unit():
+        with self.working, self.unit():
             state = self._state
             state.history.require(k)
             if k != len(state.history) - 1 or not state.history[-1].is_whole:
@@ -171,13 +175,13 @@ class Store:
 
     def snapshot(self, k: int) -> Snapshot:
         """Snapshot k with its tensors."""
-        with self.unit():
+        with self.working, self.unit():
             state = self._state
             return replay.whole(state.history, k, partial(self.engine.editor_of, state))
 
     def branch(self, k: int | None, name: str) -> Store:
         """Another one of this name from iteration k on, default the last."""
-        with self.unit():
+        with self.working, self.unit():
             state = self._state
             last = len(state.history) - 1
             at = last if k is None else k

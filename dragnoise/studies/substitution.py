@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from dragnoise.atomic_write import write_picture
 from dragnoise.images.pictures import as_picture
+from dragnoise.locks import PATCHING
 from dragnoise.models.model import Model
 from dragnoise.plots.panels import NotebookFigure, calm, label, picture_panels
 from dragnoise.plots.pictures import show_picture
@@ -167,7 +168,8 @@ def _lpips_net() -> Any:
     if not (Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET).is_file():  # lpips would fetch 230 MB
         return None
     try:
-        return importlib.import_module("lpips").LPIPS(net="alex", verbose=False)
+        with PATCHING:
+            return importlib.import_module("lpips").LPIPS(net="alex", verbose=False)
     except ImportError:
         return None
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dragnoise.images.pictures import as_picture
+from dragnoise.locks import PATCHING
 from dragnoise.toyland.scenes import LANDMARKS, SIZE
 
 
@@ -79,8 +80,9 @@ def _double(x: Tensor) -> Tensor:
 @cache
 def load_judge() -> LandmarkNet:
     """The trained judge that comes with the package."""
-    net = LandmarkNet()
-    net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()})
+    with PATCHING:  # while another thread loads a model, new parameters have no values
+        net = LandmarkNet()
+        net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()})
     return net.eval().requires_grad_(False)
 
 

@@ -21,9 +21,8 @@ import safetensors.torch
 import torch
 from conftest import build_three_block
 from helpers import QUICK, assert_one_sentence, assert_same_snapshots, fingerprint, quick_session, smooth_picture
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
+from properties import given, settings, st
 
 from dragnoise import DragSession, Model, ModelInfo, atomic_write, load_model
 from dragnoise.archive import ArchiveError

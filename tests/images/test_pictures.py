@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_one_sentence, resized, smooth_picture
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.editors.parts.area import editable_area
-from dragnoise.images import files, pictures
+from dragnoise.images import files, masks, pictures
+from dragnoise.images.profiles import rgb_profile
 
 CONFIG = DragConfig(steps=4, edit_from=2, refine_from=1, max_iterations=2, lr=0.1)
 
@@ -114,6 +115,20 @@ def test_sixteen_bits_from_a_file(tmp_path: Path) -> None:
     assert np.array_equal(as_array(tmp_path / "deep.png")[..., 0], deep // 257)
 
 
+def test_twelve_bits_in_sixteen_are_not_taken_for_black(tmp_path: Path) -> None:
+    """Nobody writes where the white is: in PNG it is 65535, elsewhere it may be 4095."""
+    deep = array(6, 5).astype(np.uint16) * 16
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for source in (deep, Image.fromarray(deep), tmp_path / "deep.tif"):
+        with pytest.raises(ValueError) as caught:
+            pictures.as_picture(source)
+        assert_one_sentence(caught.value, "nearly black", "give")
+    assert np.array_equal(as_array(tmp_path / "deep.png")[..., 0], np.round(deep / 257))
+    mask = np.where(deep > 2000, 255, 0).astype(np.uint16)
+    assert np.array_equal(pictures.as_mask(np.stack([mask] * 3, -1), (5, 6)), mask > 0)
+
+
 # ------------------------------------------------------------------------------- ranges of floats
 
 
@@ -162,6 +177,7 @@ def one_at(value: float, kind: Any = np.float32) -> np.ndarray:
         one_at(200), one_at(40_000),
         one_at(-300, np.int64), one_at(3000, np.int64), one_at(10**6, np.int64), np.where(RAMP > 0.9, 7, RAMP),
         (RAMP > 0.5).astype(np.int64), (RAMP * 255).astype(np.uint16), RAMP * 1e6, -RAMP,
+        (RAMP * 4095).astype(np.uint16), (RAMP * 4000).astype(np.int32), RAMP * 4000 + 50, RAMP + 1.4,
     ],
 )  # fmt: skip
 def test_a_range_that_is_not_clear_is_refused_and_never_guessed(values: np.ndarray) -> None:
@@ -271,6 +287,9 @@ def chunked(picture: Image.Image, **chunks: tuple[int, ...]) -> bytes:
     return head + data + buffer.getvalue()[33:]
 
 
+SRGB_CURVE = tuple(
+    round(65535 * (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4)) for x in np.linspace(0, 1, 4096)
+)
 CHRM_SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 CHRM_P3 = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
 
@@ -289,6 +308,59 @@ def test_colours_that_pngs_own_chunks_tell() -> None:
     assert np.abs(read(gAMA=(100000,)) - curve * 255).max() <= 2  # a linear picture
     for nonsense in ({"gAMA": (1,)}, {"cHRM": (1,) * 8}, {"cHRM": (0,) * 8}):
         assert np.array_equal(read(**nonsense), np.asarray(picture))
+
+
+def cicp(primaries: int, transfer: int, matrix: int = 0, full: int = 1) -> tuple[int]:
+    """The content of PNG's cICP chunk as one number of 32 bits."""
+    return (int.from_bytes(bytes((primaries, transfer, matrix, full))),)
+
+
+def test_code_points_of_png_are_applied_and_come_before_a_profile(tmp_path: Path) -> None:
+    picture, plain = smooth_picture(24, 16), np.asarray(smooth_picture(24, 16)).astype(int)
+    (tmp_path / "p3.png").write_bytes(chunked(picture, cICP=cicp(12, 13)))
+    unopened, opened = Image.open(tmp_path / "p3.png"), Image.open(tmp_path / "p3.png")
+    opened.load()
+    expected = converted(picture, rgb_profile((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), SRGB_CURVE))
+    assert np.abs(expected.astype(int) - plain).max() > 10
+    for source in (tmp_path / "p3.png", unopened, opened):
+        assert np.abs(as_array(source).astype(int) - expected).max() <= 1
+    linear = np.asarray(pictures.picture_of_file(chunked(picture, cICP=cicp(1, 8)))).astype(int)
+    light = plain / 255
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(linear - curve * 255).max() <= 2
+    for says_srgb in ({"cICP": cicp(1, 13)}, {"cICP": cicp(1, 13), "cHRM": CHRM_P3}, {"cICP": cicp(2, 2)}):
+        assert np.array_equal(np.asarray(pictures.picture_of_file(chunked(picture, **says_srgb))), plain)
+    for wide in (9, 5, 22):
+        assert not np.array_equal(np.asarray(pictures.picture_of_file(chunked(picture, cICP=cicp(wide, 13)))), plain)
+
+
+@pytest.mark.parametrize(
+    ("points", "named"),
+    [
+        (cicp(9, 16), "PQ"), (cicp(12, 18), "HLG"), (cicp(3, 13), "primaries 3"), (cicp(1, 9), "transfer 9"),
+        (cicp(12, 13, 0, 0), "narrow range"),
+    ],
+)  # fmt: skip
+def test_code_points_that_cannot_be_converted_are_refused(tmp_path: Path, points: tuple[int], named: str) -> None:
+    (tmp_path / "it.png").write_bytes(chunked(smooth_picture(24, 16), cICP=points))
+    with pytest.raises(ValueError) as caught:
+        pictures.as_picture(tmp_path / "it.png")
+    assert_one_sentence(caught.value, named, "export it")
+    assert masks.as_mask(tmp_path / "it.png", (24, 16)) is not None, "a mask has no colours"
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
+def test_code_points_of_avif_are_applied() -> None:
+    smooth_picture(24, 16).save(buffer := io.BytesIO(), "AVIF", quality=100)
+    data, where = bytearray(buffer.getvalue()), buffer.getvalue().index(b"colrnclx") + 8
+    for primaries, transfer, changed in ((1, 13, False), (12, 13, True), (9, 1, True)):
+        data[where : where + 4] = struct.pack(">HH", primaries, transfer)
+        plain = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+        difference = np.abs(np.asarray(pictures.picture_of_file(bytes(data))).astype(int) - plain).max()
+        assert (difference > 10) if changed else (difference == 0)
+    data[where : where + 4] = struct.pack(">HH", 9, 16)
+    with pytest.raises(ValueError, match="high dynamic range"):
+        pictures.picture_of_file(bytes(data))
 
 
 def test_a_picture_that_is_srgb_keeps_its_pixels() -> None:

@@ -11,8 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model

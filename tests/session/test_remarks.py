@@ -26,12 +26,14 @@ def test_a_mask_that_frees_everything_is_told(small: Model) -> None:
         quick_session(small).mask = np.ones((40, 50), bool)
 
 
-def test_a_drag_shorter_than_a_grid_step_is_told_before_the_first_iteration(small: Model) -> None:
-    session = DragSession(small, smooth_picture(1000, 750), "", DragConfig(steps=6, edit_from=4, refine_from=1))
-    session.drags = [((500, 375), (515, 375))]
+@pytest.mark.parametrize("preset", ["dragnoise", "firm"])
+def test_a_drag_shorter_than_a_grid_step_is_told_before_the_first_iteration(small: Model, preset: str) -> None:
+    config = DragConfig.preset(preset, edit_from=10, refine_from=1, resize="longer", side=128)
+    session = DragSession(small, smooth_picture(1000, 750), "", config)
+    session.drags = [((500, 375), (504, 375))]
     with pytest.warns(UserWarning) as told:
         assert list(session.optimize()) == [] and session.status == "reached"
-    assert_one_sentence(told[0].message, "drag 0 is 15 px", "grid step", "raise side to")
+    assert_one_sentence(told[0].message, "drag 0 is 4 px", "grid step", "raise side to")
 
 
 def test_nothing_is_told_of_what_is_well(small: Model) -> None:

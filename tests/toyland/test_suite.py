@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 import dragnoise
 from dragnoise import DragSession, Model
+from dragnoise.locks import PATCHING
 from dragnoise.toyland import caption, drag_cases, judge, render, suite
 from dragnoise.toyland.cases import TEST_SEED
 from dragnoise.toyland.judge import load_judge, sightings
@@ -44,6 +46,17 @@ def test_judge_answers_for_any_picture_of_its_size() -> None:
     assert set(found) == set(LANDMARKS)
     with pytest.raises(ValueError, match="64x64"):
         judge(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_the_judge_is_made_while_nobody_loads_a_model() -> None:
+    """Whatever is made during another thread's load has no values."""
+    made = threading.Event()
+    thread = threading.Thread(target=lambda: (load_judge.__wrapped__(), made.set()))
+    with PATCHING:
+        thread.start()
+        assert not made.wait(0.2)
+    thread.join(60)
+    assert made.is_set()
 
 
 CASES = [case for kind in ("sun", "creature", "head") for case in drag_cases(kind, 1, TEST_SEED)]

@@ -10,8 +10,7 @@ import pytest
 import torch
 from fake_session import snapshot
 from helpers import assert_one_sentence, smooth_picture
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.session.history import History

@@ -21,8 +21,7 @@ import pytest
 import torch
 from fake_session import FakeSession
 from helpers import assert_one_sentence, smooth_picture
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from dragnoise import Drag, DragSession, Model
 from dragnoise.geometry import short_drags
