@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dragnoise.bench.areas import Area, area_of_operation, area_of_pairs
 from dragnoise.bench.samples import Sample, checked_sample, pairs
 from dragnoise.bench.unpickling import loads
 from dragnoise.images.masks import as_mask
@@ -65,13 +66,16 @@ def dragbench(path: Path, name: str) -> Sample:
     Points alternate between anchor and objective; mask uint8 (H, W), above 0 where the picture may change.
     """
     regions: dict[str, Any] = {}
-    plain = path.with_name("meta_data.pkl")
+    areas: list[Area] = []
+    plain, picture = path.with_name("meta_data.pkl"), _picture(path.parent, "original_image")
     if path.name == "meta_data_region.pkl":
         regions = {"points": loads(path.read_bytes())["points"]}
+        starts, ends = zip(*pairs(regions["points"]), strict=True)
+        areas = [area_of_pairs(starts, ends, as_picture(picture).size)]
     meta = loads((plain if plain.exists() else path).read_bytes())
     return checked_sample(
-        name, _category(name), _picture(path.parent, "original_image"), pairs(meta["points"]),
-        mask=np.asarray(meta["mask"]) > 0, prompt=meta["prompt"], regions=regions,
+        name, _category(name), picture, pairs(meta["points"]),
+        mask=np.asarray(meta["mask"]) > 0, prompt=meta["prompt"], regions=regions, areas=areas,
     )  # fmt: skip
 
 
@@ -99,6 +103,7 @@ def red_bench(path: Path, name: str) -> Sample:
     """A folder with a picture, a PNG mask a region, and JSON with region_operations, point_operations and prompts.
 
     Drags are the point operations, or the regions' centroids where there are none; the mask is all regions together.
+    Masks belong to regions in the order of their names.
     """
     told = _json(path)
     points, regions = told.get("point_operations") or {}, told.get("region_operations") or {}
@@ -111,8 +116,10 @@ def red_bench(path: Path, name: str) -> Sample:
     found = (as_mask(file, size) for file in sorted(path.parent.glob("*mask*.png")))
     masks = [mask for mask in found if mask is not None]
     mask = np.logical_or.reduce(masks) if masks else None
+    matched = zip(masks, regions.values(), strict=True) if len(masks) == len(regions) else ()
+    areas = [area_of_operation(region, operation) for region, operation in matched]
     prompt = told.get("editing_prompt") or told.get("background_prompt") or ""
-    return checked_sample(name, _category(name), picture, drags, mask=mask, prompt=prompt, regions=regions)
+    return checked_sample(name, _category(name), picture, drags, mask=mask, prompt=prompt, regions=regions, areas=areas)
 
 
 def plain_folder(path: Path, name: str) -> Sample:

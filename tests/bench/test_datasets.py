@@ -38,8 +38,9 @@ def folder_of(root: Path, name: str, picture: str, **files: Any) -> Path:
     return folder
 
 
+DENSE = [point for y in range(3) for x in range(3) for point in ([x, y], [x + 4, y + 2])]
 META = pickle.dumps({"prompt": "a fox", "points": POINTS, "mask": MASK})
-REGION = pickle.dumps({"prompt": "a fox", "points": [[1, 1], [2, 2]] * 9, "mask": MASK})
+REGION = pickle.dumps({"prompt": "a fox", "points": DENSE, "mask": MASK})
 ENDS = {"source": [[5, 6], [7.5, 8]], "target": [[10, 6], [7, 12]], "prompt": "a fox"}
 OPERATIONS = {
     "region_operations": {"1": {"task": "relocation", "centroids": [[5, 6], [10, 6]], "anchors": None}},
@@ -72,8 +73,13 @@ def test_a_layout(tmp_path: Path, layout: str) -> None:
     assert (sample.answer_image is not None) == (layout == "ours")
     if layout == "dragbench-dr":
         assert len(sample.regions["points"]) == 18
+        (area,) = sample.areas
+        assert area.source.sum() == area.target.sum() == 9 and area.target[4, 5] and not area.source[4, 5]
     if layout == "red bench":
         assert sample.regions["1"]["task"] == "relocation"
+        (area,) = sample.areas
+        np.testing.assert_array_equal(area.source, MASK > 0)
+        np.testing.assert_array_equal(area.target, np.roll(MASK, 5, 1) > 0)
 
 
 BAD = {
