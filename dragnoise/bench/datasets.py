@@ -45,14 +45,13 @@ def read_dataset(source: str | Path) -> Dataset:
     if not root.is_dir():
         raise NotADirectoryError(f"data={str(source)!r} is no folder; give that of a data set, or 'toyland'.")
     samples, skipped = [], []
-    for path in sorted(root.rglob("*")):
-        reader = LAYOUTS.get(path.name) if path.is_file() else None
-        if reader is None or (path.name == "meta_data.pkl" and path.with_name("meta_data_region.pkl").exists()):
-            continue
+    for folder in sorted({path.parent for path in root.rglob("*") if path.name in LAYOUTS and path.is_file()}):
+        path = next(folder / name for name in LAYOUTS if (folder / name).is_file())
+        name = folder.relative_to(root).as_posix()
         try:
-            samples.append(reader(path, path.parent.relative_to(root).as_posix()))
+            samples.append(LAYOUTS[path.name](path, name))
         except Exception as error:  # whatever is wrong with one sample, the others are read
-            skipped.append(f"{path.parent.relative_to(root).as_posix()} is left out ({said(error)}).")
+            skipped.append(f"{name} is left out ({said(error)}).")
     if not samples and not skipped:
         raise ValueError(
             f"data={str(source)!r} holds no sample; it must hold folders with one of {', '.join(LAYOUTS)}."
@@ -67,7 +66,7 @@ def dragbench(path: Path, name: str) -> Sample:
     """
     regions: dict[str, Any] = {}
     areas: list[Area] = []
-    plain, picture = path.with_name("meta_data.pkl"), _picture(path.parent, "original_image")
+    plain, picture = path.with_name("meta_data.pkl"), _picture(path.parent, "original_image", "origin_image")
     if path.name == "meta_data_region.pkl":
         regions = {"points": loads(path.read_bytes())["points"]}
         starts, ends = zip(*pairs(regions["points"]), strict=True)
@@ -154,14 +153,17 @@ def toyland_samples(each: int = 1, *, seed: int = TEST_SEED) -> Iterator[Sample]
 
 
 LAYOUTS: dict[str, Callable[[Path, str], Sample]] = {
-    "meta_data.pkl": dragbench,
     "meta_data_region.pkl": dragbench,
+    "meta_data.pkl": dragbench,
     "prompt.json": sde_drag,
     "points.json": drag100,
     "operations.json": red_bench,
     "drags.json": plain_folder,
 }
-"""The file that a sample's folder is known by -> its reader (path of that file, id of the sample)."""
+"""The file that a sample's folder is known by -> its reader (path of that file, id of the sample).
+
+Of several in one folder the first here is taken: DragBench-DR and -SR have the files of the sets they came from too.
+"""
 
 
 def _category(name: str) -> str:

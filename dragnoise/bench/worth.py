@@ -160,6 +160,7 @@ def plot_worth(found: dict[str, Worth]) -> NotebookFigure:
         ax.axvline(0, color=GREY, lw=1)
         calm(ax, f"agreement with the {TRUTHS[truth]} (rho)", "")
         ax.set_xlim(-1, 1)
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
         ax.set_yticks(range(len(found)), list(found), color=INK)
         ax.set_ylim(len(found) - 0.4, -0.6)
     return figure

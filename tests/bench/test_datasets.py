@@ -82,6 +82,14 @@ def test_a_layout(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(area.target, np.roll(MASK, 5, 1) > 0)
 
 
+def test_a_folder_with_files_of_several_layouts_is_one_sample(tmp_path: Path) -> None:
+    """DragBench-SR: SDE-Drag's files, and regions."""
+    everything = {k: v for name in ("dragbench-dr", "sde-drag") for k, v in LAYOUTS[name].items() if k != "picture"}
+    folder_of(tmp_path, "art/0", "origin_image.png", **everything)
+    (sample,) = read_dataset(tmp_path).samples
+    assert sample.drags == DRAGS and len(sample.areas) == 1
+
+
 BAD = {
     "no points": {"meta_data__pkl": pickle.dumps({"prompt": "", "points": [], "mask": MASK})},
     "odd": {"meta_data__pkl": pickle.dumps({"prompt": "", "points": POINTS[:3], "mask": MASK})},

@@ -43,16 +43,18 @@ def distance_and_fidelity(
     apart = published and not together
     figure = NotebookFigure(figsize=(11.0 if apart else 7.0, 4.4), layout="constrained")
     axes = figure.subplots(1, 2 if apart else 1, squeeze=False).ravel()
+    named: list[tuple[Axes, str, tuple[float, float]]] = []
     for i, (editor, some) in enumerate(sorted(points.items())):
         sums, likeness, counts = np.array(some, float).T
-        place = sums.sum() / counts.sum(), likeness.mean()
+        place = float(sums.sum() / counts.sum()), float(likeness.mean())
         axes[0].plot(*place, "o", color=COLOURS[i % len(COLOURS)], ms=8, mec="white")
-        _write(axes[0], editor, place)
+        named.append((axes[0], editor, place))
     if published:
-        _published(axes[-1])
+        named += _published(axes[-1])
     for ax in axes:
         calm(ax, WORDS.get(distance, distance), WORDS.get(fidelity, fidelity))
         ax.margins(0.18, 0.12)
+        _write([(text, place) for of, text, place in named if of is ax], ax)
     if apart:
         axes[0].set_title("this run", color=INK, fontsize="medium")
         axes[1].set_title("published, DragBench with Stable Diffusion", color=INK, fontsize="medium")
@@ -60,19 +62,45 @@ def distance_and_fidelity(
     return figure
 
 
-def _published(ax: Axes) -> None:
-    """The published points that have a distance and a fidelity, a marker for each source."""
+def _published(ax: Axes) -> list[tuple[Axes, str, tuple[float, float]]]:
+    """Draw the published points that have a distance and a fidelity, a marker for each source; gives their names."""
+    named = []
     both = [p for p in FIGURES if p.fidelity is not None]
     for marker, source in zip(MARKERS, dict.fromkeys(p.source for p in both), strict=False):
         some = [(p.md, p.fidelity or 0.0, p.editor) for p in both if p.source == source]
         x, y, _ = zip(*some, strict=True)
         ax.plot(x, y, marker, mfc="none", color=INK, ms=7, ls="none", label=source)
-        for md, fidelity, editor in some:
-            _write(ax, editor, (md, fidelity))
-    ax.legend(frameon=False, labelcolor=INK, fontsize="small", loc="lower left")
+        named += [(ax, editor, (md, fidelity)) for md, fidelity, editor in some]
+    return named
 
 
-def _write(ax: Axes, text: str, place: tuple[float, float]) -> None:
-    ax.annotate(
-        text, place, (6, 5), textcoords="offset points", fontsize="small", color=INK, parse_math=False,
-    )  # fmt: skip
+def _write(named: Sequence[tuple[str, tuple[float, float]]], ax: Axes) -> None:
+    """Names beside their points, each on the first side where it covers no other name and no point, if there is one."""
+    ax.autoscale_view()
+    points = [ax.transData.transform(place) for _, place in named]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    for (text, place), (x, y) in zip(named, points, strict=True):
+        width, boxes = 6.5 * len(text), []
+        for dx, dy in (
+            (9, 0),
+            (-9 - width, 0),
+            (-width / 2, 13),
+            (-width / 2, -13),
+            (9, 12),
+            (9, -12),
+            (9, 24),
+            (9, -24),
+        ):
+            boxes.append((x + dx, y + dy - 6, x + dx + width, y + dy + 6))
+        free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
+        left, low, *_ = box = (free or boxes)[0]
+        taken.append(box)
+        scale = 72 / ax.figure.dpi
+        ax.annotate(
+            text, place, ((left - x) * scale, (low + 6 - y) * scale), textcoords="offset points", fontsize="small",
+            color=INK, va="center", parse_math=False,
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
