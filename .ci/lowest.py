@@ -1,7 +1,7 @@
 """Print the oldest version of each direct dependency that pyproject.toml allows, as pip requirements.
 
 `make test-lowest` installs them and runs a short list of tests.  torch is left out, since its lower bound is the
-version of `make test`, and so is what only develops the project.
+version of `make test`; so is lpips, which brings a torchvision that may not fit, and what only develops the project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-NOT_PINNED = ("torch",)
+NOT_PINNED = ("torch", "lpips")
 GROUPS = ("widgets", "bench")
 """Extras that a user installs."""
 

@@ -13,7 +13,14 @@ from dragnoise.images.difference import TINT, difference, psnr
 def test_psnr_of_a_known_error() -> None:
     a = np.zeros((4, 6, 3), np.uint8)
     b = a + np.uint8(10)
-    assert psnr(a, b) == pytest.approx(20 * np.log10(25.5)) and psnr(a, a) > 100
+    assert psnr(a, b) == pytest.approx(20 * np.log10(25.5)) and psnr(a, a) == 120
+
+
+def test_the_least_difference_of_a_large_picture_is_not_taken_for_none() -> None:
+    a = np.zeros((1000, 1000, 3), np.uint8)
+    b = a.copy()
+    b[0, 0, 0] = 1
+    assert psnr(a, b) == pytest.approx(10 * np.log10(255**2 * 3e6)) and psnr(a, b) < psnr(a, a)
 
 
 def test_where_pictures_are_alike_the_view_is_grey_and_where_they_differ_it_is_tinted() -> None:

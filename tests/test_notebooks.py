@@ -12,6 +12,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from conftest import build_three_block
+from dragbench import DATA
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
@@ -75,7 +77,7 @@ def printed(notebook: NotebookNode) -> str:
 def test_every_notebook_is_run_below() -> None:
     assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == [
         "01_first_drag", PHOTO, "03_step_debugging", "04_what_the_bottleneck_knows", "05_editors_side_by_side",
-        "06_ablations",
+        "06_ablations", "07_dragbench",
     ]  # fmt: skip
 
 
@@ -228,3 +230,30 @@ def test_ablations_and_failures() -> None:
     assert "opposed - drags 0 and 1 pull against each other" in said
     both, alone = map(float, re.findall(r"([\d.]+) px left with both drags, ([\d.]+) px with one", said)[0])
     assert alone < both
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_a_benchmark_on_toyland(tmp_path: Path) -> None:
+    notebook = executed("07_dragbench", OUT=str(tmp_path / "run"), CATEGORIES=["sun", "ear"])
+    assert pictures(notebook) >= 3
+    said = printed(notebook)
+    assert "8 samples, 8 pairs" in said and "6 results" in said
+    distance, length = map(float, re.findall(r"MD ([\d.]+) px; the drags are ([\d.]+) px long", said)[0])
+    assert distance == pytest.approx(length, abs=8) and "SSIM to the given picture 1.0" in said
+    tables = [o.data.get("text/markdown", "") for o in outputs(notebook) if "data" in o]
+    assert any("| firm | all | 2 |" in text for text in tables) and any("| mean |" in text for text in tables)
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+@pytest.mark.skipif(not (DATA / "dragbench").is_dir(), reason=f"no DragBench samples in {DATA}; set DRAGNOISE_DATA")
+def test_a_benchmark_on_real_samples_with_a_small_random_pipeline(tmp_path: Path) -> None:
+    build_three_block().save_pretrained(tmp_path / "model")
+    quick = {"side": 64, "steps": 4, "edit_from": 2, "refine_from": 0, "max_iterations": 1}
+    notebook = executed(
+        "07_dragbench", OUT=str(tmp_path / "run"), DATA=str(DATA / "dragbench"), MODEL=str(tmp_path / "model"),
+        EDITORS=["dragnoise", "fastdrag"], CATEGORIES=["animals", "land_scape", "human_head"], CHANGES=quick, SIDE=64,
+        ENSEMBLE=1,
+    )  # fmt: skip
+    assert pictures(notebook) >= 3 and "10 samples" in printed(notebook) and "6 results" in printed(notebook)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dragnoise.bench.areas import Area, area_of_operation, area_of_pairs
 from dragnoise.bench.samples import Sample, checked_sample, pairs
 from dragnoise.bench.unpickling import loads
 from dragnoise.images.masks import as_mask
@@ -44,14 +45,13 @@ def read_dataset(source: str | Path) -> Dataset:
     if not root.is_dir():
         raise NotADirectoryError(f"data={str(source)!r} is no folder; give that of a data set, or 'toyland'.")
     samples, skipped = [], []
-    for path in sorted(root.rglob("*")):
-        reader = LAYOUTS.get(path.name) if path.is_file() else None
-        if reader is None or (path.name == "meta_data.pkl" and path.with_name("meta_data_region.pkl").exists()):
-            continue
+    for folder in sorted({path.parent for path in root.rglob("*") if path.name in LAYOUTS and path.is_file()}):
+        path = next(folder / name for name in LAYOUTS if (folder / name).is_file())
+        name = folder.relative_to(root).as_posix()
         try:
-            samples.append(reader(path, path.parent.relative_to(root).as_posix()))
+            samples.append(LAYOUTS[path.name](path, name))
         except Exception as error:  # whatever is wrong with one sample, the others are read
-            skipped.append(f"{path.parent.relative_to(root).as_posix()} is left out ({said(error)}).")
+            skipped.append(f"{name} is left out ({said(error)}).")
     if not samples and not skipped:
         raise ValueError(
             f"data={str(source)!r} holds no sample; it must hold folders with one of {', '.join(LAYOUTS)}."
@@ -65,13 +65,16 @@ def dragbench(path: Path, name: str) -> Sample:
     Points alternate between anchor and objective; mask uint8 (H, W), above 0 where the picture may change.
     """
     regions: dict[str, Any] = {}
-    plain = path.with_name("meta_data.pkl")
+    areas: list[Area] = []
+    plain, picture = path.with_name("meta_data.pkl"), _picture(path.parent, "original_image", "origin_image")
     if path.name == "meta_data_region.pkl":
         regions = {"points": loads(path.read_bytes())["points"]}
+        starts, ends = zip(*pairs(regions["points"]), strict=True)
+        areas = [area_of_pairs(starts, ends, as_picture(picture).size)]
     meta = loads((plain if plain.exists() else path).read_bytes())
     return checked_sample(
-        name, _category(name), _picture(path.parent, "original_image"), pairs(meta["points"]),
-        mask=np.asarray(meta["mask"]) > 0, prompt=meta["prompt"], regions=regions,
+        name, _category(name), picture, pairs(meta["points"]),
+        mask=np.asarray(meta["mask"]) > 0, prompt=meta["prompt"], regions=regions, areas=areas,
     )  # fmt: skip
 
 
@@ -99,6 +102,7 @@ def red_bench(path: Path, name: str) -> Sample:
     """A folder with a picture, a PNG mask a region, and JSON with region_operations, point_operations and prompts.
 
     Drags are the point operations, or the regions' centroids where there are none; the mask is all regions together.
+    Masks belong to regions in the order of their names.
     """
     told = _json(path)
     points, regions = told.get("point_operations") or {}, told.get("region_operations") or {}
@@ -111,8 +115,10 @@ def red_bench(path: Path, name: str) -> Sample:
     found = (as_mask(file, size) for file in sorted(path.parent.glob("*mask*.png")))
     masks = [mask for mask in found if mask is not None]
     mask = np.logical_or.reduce(masks) if masks else None
+    matched = zip(masks, regions.values(), strict=True) if len(masks) == len(regions) else ()
+    areas = [area_of_operation(region, operation) for region, operation in matched]
     prompt = told.get("editing_prompt") or told.get("background_prompt") or ""
-    return checked_sample(name, _category(name), picture, drags, mask=mask, prompt=prompt, regions=regions)
+    return checked_sample(name, _category(name), picture, drags, mask=mask, prompt=prompt, regions=regions, areas=areas)
 
 
 def plain_folder(path: Path, name: str) -> Sample:
@@ -147,14 +153,17 @@ def toyland_samples(each: int = 1, *, seed: int = TEST_SEED) -> Iterator[Sample]
 
 
 LAYOUTS: dict[str, Callable[[Path, str], Sample]] = {
-    "meta_data.pkl": dragbench,
     "meta_data_region.pkl": dragbench,
+    "meta_data.pkl": dragbench,
     "prompt.json": sde_drag,
     "points.json": drag100,
     "operations.json": red_bench,
     "drags.json": plain_folder,
 }
-"""The file that a sample's folder is known by -> its reader (path of that file, id of the sample)."""
+"""The file that a sample's folder is known by -> its reader (path of that file, id of the sample).
+
+Of several in one folder the first here is taken: DragBench-DR and -SR have the files of the sets they came from too.
+"""
 
 
 def _category(name: str) -> str:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.bench.datasets import Dataset, read_dataset
-from dragnoise.bench.measuring import Protocol, config_of, edit_sample, worker_model
-from dragnoise.bench.samples import Sample
+from dragnoise.bench.measuring import Editor, Job, Protocol, config_of, edit_sample
+from dragnoise.bench.metrics.fidelity import load_lpips
 from dragnoise.validation import as_integer, said, shown
 
 
 @dataclass(frozen=True)
 class Run:
-    """Records of all results, by editor and sample, and a sentence for each sample that was left out."""
+    """Records of all results, by sample and editor, and a sentence for each sample that was left out."""
 
     records: tuple[dict[str, Any], ...]
     skipped: tuple[str, ...]
@@ -31,7 +32,7 @@ class Run:
 
 def run(
     data: str | Path | Dataset,
-    editors: Sequence[str],
+    editors: Sequence[str] | Mapping[str, Editor],
     out: str | Path,
     *,
     protocol: Protocol | None = None,
@@ -42,52 +43,104 @@ def run(
 ) -> Run:
     """Edit and measure every sample with every editor; results that are in `out` already are kept.
 
-    data: a folder, "toyland", "toyland:N" or a `Dataset`.  editors: presets of `DragConfig`, or "default".
-    workers: processes, 0 for this one.  executor: any other.  scheduler: the address of a Dask cluster, such as
-    "tcp://10.0.0.1:8786", whose workers see `data` and `out` under the same paths; one worker a GPU, each loads the
-    model once, and what a lost worker had begun is given to another one.
-    out: `<editor>/<sample>/{result.json, edited.png}`.  A result of another protocol is replaced.
+    data: a folder, "toyland", "toyland:N" or a `Dataset`.  editors: presets of `DragConfig` and "default", or names
+    with what they stand for (`measuring.Editor`), such as `studies.table.ROWS`.
+    workers: processes, 0 for this one; with CUDA each gets the next card.  executor: any other.  scheduler: the address
+    of a Dask cluster, such as "tcp://10.0.0.1:8786", whose workers see `data` and `out` under the same paths; one
+    worker a GPU, each loads the model once, and what a lost worker had begun is given to another one.
+    out: `<editor>/<sample>/{result.json, edited.png}`.  A result of another sample, protocol or config is replaced.
+    progress: a bar, in a notebook a widget; Dask's own dashboard is named on it.
     A sample that cannot be edited is reported; an error of writing stops the run, and what is done stays.
 
-    Raises ValueError for an unknown editor, ImportError where `scheduler` is given and the package distributed is
-    missing, and OSError in one sentence when nothing can be written or no scheduler answers.
+    Raises ValueError or TypeError for an unknown editor, ImportError where LPIPS or `scheduler` is asked for and its
+    package is missing, OSError in one sentence when nothing can be written or no scheduler answers, and RuntimeError
+    when a process of `workers` was killed.
     """
     if sum(given not in (None, 0) for given in (workers, executor, scheduler)) > 1:
         raise ValueError("workers, executor and scheduler say where to work in three ways; give one of them.")
     protocol, workers = protocol or Protocol(), as_integer("workers", workers, 0)
-    model = worker_model(protocol.model)
-    for editor in editors:
-        config_of(editor, model, protocol.changes)
+    configs = {name: config_of(editor, protocol) for name, editor in named(editors).items()}
+    if protocol.lpips:
+        load_lpips()
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
     require_writable(Path(out) / "result.json")
-    jobs = [(sample, editor, Path(out) / editor / sample.id) for editor in editors for sample in dataset.samples]
-    left = [job for job in jobs if stored(job[2], protocol) is None]
+    sizes = tuple(sample.image.size for sample in dataset.samples) if protocol.as_published else ()
+    jobs = [
+        (Job(sample, name, config, protocol, sizes[:i]), Path(out) / folder_of(name) / sample.id)
+        for i, sample in enumerate(dataset.samples)
+        for name, config in configs.items()
+    ]
+    left = [(job, folder) for job, folder in jobs if stored(folder, job) is None]
     skipped = list(dataset.skipped)
     with ExitStack() as stack:
-        pool = executor
+        pool, doing = executor, "bench"
         if scheduler is not None:
-            pool = stack.enter_context(connected(scheduler)).get_executor()
-        elif workers:
-            spawn = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=spawn))
+            client = stack.enter_context(connected(scheduler))
+            pool, doing = client.get_executor(pure=False), f"bench, {client.dashboard_link}"
+        elif workers and left:
+            pool = stack.enter_context(process_pool(min(workers, len(left))))
         bar = stack.enter_context(
-            tqdm(total=len(jobs), initial=len(jobs) - len(left), disable=not progress, desc="bench")
+            tqdm(total=len(jobs), initial=len(jobs) - len(left), disable=not progress, desc=doing)
         )
-        for sentences in _done(pool, left, protocol):
+        for sentences in _done(pool, left):
             skipped += sentences
             bar.update()
-    records = (stored(folder, protocol) for _, _, folder in jobs)
+    records = (stored(folder, job) for job, folder in jobs)
     return Run(tuple(record for record in records if record is not None), tuple(skipped))
 
 
-def _done(pool: Executor | None, jobs: Sequence[tuple[Sample, str, Path]], protocol: Protocol) -> Iterator[list[str]]:
+def named(editors: Sequence[str] | Mapping[str, Editor]) -> dict[str, Editor]:
+    """{name: editor}; raises TypeError for a bare text, ValueError for none or for names that share a folder."""
+    if isinstance(editors, str):
+        raise TypeError(f"editors must be a list of names or a dict, not {shown(editors)}; give [{shown(editors)}].")
+    found: dict[str, Editor] = dict(editors) if isinstance(editors, Mapping) else {name: name for name in editors}
+    folders = [folder_of(name) for name in found]
+    if not found or len(set(folders)) < len(folders) or len(found) < len(editors):
+        raise ValueError(f"editors={shown(list(editors))} must be one or more names, each of which differs.")
+    return found
+
+
+def folder_of(editor: str) -> str:
+    """The name of an editor's folder; raises ValueError for a name that cannot be one, TypeError for no text."""
+    if not isinstance(editor, str):
+        raise TypeError(f"an editor's name must be text, not {shown(editor)}.")
+    folder = editor.replace(", ", "-").replace(" ", "-")
+    if not folder.strip(".") or set(folder) & set('/\\:*?"<>|\0'):
+        raise ValueError(f"an editor's name becomes a folder's, which {shown(editor)} cannot be; give another.")
+    return folder
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """So many processes of this machine, which share its cores and, where there are some, its cards."""
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(
+        workers, spawn, initializer=_begin, initargs=(spawn.Value("i", 0), workers, torch.cuda.device_count())
+    )
+
+
+def _begin(count: Any, workers: int, cards: int) -> None:
+    """Choose the cores and the card of a process, before it touches either."""
+    with count.get_lock():
+        index, count.value = count.value, count.value + 1
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    if cards:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(cards)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index % cards]
+
+
+def _done(pool: Executor | None, jobs: Sequence[tuple[Job, Path]]) -> Iterator[list[str]]:
     """What `_work` says of each job, as they end; what has not begun is taken back where this is left."""
     if pool is None:
-        yield from (_work(*job, protocol) for job in jobs)
+        yield from (_work(*job) for job in jobs)
         return
-    futures: list[Future[list[str]]] = [pool.submit(_work, *job, protocol) for job in jobs]
+    futures: list[Future[list[str]]] = [pool.submit(_work, *job) for job in jobs]
     try:
         yield from (future.result() for future in as_completed(futures))
+    except BrokenExecutor as error:
+        raise RuntimeError(
+            f"a worker was killed, perhaps for want of memory ({said(error)}); what is done is kept, so give fewer "
+            "workers and run again."
+        ) from error
     finally:
         for future in futures:
             future.cancel()
@@ -107,13 +160,13 @@ def connected(address: str) -> Any:
         raise OSError(f"no Dask scheduler answers at {shown(address)} ({said(error)}).") from error
 
 
-def stored(folder: Path, protocol: Protocol | None = None) -> dict[str, Any] | None:
-    """The record of a result's folder; None where there is none, or it is of another protocol."""
+def stored(folder: Path, job: Job | None = None) -> dict[str, Any] | None:
+    """The record of a result's folder; None where there is none, or it is not of that job."""
     try:
         record: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if protocol is not None and record.get("protocol") != json.loads(json.dumps(dataclasses.asdict(protocol))):
+        if job is not None and any(record.get(k) != v for k, v in json.loads(json.dumps(job.key)).items()):
+            return None
+    except (OSError, ValueError, AttributeError):
         return None
     return record
 
@@ -124,12 +177,17 @@ def records(out: str | Path) -> list[dict[str, Any]]:
     return [record for record in found if record is not None]
 
 
-def _work(sample: Sample, editor: str, folder: Path, protocol: Protocol) -> list[str]:
+def _work(job: Job, folder: Path) -> list[str]:
     """Edit, measure and write a sample, its record last; a sentence if it could not be edited."""
     try:
-        picture, record = edit_sample(sample, editor, protocol)
+        picture, record = edit_sample(job)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        return [f"{sample.id} with {editor} is left out ({said(error)})."]
+        return [f"{job.sample.id} with {job.editor} is left out ({said(error)})."]
+    (folder / "result.json").unlink(missing_ok=True)  # an earlier record is not of this picture
     write_picture(folder / "edited.png", picture)
-    write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
+    try:
+        write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
+    except OSError:
+        (folder / "edited.png").unlink(missing_ok=True)
+        raise
     return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dragnoise.bench.areas import Area
 from dragnoise.geometry import Drag, as_drags
 from dragnoise.images.masks import as_mask
 from dragnoise.images.pictures import as_picture
@@ -22,7 +24,8 @@ class Sample:
 
     id: unique in its data set, "/" between its parts.  picture: its file, or an image.  drags: in the picture's
     pixels.  mask: (H, W) bool, True where the picture may change, or None.  answer: the true result, a file or an
-    image, where there is one.  regions: what a data set says of regions, as it says it.
+    image, where there is one.  regions: what a data set says of regions, as it says it.  areas: regions with their
+    targets, where a data set has them.
     """
 
     id: str
@@ -33,6 +36,17 @@ class Sample:
     prompt: str = ""
     answer: Path | Image.Image | None = None
     regions: Mapping[str, Any] = field(default_factory=dict)
+    areas: tuple[Area, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digits that differ where picture, drags, mask, prompt, answer or areas do."""
+        made = hashlib.sha256(repr((self.drags, self.prompt, self.image.size)).encode())
+        for picture in (self.image, self.answer_image):
+            made.update(b"" if picture is None else picture.tobytes())
+        for part in [self.mask, *(part for area in self.areas for part in (area.source, area.target, area.map))]:
+            made.update(b"" if part is None else part.tobytes())
+        return made.hexdigest()[:16]
 
     @property
     def image(self) -> Image.Image:
@@ -55,6 +69,7 @@ def checked_sample(
     prompt: Any = "",
     answer: Path | Image.Image | None = None,
     regions: Mapping[str, Any] | None = None,
+    areas: Sequence[Area] = (),
 ) -> Sample:
     """A sample whose parts fit one another; raises ValueError or TypeError in one sentence for the first that does not.
 
@@ -70,7 +85,7 @@ def checked_sample(
     if true not in (None, size):
         raise ValueError(f"the answer of {id} is {true[0]}x{true[1]} and its picture {size[0]}x{size[1]}.")
     text = as_text(f"the prompt of {id}", prompt)
-    return Sample(id, category, picture, checked, as_mask(mask, size), text, answer, regions or {})
+    return Sample(id, category, picture, checked, as_mask(mask, size), text, answer, regions or {}, tuple(areas))
 
 
 def pairs(points: Any) -> list[tuple[Any, Any]]:

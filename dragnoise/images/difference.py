@@ -14,18 +14,21 @@ from dragnoise.validation import as_number
 SEEN = 12
 """Levels of 255, in the channel that differs most, above which a pixel counts as changed."""
 
+BEST = 120.0
+"""PSNR in dB of equal pictures, and the highest that is given for any."""
+
 TINT = (255, 120, 0)
 """Colour of the difference."""
 
 
 def psnr(one: Any, other: Any, where: np.ndarray | None = None) -> float:
-    """PSNR in dB of two pictures, all or over the pixels of a bool mask (H, W); 120 dB if equal.
+    """PSNR in dB of two pictures, all or over the pixels of a bool mask (H, W); at most `BEST`, also if equal.
 
     one, other: PIL or (H, W, 3) uint8, of the same size.
     """
     a, b = (np.asarray(x, float)[... if where is None else where] for x in (one, other))
     error = np.square(a - b).mean()
-    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+    return float(10 * np.log10(255**2 / error)) if error > 255**2 / 10 ** (BEST / 10) else BEST
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import pytest
 
 from dragnoise.bench import runner
 from dragnoise.bench.datasets import read_dataset
-from dragnoise.bench.features import Dift
 from dragnoise.bench.measuring import Protocol
+from dragnoise.bench.metrics.features import Dift
 
 QUICK = Protocol(
     dift=Dift(ensemble=1), changes={"steps": 6, "edit_from": 3, "refine_from": 0, "drag_steps": 1, "step_iterations": 1}

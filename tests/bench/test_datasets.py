@@ -38,8 +38,9 @@ def folder_of(root: Path, name: str, picture: str, **files: Any) -> Path:
     return folder
 
 
+DENSE = [point for y in range(3) for x in range(3) for point in ([x, y], [x + 4, y + 2])]
 META = pickle.dumps({"prompt": "a fox", "points": POINTS, "mask": MASK})
-REGION = pickle.dumps({"prompt": "a fox", "points": [[1, 1], [2, 2]] * 9, "mask": MASK})
+REGION = pickle.dumps({"prompt": "a fox", "points": DENSE, "mask": MASK})
 ENDS = {"source": [[5, 6], [7.5, 8]], "target": [[10, 6], [7, 12]], "prompt": "a fox"}
 OPERATIONS = {
     "region_operations": {"1": {"task": "relocation", "centroids": [[5, 6], [10, 6]], "anchors": None}},
@@ -72,8 +73,21 @@ def test_a_layout(tmp_path: Path, layout: str) -> None:
     assert (sample.answer_image is not None) == (layout == "ours")
     if layout == "dragbench-dr":
         assert len(sample.regions["points"]) == 18
+        (area,) = sample.areas
+        assert area.source.sum() == area.target.sum() == 9 and area.target[4, 5] and not area.source[4, 5]
     if layout == "red bench":
         assert sample.regions["1"]["task"] == "relocation"
+        (area,) = sample.areas
+        np.testing.assert_array_equal(area.source, MASK > 0)
+        np.testing.assert_array_equal(area.target, np.roll(MASK, 5, 1) > 0)
+
+
+def test_a_folder_with_files_of_several_layouts_is_one_sample(tmp_path: Path) -> None:
+    """DragBench-SR: SDE-Drag's files, and regions."""
+    everything = {k: v for name in ("dragbench-dr", "sde-drag") for k, v in LAYOUTS[name].items() if k != "picture"}
+    folder_of(tmp_path, "art/0", "origin_image.png", **everything)
+    (sample,) = read_dataset(tmp_path).samples
+    assert sample.drags == DRAGS and len(sample.areas) == 1
 
 
 BAD = {

@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from helpers import assert_one_sentence, at, resized, smooth_picture
+from PIL import Image
 from torch import Tensor
 
 from dragnoise import Drag, Model
-from dragnoise.bench import fidelity, pixels, points
-from dragnoise.bench.features import Dift, dift, sample_seed
+from dragnoise.bench.areas import Area
+from dragnoise.bench.metrics import fidelity, pixels, points
+from dragnoise.bench.metrics.features import Dift, dift, sample_seed, skip, working_size
 from dragnoise.images.difference import psnr
+
+
+@pytest.fixture(scope="module")
+def sd15_model(sd15: StableDiffusionPipeline) -> Model:
+    return Model(sd15)
+
 
 DRAGS = [Drag((3, 4), (12, 9)), Drag((14.6, 2), (8, 3))]
 SIZE = (20, 14)
@@ -102,8 +111,11 @@ def test_likeness_inside_and_outside() -> None:
     found = pixels.likeness(a, b, mask, "input")
     assert found["input_outside_psnr"] == psnr(a, a) and found["input_inside_psnr"] == psnr(a, b, mask)
     assert found["input_inside_ssim"] < 0.5 < found["input_outside_ssim"]
+    assert found["input_psnr"] == psnr(a, b) and found["input_inside_psnr"] < found["input_psnr"] < 120
+    assert found["input_inside_ssim"] < found["input_ssim"] < found["input_outside_ssim"] <= 1
     assert set(pixels.likeness(a, b, None, "answer")) == {"answer_psnr", "answer_ssim"}
-    assert set(pixels.likeness(a, b, np.ones((24, 30), bool), "x")) == {"x_inside_psnr", "x_inside_ssim"}
+    whole = pixels.likeness(a, b, np.ones((24, 30), bool), "x")
+    assert set(whole) == {"x_psnr", "x_ssim", "x_inside_psnr", "x_inside_ssim"}
 
 
 def test_dift_is_the_mean_of_single_passes_and_repeats(small: Model) -> None:
@@ -124,6 +136,31 @@ def test_dift_is_the_mean_of_single_passes_and_repeats(small: Model) -> None:
     assert sample_seed(42, "a") != sample_seed(42, "b") != sample_seed(43, "b")
 
 
+def test_features_are_of_the_pictures_own_size_unless_a_side_is_given(small: Model) -> None:
+    """As DragBench's program has it, whatever the model's native size."""
+    assert working_size(small, (51, 43), Dift()) == (48, 40) and working_size(small, (2, 43), Dift()) == (4, 40)
+    assert working_size(small, (51, 43), Dift(side=64)) == (64, 64)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_skipping_a_picture_leaves_the_generator_as_its_features_do(sd15_model: Model, sampled: bool) -> None:
+    picture, numbers = smooth_picture(50, 42), Dift(ensemble=2, block=0)
+    done, skipped = (torch.Generator().manual_seed(3) for _ in range(2))
+    dift(sd15_model, picture, "", done, numbers, sampled=sampled)
+    skip(sd15_model, picture.size, skipped, numbers, sampled=sampled)
+    assert torch.equal(done.get_state(), skipped.get_state())
+
+
+def test_latents_are_drawn_from_the_posterior_on_request(sd15_model: Model) -> None:
+    """Stable Diffusion's autoencoder has a spread; without noise of their own the two differ by it alone."""
+    picture, numbers = smooth_picture(48, 40), Dift(ensemble=2, block=0)
+    mean, drawn = (
+        dift(sd15_model, picture, "", torch.Generator().manual_seed(3), numbers, sampled=sampled)
+        for sampled in (False, True)
+    )
+    assert mean.shape == drawn.shape and not torch.allclose(mean, drawn)
+
+
 def stub(one: Tensor, other: Tensor) -> Tensor:
     assert one.shape == other.shape == (1, 3, 224, 224) and one.min() >= -1 and one.max() <= 1
     return (one - other).abs().mean() / 2
@@ -137,8 +174,24 @@ def test_fidelities() -> None:
     assert fidelity.fidelity(smooth_picture(60, 40), smooth_picture(60, 40), stub) == 1
     assert fidelity.background_fidelity(a, b, source, stub) == 1
     assert fidelity.source_fidelity(a, b, source, stub) < 1
-    assert fidelity.target_fidelity(a, b, source, target, (20, 0), stub) == pytest.approx(1)
-    assert fidelity.target_fidelity(a, b, source, target, (5, 0), stub) < 0.999
+    shifts = [np.array([[1, 0, far], [0, 1, 0]], float) for far in (20, 5)]
+    right, wrong = (Area(source, target, shift) for shift in shifts)
+    assert fidelity.target_fidelity(a, b, right, stub) == pytest.approx(1)
+    assert fidelity.target_fidelity(a, b, wrong, stub) < 0.999
+    found = fidelity.region_fidelities(a, b, source, [right, wrong], stub)
+    assert set(found) == {"if_bg", "if_s2t", "if_s2s"} and found["if_bg"] == 1 and found["if_s2t"] < 1
+    assert set(fidelity.region_fidelities(a, b, source, [], stub)) == {"if_bg"}
+    assert fidelity.region_fidelities(a, b, None, [], stub) == {}
+
+
+def test_pictures_are_made_smaller_as_the_published_programs_do() -> None:
+    """Without antialiasing: of stripes of one pixel that are made half as large, one colour is left or both are mixed
+    evenly; an antialiasing filter would mix them by the neighbours' weights too."""
+    seen: list[Tensor] = []
+    stripes = np.zeros((8, 448, 3), np.uint8)
+    stripes[:, ::4] = 255
+    fidelity.fidelity(Image.fromarray(stripes), Image.fromarray(stripes), lambda a, _: seen.append(a) or a.sum())
+    assert {round(float(v), 3) for v in seen[0].unique()} == {-1, 0}
 
 
 @pytest.mark.parametrize("missing", ["package", "weights"])

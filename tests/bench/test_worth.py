@@ -11,7 +11,7 @@ import pytest
 
 from dragnoise.bench import __main__ as command
 from dragnoise.bench.datasets import Dataset, toyland_samples
-from dragnoise.bench.worth import rank_correlation, ranks, true_distance, worth
+from dragnoise.bench.worth import plot_worth, rank_correlation, ranks, true_distance, weighed, worth
 
 
 def test_spearman_with_ties() -> None:
@@ -39,11 +39,37 @@ def test_a_metric_that_tells_the_truth(
             folder.mkdir(parents=True)
             picture.save(folder / "edited.png")
             metrics = {"md": [far, far], "dai_1": -far, "answer_inside_psnr": 50 - far}
-            (folder / "result.json").write_text(json.dumps({"metrics": metrics}))
+            (folder / "result.json").write_text(json.dumps({"editor": editor, "metrics": metrics}))
     found = worth(tmp_path)
-    assert found["md"] == {"true_distance": 1, "answer_inside_psnr": -1, "results": 4}
-    assert found["dai_1"]["true_distance"] == -1 and "if" not in found
-    command.main(["worth", str(tmp_path)])
-    assert "| md | 4 | +1.00 | -1.00 |" in capsys.readouterr().out
+    assert found["md"].pooled["true_distance"].value == 1 and found["md"].within["true_distance"] == (1, 1, 1)
+    assert found["md"].pooled["answer_inside_psnr"].value == -1 and (found["md"].results, found["md"].pictures) == (
+        4,
+        2,
+    )
+    assert found["dai_1"].pooled["true_distance"].value == -1 and "if" not in found
+    png = tmp_path / "worth.png"
+    command.main(["worth", str(tmp_path), "--format", "markdown", "--figure", str(png)])
+    assert "| md | 4 | 2 | +1.00 [" in capsys.readouterr().out and png.stat().st_size > 5000
     with pytest.raises(ValueError, match="holds no result"):
         worth(tmp_path / "nowhere")
+
+
+def test_intervals_draw_pictures_with_all_their_editors_and_within_a_picture_lengths_do_not_count() -> None:
+    """A metric that knows how long a drag is, and not which editor did it better: good of all results, not within."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"id": str(i), "editor": str(e), "true_distance": 10 * i + e, "answer_inside_psnr": -10 * i - e,
+         "md": 10 * i + rng.permutation(6)[0], "m_md": 10 * i + e}
+        for i in range(8) for e in range(6)
+    ]  # fmt: skip
+    found = weighed(rows)
+    assert found["m_md"].within["true_distance"] == (1, 1, 1) and found["m_md"].pooled["true_distance"].value == 1
+    loose = found["md"]
+    assert loose.pooled["true_distance"].low > 0.9 > 0.6 > loose.within["true_distance"].value
+    low, high = loose.within["true_distance"][1:]
+    assert low < loose.within["true_distance"].value < high < 0.9
+    assert loose.results == 48 and loose.pictures == 8
+    one, other = plot_worth(found).axes
+    assert [text.get_text() for text in one.get_yticklabels()] == ["md", "m_md"]
+    dots = [line.get_xdata()[0] for ax in (one, other) for line in ax.lines if line.get_marker() == "o"]
+    assert len(dots) == 8 and min(dots) > -0.5, "turned so that 1 is perfect"

@@ -18,9 +18,9 @@ def dai(given: np.ndarray, edited: np.ndarray, drags: Sequence[Drag], gamma: int
     """Dragging accuracy index of GoodDrag (arXiv 2404.07206, Eq. 13), lower is better.
 
     given, edited: (H, W, 3) uint8.  Mean over the drags of |patch of given at the anchor - patch of edited at the
-    objective|^2 / (1 + 2 gamma)^2, in RGB of 0..1, summed over the channels; patches are squares of half side gamma,
-    and what either has beyond the border is left out.  released: divided by the number of drags once more, as the
-    authors' program does.
+    objective|^2 / (1 + 2 gamma)^2, in RGB of 0..1, summed over the channels: 0 for equal patches, at most 3; patches
+    are squares of half side gamma, and what either has beyond the border is left out.  released: divided by the number
+    of drags once more, as the authors' program does.
     """
     one, other = given.astype(float) / 255, edited.astype(float) / 255
     height, width = one.shape[:2]
@@ -37,13 +37,13 @@ def dai(given: np.ndarray, edited: np.ndarray, drags: Sequence[Drag], gamma: int
 
 
 def likeness(one: np.ndarray, other: np.ndarray, mask: np.ndarray | None, name: str) -> dict[str, float]:
-    """PSNR in dB and mean SSIM of two pictures (H, W, 3) uint8: inside and outside of a mask, or all.
+    """PSNR in dB, at most 120, and mean SSIM of -1 to 1 of two pictures (H, W, 3) uint8.
 
-    The keys are `name` with _psnr and _ssim, after _inside or _outside where there is a mask; a part without any pixel
-    is left out.
+    The keys are `name` with _psnr and _ssim for the whole, and with _inside or _outside between for a mask's parts;
+    a part without any pixel is left out.
     """
     similar = ssim_map(one, other)
-    parts = {"": np.ones(one.shape[:2], bool)} if mask is None else {"_inside": mask, "_outside": ~mask}
+    parts = {"": np.ones(one.shape[:2], bool)} | ({} if mask is None else {"_inside": mask, "_outside": ~mask})
     found = {}
     for part, where in parts.items():
         if where.any():

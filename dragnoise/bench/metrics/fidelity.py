@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from dragnoise.bench.areas import Area, moved
 from dragnoise.validation import said
 
 SIDE = 224
 """Both pictures are brought to this side, as the programs of FastDrag, DragLoRA and RegionDrag do."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""LPIPS: two (1, 3, H, W) in -1..1 -> one number."""
+"""LPIPS: two (1, 3, H, W) in -1..1 -> one number of at least 0, which has no upper end."""
 
 
 @cache
@@ -27,8 +29,8 @@ def load_lpips() -> Distance:
         package = importlib.import_module("lpips")
     except Exception as error:  # torchvision that does not fit torch raises RuntimeError on import
         raise ImportError(
-            f"IF needs the package lpips, which cannot be imported ({said(error)}); pip install lpips and a "
-            "torchvision that fits your torch, or leave IF out."
+            f"IF needs the package lpips, which cannot be imported ({said(error)}); pip install 'dragnoise[bench]' and "
+            "a torchvision that fits your torch, or leave IF out."
         ) from error
     try:
         distance: Distance = package.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
@@ -42,7 +44,10 @@ def load_lpips() -> Distance:
 
 @torch.no_grad()
 def fidelity(one: Image.Image, other: Image.Image, distance: Distance | None = None) -> float:
-    """IF = 1 - LPIPS (AlexNet) of two pictures, both at 224 x 224 and in -1..1; higher is more alike."""
+    """IF = 1 - LPIPS (AlexNet) of two pictures, 1 for equal ones and lower, also below 0, for others.
+
+    Both in -1..1 and brought to 224 x 224, bilinear without antialiasing, as in the published programs.
+    """
     return 1 - float((distance or load_lpips())(_tensor(one), _tensor(other)))
 
 
@@ -58,18 +63,30 @@ def source_fidelity(one: np.ndarray, other: np.ndarray, source: np.ndarray, dist
     return fidelity(_only(one, source), _only(other, source), distance)
 
 
-def target_fidelity(
-    one: np.ndarray, other: np.ndarray, source: np.ndarray, target: np.ndarray, shift: tuple[float, float],
-    distance: Distance | None = None,
-) -> float:  # fmt: skip
-    """IF_s2t of DragFlow: the source region of `one`, moved by (dx, dy) pixels, against `other`, in the target region.
+def target_fidelity(one: np.ndarray, other: np.ndarray, area: Area, distance: Distance | None = None) -> float:
+    """IF_s2t of DragFlow: the source region of `one`, moved by the area's map, against `other`, in the target."""
+    there = np.asarray(moved(_only(one, area.source), area.map))
+    return fidelity(_only(there, area.target), _only(other, area.target), distance)
 
-    The paper moves by an affine map; this is its translation.
+
+def region_fidelities(
+    one: np.ndarray,
+    other: np.ndarray,
+    mask: np.ndarray | None,
+    areas: Sequence[Area],
+    distance: Distance | None = None,
+) -> dict[str, float]:
+    """if_bg, if_s2t and if_s2s of two pictures (H, W, 3) uint8, the last two as means over the areas.
+
+    The background is what lies outside the areas' sources and targets, or outside the mask where there are no areas;
+    a metric without its regions is left out.
     """
-    moved = Image.fromarray(one * source[..., None].astype(np.uint8)).transform(
-        one.shape[1::-1], Image.Transform.AFFINE, (1, 0, -shift[0], 0, 1, -shift[1]), Image.Resampling.BILINEAR
-    )
-    return fidelity(_only(np.asarray(moved), target), _only(other, target), distance)
+    taken = np.logical_or.reduce([a.source | a.target for a in areas]) if areas else mask
+    found = {} if taken is None else {"if_bg": background_fidelity(one, other, taken, distance)}
+    if areas:
+        found["if_s2t"] = float(np.mean([target_fidelity(one, other, a, distance) for a in areas]))
+        found["if_s2s"] = float(np.mean([source_fidelity(one, other, a.source, distance) for a in areas]))
+    return found
 
 
 def _only(picture: np.ndarray, where: np.ndarray) -> Image.Image:
@@ -77,5 +94,5 @@ def _only(picture: np.ndarray, where: np.ndarray) -> Image.Image:
 
 
 def _tensor(picture: Image.Image) -> Tensor:
-    small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
-    return torch.from_numpy(small / 127.5 - 1).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(picture.convert("RGB"), np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    return F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -1,0 +1,1 @@
+"""Metrics: small functions of arrays, pictures and features."""

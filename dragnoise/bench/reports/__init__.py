@@ -1,0 +1,1 @@
+"""Reports of a run: tables, figures and comparisons of two runs."""
