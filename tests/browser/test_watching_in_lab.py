@@ -5,6 +5,7 @@ The times of a first run are printed, not asserted.  The pictures that it takes 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -43,6 +44,50 @@ PARTS = {
     "state": ".dragnoise-studio b",
     "curves": ".dragnoise-studio svg",
 }
+DOCUMENTED = {
+    "studio": ".dragnoise-studio",
+    "source": ".dragnoise-studio [class*=Collapse-header]",
+    "prepare": "button:has-text('Prepare')",
+    "run": "button:has-text('Step')",
+    "scrubber": "button[title^='Play']",
+    "continue": "button:has-text('Back to here')",
+    "state": ".dragnoise-studio b",
+    "tools": ".dragnoise-tools",
+    "canvas": ".dragnoise-canvas canvas",
+    "curtain": ".dragnoise-preview .widget-hslider",
+    "picture": ".dragnoise-overlay",
+    "show": ".dragnoise-preview .widget-dropdown:has-text('show')",
+    "choice": ".dragnoise-choice",
+    "curves": ".dragnoise-studio svg",
+    "mask": ".dragnoise-tools:has-text('brush')",
+    "table": ".dragnoise-table",
+    "folds": "[class*=Collapse-header]:has-text('Inspector')",
+}
+"""The parts that docs/studio.md explains, by their names in docs/label_studio.py."""
+
+FORTY = "str(studio.configure(max_iterations=40, tolerance=1e-3))"
+"""So many iterations, since no anchor comes as near as that."""
+
+PAIRS = 5
+SHARES = f"""
+def cpu(looks, n=10):
+    edit = session.branch(0)
+    edit.config = edit.config.replace(max_iterations=n, tolerance=1e-3)
+    began = time.process_time()
+    for _ in edit.optimize():
+        if looks is not None:
+            looks.look(edit)
+    return time.process_time() - began
+import time
+from statistics import median
+from dragnoise.inspection.quick_look import QuickLooks
+looks = QuickLooks(session.model)
+cpu(None), cpu(looks)
+pairs = [(cpu(None), cpu(looks)) for _ in range({PAIRS})]
+share = median(b / a for a, b in pairs) - 1
+"""
+"""CPU time of ten iterations without looks and with them, in turn."""
+
 COUNT = """() => {
   window.frames_shown = 0;
   const picture = document.querySelector('.dragnoise-overlay img');
@@ -141,6 +186,20 @@ def test_after_the_run_they_still_are(watched: Watched, size: tuple[int, int]) -
     require_on_one_screen(watched.look(size, "after"), size)
 
 
+def test_the_picture_of_the_documentation(watched: Watched) -> None:
+    """docs/label_studio.py makes docs/studio.jpg and docs/studio_labelled.jpg of what is made here."""
+    page = watched.page
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+b")  # without the file browser
+    watched.kernel.ask("str(setattr(studio.preview.slider, 'value', 0))")
+    watched.look((1320, 960), "documentation")
+    boxes = {name: page.locator(selector).first.bounding_box() for name, selector in DOCUMENTED.items()}
+    places = {name: [box[key] for key in ("x", "y", "width", "height")] for name, box in boxes.items() if box}
+    assert places.keys() == DOCUMENTED.keys()
+    (OUT / "documentation.json").write_text(json.dumps(places))
+    page.keyboard.press("Control+b")
+
+
 def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
     page, kernel = watched.page, watched.kernel
     page.evaluate(COUNT)
@@ -151,3 +210,27 @@ def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
     assert page.evaluate("window.frames_shown") >= 10
     assert not [told for told in kernel.ask("list(studio.journal.text)") if "Traceback" in told]
     assert not watched.complaints
+
+
+def test_the_times_of_forty_iterations_are_printed(watched: Watched) -> None:
+    """On a quiet machine: 25 frames or more, at most 1.2 times as long as without them and a fifth of an iteration."""
+    page, kernel = watched.page, watched.kernel
+    seconds = {}
+    for shown in ("end", 0):
+        kernel.ask(f"str((studio.rewind(0), {FORTY}, setattr(studio.preview.every, 'value', {shown!r})))")
+        kernel.until("studio.wait(60)")
+        page.evaluate(COUNT)
+        started = time.monotonic()
+        watched.button("Run").click()
+        kernel.until("studio.runner.state == 'idle' and len(studio.session.history) == 41")
+        seconds[shown] = time.monotonic() - started
+        if shown:
+            frames = page.evaluate("window.frames_shown")
+        kernel.until("studio.wait(120)")
+    kernel.run(SHARES)
+    share = kernel.ask("share")
+    print(
+        f"\n{frames} frames in 40 iterations, {seconds['end']:.1f} s with quick looks and {seconds[0]:.1f} s without "
+        f"({seconds['end'] / seconds[0]:.2f} times); {share:.0%} more CPU time, median of {PAIRS} pairs"
+    )
+    assert frames > 1

@@ -10,6 +10,7 @@ from helpers import smooth_picture
 
 from dragnoise.geometry import Drag
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.sketch.view import View
 from dragnoise_widgets.sketch.window import CLOSEST, WHOLE, Window, panned, zoomed
 
 SIZE = (120, 80)
@@ -119,3 +120,13 @@ def test_a_drag_is_made_by_keys_alone(canvas: DragCanvas) -> None:
     canvas.pointer.key("ArrowLeft", False, False, False)
     anchor, objective = drag.anchor, drag.objective
     assert canvas.drags == (Drag((anchor[0] - 1, anchor[1]), (objective[0], objective[1] + 10)),)
+
+
+def test_the_pointer_gives_whole_pixels_where_it_goes_by_whole_pixels() -> None:
+    for size, window, whole in (((512, 512), WHOLE, True), ((1600, 900), WHOLE, True), ((128, 128), WHOLE, False),
+                                ((512, 512), Window(10, 20, 4), False)):  # fmt: skip
+        view = View.of(size, window)
+        points = [view.to_image((2.0 * x + 1, 2.0 * y + 1)) for x, y in ((10, 20), (101, 77), (333, 200))]
+        assert all(value == int(value) for point in points for value in point) is whole, size
+        for point in points:  # the pixel that is under the pointer
+            assert view.to_image(view.to_canvas(point)) == pytest.approx(point, abs=0.051)

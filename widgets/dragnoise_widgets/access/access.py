@@ -13,11 +13,18 @@ from dragnoise.geometry import Drag
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.controls import UNSEEN_LABELS
 
+ARROW = (
+    "url(\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E%3Cpath fill='none' "
+    "stroke='%23909090' stroke-width='2.2' d='M5 7l4 4 4-4'/%3E%3C/svg%3E\")"
+)
+"""The arrow of a drop-down list, in a grey that is seen on a light page and on a dark one."""
+
 STYLE = f"""
 .dragnoise-studio {{ position: relative }}
 .dragnoise-live {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }}
 .dragnoise-busy:not(:empty) {{ position: absolute; top: 2px; right: 8px; z-index: 9; padding: 2px 10px;
   border-radius: 4px; background: var(--jp-warn-color1, #f5b041); color: #222; line-height: 22px }}
+.dragnoise-studio {{ --jp-widgets-dropdown-arrow: {ARROW} }}
 .dragnoise-studio select option {{ background: var(--jp-layout-color1, #fff); color: var(--jp-ui-font-color1, #222) }}
 .dragnoise-studio [class*=Collapse-header]:focus-visible, .dragnoise-studio [role=tab]:focus-visible {{
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px }}

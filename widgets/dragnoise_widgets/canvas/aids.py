@@ -1,4 +1,4 @@
-"""Aids on the canvas: a lens at the pointer of a small picture while a point is pulled, and what the mask's colour means."""
+"""Aids on the canvas: a lens at the pointer while a point is pulled, and what the mask's colour means."""
 
 from __future__ import annotations
 

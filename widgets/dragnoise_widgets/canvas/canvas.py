@@ -229,7 +229,7 @@ class DragCanvas(widgets.Box):
 
     def _draw(self) -> None:
         pointer, edit = self.pointer, self.sketch.edit
-        hovered = edits.place(edit, pointer.hovered) if pointer.hovered in edits.spots(edit) else None
+        hovered = edits.place(edit, pointer.hovered) if edits.has(edit, pointer.hovered) else None
         brush = None if self.tool == "drag" or self.view_only else self.brush_size
         self._surface.draw(
             self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dragnoise_widgets.sketch.window import WHOLE, Window
@@ -13,6 +14,9 @@ SMALLEST, LARGEST = 480, 640
 
 NARROWEST, BESIDE = 260, 460
 """In CSS pixels: the shorter side of a canvas at least, and the height of all that stands over and under it."""
+
+COARSE = 0.5
+"""A pointer moves by whole CSS pixels: in steps of this many image pixels, their fractions tell nothing."""
 
 UNIT = 2.0
 """Canvas pixels per CSS pixel: twice as many keep lines and letters sharp on dense screens."""
@@ -57,9 +61,15 @@ class View:
         return (x + 0.5 - part.left) * part.zoom * cw / w, (y + 0.5 - part.top) * part.zoom * ch / h
 
     def to_image(self, point: Point) -> Point:
-        """(x, y) in canvas pixels -> in image pixels, to a tenth; not clamped."""
+        """(x, y) in canvas pixels -> in image pixels, not clamped.
+
+        To a tenth; where a CSS pixel is `COARSE` image pixels or more, the whole one under the pointer.
+        """
         (x, y), (w, h), (cw, ch), part = point, self.image, self.canvas, self.window
-        return round(x * w / cw / part.zoom + part.left - 0.5, 1), round(y * h / ch / part.zoom + part.top - 0.5, 1)
+        across, down = x * w / cw / part.zoom + part.left, y * h / ch / part.zoom + part.top
+        if self.length(1) >= COARSE:
+            return float(math.floor(across)), float(math.floor(down))
+        return round(across - 0.5, 1), round(down - 0.5, 1)
 
     @property
     def picture(self) -> tuple[float, float, float, float]:
