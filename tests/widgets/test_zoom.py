@@ -130,3 +130,16 @@ def test_the_pointer_gives_whole_pixels_where_it_goes_by_whole_pixels() -> None:
         assert all(value == int(value) for point in points for value in point) is whole, size
         for point in points:  # the pixel that is under the pointer
             assert view.to_image(view.to_canvas(point)) == pytest.approx(point, abs=0.051)
+
+
+def test_marks_are_as_large_on_a_narrow_page_and_points_where_they_are() -> None:
+    for size in ((120, 80), (300, 900)):
+        canvas = DragCanvas(smooth_picture(*size), drags=[((20, 30), (60, 50))])
+        wide = canvas.view
+        canvas.page_events.seen = 240.0
+        assert (canvas.canvas.width, canvas.canvas.height) == canvas.view.canvas
+        assert canvas.view.canvas == pytest.approx((480, 480 * size[1] / size[0]), abs=3)
+        assert canvas.view.width == wide.width, "what the page has room for does not follow from what it had"
+        assert canvas.view.length(1) == pytest.approx(size[0] / 240, rel=0.01)
+        pull(canvas, (40.0, 60.0), (80.0, 60.0))
+        np.testing.assert_allclose(canvas.drags[1].objective, (80.0, 60.0), atol=1)

@@ -24,6 +24,9 @@ STYLE = f"""
 .dragnoise-live {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }}
 .dragnoise-busy:not(:empty) {{ position: absolute; top: 2px; right: 8px; z-index: 9; padding: 2px 10px;
   border-radius: 4px; background: var(--jp-warn-color1, #f5b041); color: #222; line-height: 22px }}
+.dragnoise-answer:not(:empty) {{ position: absolute; z-index: 9; max-width: 360px; padding: 4px 10px;
+  border-radius: 4px; background: var(--jp-inverse-layout-color1, #333); line-height: 18px; pointer-events: none;
+  color: var(--jp-ui-inverse-font-color1, #fff) }}
 .dragnoise-studio {{ --jp-widgets-dropdown-arrow: {ARROW} }}
 .dragnoise-studio select option {{ background: var(--jp-layout-color1, #fff); color: var(--jp-ui-font-color1, #222) }}
 .dragnoise-studio [class*=Collapse-header]:focus-visible, .dragnoise-studio [role=tab]:focus-visible {{

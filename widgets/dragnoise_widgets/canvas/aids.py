@@ -63,7 +63,7 @@ def legend(canvas: Any, view: View, style: str) -> None:
     """Say in the lower left corner what the mask's colour, `style`, means."""
     side, gap, below = 12 * UNIT, 8 * UNIT, view.canvas[1]
     canvas.fill_style = CASE
-    canvas.fill_rect(0, below - side - 2 * gap, 176 * UNIT, side + 2 * gap)
+    canvas.fill_rect(0, below - side - 2 * gap, 186 * UNIT, side + 2 * gap)
     canvas.fill_style = style
     canvas.fill_rect(gap, below - side - gap, side, side)
     canvas.font, canvas.fill_style = f"{13 * UNIT:g}px sans-serif", LIGHT

@@ -111,8 +111,7 @@ class Preview(widgets.VBox):
             self._send_pictures()
             if picture is not None and not self.quick:
                 self.stage.layout.width = View.of(picture.size).width  # as wide as on the canvas
-        if html.escape(caption) != self.caption.value:
-            self.caption.value = html.escape(caption)
+        self._caption(caption)
 
     def replace(self, picture: Image.Image | None, caption: str = "") -> None:
         """Show another picture where that of the iteration would be, None that one.  caption: instead of its own."""
@@ -120,8 +119,15 @@ class Preview(widgets.VBox):
         if picture is not None:
             self.badge.layout.display = "none"
         self._send_pictures()
-        if caption and html.escape(caption) != self.caption.value:
+        if caption:
+            self._caption(caption)
+
+    def _caption(self, caption: str) -> None:
+        """Plain text; what there is no room for is in the tooltip."""
+        if html.escape(caption) != self.caption.value:
             self.caption.value = html.escape(caption)
+            if self.caption.has_trait("tooltip"):  # not in ipywidgets 7
+                self.caption.tooltip = caption
 
     def name_halves(self, left: str, right: str) -> None:
         """Write the names of both on them, while they are compared."""

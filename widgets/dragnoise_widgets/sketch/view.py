@@ -19,12 +19,12 @@ COARSE = 0.5
 """A pointer moves by whole CSS pixels: in steps of this many image pixels, their fractions tell nothing."""
 
 UNIT = 2.0
-"""Canvas pixels per CSS pixel: twice as many keep lines and letters sharp on dense screens."""
+"""Canvas pixels per CSS pixel of the page: twice as many keep lines and letters sharp on dense screens."""
 
 
 @dataclass(frozen=True)
 class View:
-    """image: (width, height) of the picture.  css: of the canvas on the page.  canvas: of the canvas's own pixels.
+    """image: (width, height) of the picture.  css: of the canvas on a page with room.  canvas: of its own pixels.
     window: the part of the picture that the canvas shows.
 
     Image coordinates name pixel centres, (0, 0) the middle of the upper left one; canvas coordinates
@@ -37,11 +37,16 @@ class View:
     window: Window = WHOLE
 
     @classmethod
-    def of(cls, image: tuple[int, int], window: Window = WHOLE) -> View:
-        """The view of a picture of (width, height), or of a part of it."""
+    def of(cls, image: tuple[int, int], window: Window = WHOLE, seen: float = 0.0) -> View:
+        """The view of a picture of (width, height), or of a part of it.
+
+        seen: the canvas's width on the page in CSS pixels, so that marks are as large on a narrow page; 0 if unknown.
+        """
         scale = min(max(max(image), SMALLEST), LARGEST) / max(image)
         width, height = (max(round(side * scale), 1) for side in image)
-        return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)), window)
+        unit = UNIT * seen / width if seen else UNIT
+        canvas = max(round(unit * width), 1), max(round(unit * height), 1)
+        return cls(image, (width, height), canvas, window)
 
     @property
     def width(self) -> str:
