@@ -4,7 +4,7 @@
 const STUDIO = ".dragnoise-studio";
 const PATIENCE = 300; // milliseconds without an answer of the kernel after which it counts as busy
 const PRESSED = 8000, SEEN = 6000; // milliseconds: an answer to a press comes within the first, and stays for the second
-const HEADER = 100; // CSS pixels that the notebook's menu and toolbar hide at most
+const HEADER = 100, FOOTER = 40; // CSS pixels that the notebook's menu, toolbar and status bar hide at most
 const LARGEST = 9e6; // bytes of a file that goes through the notebook's connection
 
 const words = (element) => (element?.textContent ?? "").trim();
@@ -131,14 +131,17 @@ function start(root, model, el) {
     if (!pressed || !line || (line.bottom > HEADER && line.top < innerHeight)) return;
     if (performance.now() - pressed.when > PRESSED || !pressed.target.isConnected) return;
     const [place, whole] = [pressed.target.getBoundingClientRect(), root.getBoundingClientRect()];
-    answer.textContent = model.get("said");
+    answer.textContent = model.get("answer");
     answer.style.left = `${Math.max(Math.min(place.left - whole.left, whole.width - 380), 0)}px`;
-    answer.style.top = `${place.bottom - whole.top + 4}px`;
+    const below = place.bottom - whole.top + 4;
+    const room = innerHeight - place.bottom > answer.offsetHeight + FOOTER;
+    answer.style.top = `${room ? below : place.top - whole.top - answer.offsetHeight - 4}px`;
     clearTimeout(fade);
     fade = setTimeout(() => (answer.textContent = ""), SEEN);
   };
-  const announce = () => ((live.textContent = model.get("said")), reply());
+  const announce = () => (live.textContent = model.get("said"));
   model.on("change:said", announce);
+  model.on("change:answer", reply);
   model.on("change:canvas", soon);
 
   const picture = (data) => [...(data?.files ?? [])].find((file) => file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name));
@@ -174,6 +177,7 @@ function start(root, model, el) {
     themes.disconnect();
     model.off("msg:custom", told);
     model.off("change:said", announce);
+    model.off("change:answer", reply);
     model.off("change:canvas", soon);
   };
 }

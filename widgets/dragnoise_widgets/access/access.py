@@ -38,7 +38,8 @@ STYLE = f"""
 class Access(anywidget.AnyWidget):
     """To be put into a widget of class `dragnoise-studio`, all of which it works on.  Invisible but for one line.
 
-    said: what a screen reader announces when it changes.  canvas: the accessible name of the canvas.
+    said: what a screen reader announces when it changes.  answer: an error, or what was done last, which is shown where
+        something was pressed if the status line is out of sight.  canvas: the accessible name of the canvas.
     dark: has the page a dark theme?  Set by the page.
     on_picture: called with (name, bytes) of an image file that was dropped or pasted.
 
@@ -49,6 +50,7 @@ class Access(anywidget.AnyWidget):
     _esm = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     _css = STYLE
 
+    answer = traitlets.Unicode("").tag(sync=True)
     said = traitlets.Unicode("").tag(sync=True)
     canvas = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
@@ -57,6 +59,10 @@ class Access(anywidget.AnyWidget):
         self._on_picture = on_picture
         super().__init__(layout={"height": "0", "margin": "0", "overflow": "visible"})
         self.on_msg(self._received)
+
+    def tell(self, said: str, answer: str) -> None:
+        """Announce something; `answer` is its part that answers to a press."""
+        self.answer, self.said = answer, said
 
     def follow(self, canvas: DragCanvas) -> None:
         """Name the canvas after its drags, and announce what changes there."""

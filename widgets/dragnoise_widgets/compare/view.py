@@ -16,6 +16,7 @@ from dragnoise.studies.editing import Edit
 from dragnoise.validation import shown
 from dragnoise_widgets.controls import UNSEEN_LABELS, named
 from dragnoise_widgets.pages.figures import FigureImage
+from dragnoise_widgets.sentences import short
 
 SIDE, NARROW = 240, 170
 """Width of a column in CSS pixels, and the least before columns go below one another."""
@@ -114,6 +115,6 @@ class Column(widgets.VBox):
         self.figure.draw(paint)
         distance = self.edit.distances[k].mean()
         loss = session.history[k].loss
-        said = "" if loss != loss else f", loss {loss:.4g}"  # NaN where nothing is minimised
+        said = "" if loss != loss else f", loss {short(loss)}"  # NaN where nothing is minimised
         quick = " · quick look" if 0 < k < self.slider.max else ""
         self.numbers.value = f"iteration {k}: {distance:.1f} px to go{said}{quick}"

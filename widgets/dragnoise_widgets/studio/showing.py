@@ -35,6 +35,7 @@ from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
 from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
 from dragnoise_widgets.runner.updates import Status, Update
+from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.binding import Binding
 
 
@@ -287,9 +288,8 @@ class Showing:
         if not history:
             return ""
         snapshot, after = history[k], self._to_go(session, self._anchors_after(history, k))
-        distances = snapshot.distances if after is None else after
-        far = ", ".join(f"{distance:.1f}" for distance in distances)
-        loss = f"loss {snapshot.loss:.4g}, " if k else ""
+        far = ", ".join(f"{distance:.1f}" for distance in (snapshot.distances if after is None else after))
+        loss = f"loss {short(snapshot.loss)}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"
 
     def _remark(self, sentences: Sequence[str]) -> None:
