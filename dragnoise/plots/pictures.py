@@ -90,9 +90,10 @@ def _draw_drag(ax: Axes, index: int, path: np.ndarray, drag: geometry.Drag | Non
 
     The path of an edit with a carried start begins far from the drag's anchor.
     """
-    colour, start, away = COLOURS[index % len(COLOURS)], path[0], np.array([0.0, 1.0])
+    colour, away = COLOURS[index % len(COLOURS)], np.array([0.0, 1.0])
+    start = float(path[0, 0]), float(path[0, 1])
     if drag is not None:
-        start, objective = np.array(drag.anchor), drag.objective
+        start, objective = drag.anchor, drag.objective
         arrow: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 12, "shrinkA": 6, "shrinkB": 7}
         ax.add_patch(FancyArrowPatch(start, objective, color=colour, lw=1, path_effects=halo(3), zorder=3, **arrow))
         ax.plot(*objective, marker="D", ms=9, mfc="white", mec=colour, mew=2, path_effects=halo(4), zorder=4)

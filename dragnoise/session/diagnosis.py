@@ -193,10 +193,12 @@ def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, 
     best = int(away.argmin())
     if away[-1] - away[best] < DRIFT * step:
         return None
+    came = (
+        f"came within {_px(away[best])} at iteration {best}" if best else f"started {_px(away[0])} from its objective"
+    )
     return Finding(
         "drifted",
-        f"the anchor of drag {i} came within {_px(away[best])} at iteration {best} and has gone {_px(away[-1])} away "
-        "since.",
+        f"the anchor of drag {i} {came} and has gone {_px(away[-1])} away since.",
         (i,),
         Remedy(f"go back to {best} with lr = {config.lr / 2:g}", rewind=best, config={"lr": config.lr / 2}),
         best,

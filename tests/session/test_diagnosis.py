@@ -145,6 +145,14 @@ def test_an_anchor_that_came_near_and_went_away_step_by_step_has_drifted() -> No
     assert "within 4 px at iteration 8" in found.sentence
 
 
+def test_an_anchor_that_was_carried_near_its_objective_and_went_away_is_told_from_where_it_started() -> None:
+    drag = ((20, 60), (40, 60))
+    path = walk((40, 59), (40, 50), 6)
+    found = only(diagnose(state_of(together(path), [drag], status="running")), "drifted")
+    assert found.sentence == "the anchor of drag 0 started 1 px from its objective and has gone 10 px away since."
+    assert found.remedy is not None and found.remedy.rewind == 0
+
+
 def test_drags_that_pull_against_each_other() -> None:
     drags = [((50, 60), (70, 60)), ((60, 62), (40, 62))]
     still = together([(50, 60)] * 31, [(60, 62)] * 31)

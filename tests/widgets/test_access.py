@@ -55,11 +55,11 @@ def test_an_error_is_announced(failing: DragStudio) -> None:
     assert failing.access.said == failing.access.answer == "there is no such thing."
 
 
-def test_what_was_done_last_is_the_answer_to_a_press(studio: DragStudio) -> None:
-    studio.messages.tell("saved to edit.drag")
-    assert studio.access.answer == "saved to edit.drag" and studio.access.said.endswith("saved to edit.drag")
-    studio.messages.clear()
-    assert studio.access.answer == ""
+def test_what_was_done_last_is_the_answer_to_a_press(failing: DragStudio) -> None:
+    failing.messages.tell("saved to edit.drag")
+    assert failing.access.answer == "saved to edit.drag" and failing.access.said.endswith("saved to edit.drag")
+    failing.messages.clear()
+    assert failing.access.answer == ""
 
 
 def test_drags_in_words() -> None:

@@ -226,8 +226,8 @@ class DragCanvas(widgets.Box):
         return View.of(self.sketch.size, self.window, self.page_events.seen)
 
     def _draw(self) -> None:
-        pointer, edit = self.pointer, self.sketch.edit
-        hovered = edits.place(edit, pointer.hovered) if edits.has(edit, pointer.hovered) else None
+        pointer, edit, spot = self.pointer, self.sketch.edit, self.pointer.hovered
+        hovered = edits.place(edit, spot) if spot is not None and edits.has(edit, spot) else None
         brush = None if self.tool == "drag" or self.view_only else self.brush_size
         self._surface.draw(
             self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,

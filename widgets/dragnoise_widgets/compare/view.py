@@ -108,6 +108,7 @@ class Column(widgets.VBox):
         k, session = self.slider.value, self.edit.session
 
         def paint(figure: Figure) -> None:
+            figure.set_layout_engine("none")
             ax = figure.add_axes((0, 0, 1, 1))
             plot_trajectory(session.history[: k + 1], image=self.picture(k), drags=session.drags, ax=ax)
             ax.set_axis_off()

@@ -125,9 +125,9 @@ def place(edit: Edit, spot: Spot) -> Point:
     return arrows.middle(drag) if spot.end == "arrow" else getattr(drag, spot.end)
 
 
-def has(edit: Edit, spot: Spot | None) -> bool:
+def has(edit: Edit, spot: Spot) -> bool:
     """Is there such a point, or such an arrow?"""
-    return spot in spots(edit) or (spot is not None and spot.end == "arrow" and 0 <= spot.index < len(edit.drags))
+    return spot in spots(edit) or (spot.end == "arrow" and 0 <= spot.index < len(edit.drags))
 
 
 def spots(edit: Edit) -> list[Spot]:
