@@ -80,6 +80,27 @@ def quick_session(model: Model, iterations: int = 0, **given: Any) -> DragSessio
     return session
 
 
+FAILING: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "lost": ([((10, 12), (40, 40))], {"lr": 3.0, "r2": 8, "max_iterations": 5}),
+    "drifted": ([((10, 12), (20, 20))], {"lr": 0.5, "r2": 2, "tolerance": 0.4, "max_iterations": 16}),
+    "opposed": ([((28, 32), (44, 32)), ((36, 33), (20, 33))], {"lr": 0.01, "max_iterations": 16}),
+    "turned": ([((20, 32), (32, 20)), ((44, 32), (32, 44))], {"lr": 1e-6, "max_iterations": 16}),
+    "stalled": ([((20, 30), (50, 34))], {"lr": 1e-6, "max_iterations": 16}),
+    "iterations": ([((20, 30), (50, 34))], {"lr": 0.05, "max_iterations": 6}),
+}
+"""By finding of the diagnosis: drags, and numbers with which their run fails so, see `failing_session`."""
+
+
+def failing_session(model: Model, what: str) -> DragSession:
+    """A session on the small model and a soft picture, whose run fails in this way."""
+    from dragnoise import DragSession
+
+    drags, numbers = FAILING[what]
+    session = DragSession(model, smooth_picture(64, 64), "a fox", QUICK.replace(**numbers))
+    session.drags = drags
+    return session
+
+
 def made_snapshot(
     k: int,
     *,

@@ -112,15 +112,17 @@ def plot_latents(source: DragSession | Tensor, *, step: int | None = None, ax: P
 
 
 def plot_similarity(
-    source: DragSession | FeatureMaps, *, iteration: int | None = None, drags: Any = None, ax: Panels | None = None
-) -> np.ndarray:
+    source: DragSession | FeatureMaps, *, iteration: int | None = None, drags: Any = None, zoom: bool = False,
+    ax: Panels | None = None,
+) -> np.ndarray:  # fmt: skip
     """What point tracking sees (Eq. 4), a panel for each anchor: light where the feature is like its initial one.
 
     The square is the window of half side r2 that is searched, the ring where the anchor was, the dot
-    where it is found; the star is the objective.  Below stands the range of the L1 distance.
+    where it is found; the diamond is the objective.  Below stands the range of the L1 distance.
 
     source: a session, which costs one forward of the decoder, or what `feature_maps.measure` made of it.
     iteration: of the session; default the last.  drags: for maps, to show the objectives.
+    zoom: show the window that is searched alone, on a scale of its own.
     ax: m Axes in an array, or one to divide.  Returns the (m,) array.  Raises ValueError before there
     is anything to compare, IndexError for an iteration beyond the history.
     """
@@ -144,10 +146,18 @@ def plot_similarity(
         ring: dict[str, Any] = {"mec": colour, "mew": 1.5, "path_effects": halo(3)}
         panel.imshow(distance, cmap="viridis_r", extent=(left, right, bottom, top), interpolation="nearest")
         panel.autoscale(False)
+        if zoom:
+            x0, x1, y0, y1 = max(x0, left), min(x1, right), max(y0, top), min(y1, bottom)
+            panel.set(xlim=(x0, x1), ylim=(y1, y0))
+            across, down = (right - left) / w, (bottom - top) / h
+            rows = slice(round((y0 - top) / down), round((y1 - top) / down))
+            distance = distance[rows, round((x0 - left) / across) : round((x1 - left) / across)]
+            panel.images[0].set_clim(distance.min(), distance.max())
         panel.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.8, path_effects=halo(3.6)))
         panel.plot(*was[i], marker="o", ms=9, mfc="none", **ring)
         panel.plot(*source.tracked[i], marker="o", ms=5, mfc=colour, mec="white", mew=1)
         if pairs:
-            panel.plot(*pairs[i].objective, marker="*", ms=13, mfc="white", **ring)
-        label(panel, f"drag {i}, iteration {k}", f"{distance.min():.3g} to {distance.max():.3g}")
+            panel.plot(*pairs[i].objective, marker="D", ms=8, mfc="white", **ring)
+        what = "the window" if zoom else f"iteration {k}"
+        label(panel, f"drag {i}, {what}", f"{distance.min():.3g} to {distance.max():.3g}")
     return panels

@@ -25,7 +25,7 @@ def plot_trajectory(
 ) -> Axes:
     """The picture with the path of every anchor over the iterations, in image pixels.
 
-    A ring is where an anchor started, a dot where it is, a star its objective; the thin arrow is the
+    A ring is where an anchor started, a dot where it is, a diamond its objective; the thin arrow is the
     drag that was asked for.  A session with drags but no iterations yet shows just those.
 
     image: what to draw on; default the session's picture, whose size it must have.  Snapshots have
@@ -55,7 +55,7 @@ def plot_trajectory(
     show_picture(ax, picture)
     ax.autoscale(False)
     for i in range(paths.shape[1]):
-        _draw_drag(ax, i, paths[:, i], pairs[i].objective if pairs else None)
+        _draw_drag(ax, i, paths[:, i], pairs[i] if pairs else None)
     ax.tick_params(colors=GREY, labelsize="small", length=2.5)
     ax.spines[:].set_visible(False)
     return ax
@@ -85,13 +85,18 @@ def show_picture(ax: Axes, picture: Image.Image) -> None:
     ax.imshow(np.asarray(small), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 
-def _draw_drag(ax: Axes, index: int, path: np.ndarray, objective: tuple[float, float] | None) -> None:
-    """One anchor's path (n, 2), white round everything so that it shows on dark pictures too."""
-    colour, start, away = COLOURS[index % len(COLOURS)], path[0], np.array([0.0, 1.0])
-    if objective is not None:
+def _draw_drag(ax: Axes, index: int, path: np.ndarray, drag: geometry.Drag | None) -> None:
+    """One anchor's path (n, 2), white round everything so that it shows on dark pictures too.
+
+    The path of an edit with a carried start begins far from the drag's anchor.
+    """
+    colour, away = COLOURS[index % len(COLOURS)], np.array([0.0, 1.0])
+    start = float(path[0, 0]), float(path[0, 1])
+    if drag is not None:
+        start, objective = drag.anchor, drag.objective
         arrow: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 12, "shrinkA": 6, "shrinkB": 7}
         ax.add_patch(FancyArrowPatch(start, objective, color=colour, lw=1, path_effects=halo(3), zorder=3, **arrow))
-        ax.plot(*objective, marker="*", ms=17, mfc="white", mec=colour, mew=1.5, path_effects=halo(3.6), zorder=4)
+        ax.plot(*objective, marker="D", ms=9, mfc="white", mec=colour, mew=2, path_effects=halo(4), zorder=4)
         step = np.subtract(start, objective) * (1, -1)  # on the screen y goes up
         away = step / max(float(np.hypot(*step)), 1e-9)  # keeps the number off the arrow
     ax.plot(*start, marker="o", ms=11, mfc="none", mec=colour, mew=2, path_effects=halo(4.5), zorder=5)

@@ -20,12 +20,13 @@ import torch
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag, around, arrived, longer_side, short_drags
 from dragnoise.images.masks import frees
+from dragnoise.session.drag_relations import half_turned, opposed, turn_of
 from dragnoise.session.history import History
 from dragnoise.session.state import SessionState
 
-What = Literal["short", "mask", "lost", "drifted", "opposed", "stalled", "iterations"]
-"""A drag that is too short; an end held by the mask; an anchor that tracking lost at once, or bit by bit; two drags
-that pull against each other; drags that come no nearer; too few iterations."""
+What = Literal["short", "mask", "lost", "drifted", "turned", "opposed", "stalled", "iterations"]
+"""A drag that is too short; an end held by the mask; an anchor that tracking lost at once, or bit by bit; drags that
+ask for a turn; two that pull against each other; drags that come no nearer; too few iterations."""
 
 JUMP = 2.5
 """An anchor that moves farther than this at once, in grid steps along x or y, is lost, unless it came half as much
@@ -44,12 +45,6 @@ miniature, anchors that arrive in the end rest for up to 13."""
 FALLING = 0.97
 """The loss still falls when its median over the last quarter is below this share of that of the quarter before."""
 
-OPPOSED = -0.5
-"""Two drags oppose each other when the cosine between them is below this, and their paths come within `PATH`."""
-
-PATH = 0.1
-"""Of the picture's longer side: drags whose paths come as near to each other move the same thing."""
-
 BRUSH = 0.04
 """Radius to paint with, in shares of the longer side, at least 3 grid steps."""
 
@@ -59,7 +54,7 @@ class Remedy:
     """What to change, in this order, and then to go on.
 
     label: of a button, such as "40 more".  rewind: iteration to go back to.  config: changes of numbers by name.
-    paint: drags to free in the mask, ends and path, with a brush of `radius` image pixels.
+    paint: drags to free in the mask, ends and path, with a brush of `radius` image pixels.  drags: to have instead.
     """
 
     label: str
@@ -67,9 +62,15 @@ class Remedy:
     config: Mapping[str, Any] = field(default_factory=dict)
     paint: tuple[Drag, ...] = ()
     radius: float = 0.0
+    drags: tuple[Drag, ...] = ()
+
+    @property
+    def redraws(self) -> bool:
+        """Does it change mask or drags?"""
+        return bool(self.paint or self.drags)
 
     def apply(self, session: Any) -> None:
-        """Make these changes in a `DragSession`; raises as `rewind` and the setters of `config` and `mask` do."""
+        """Make these changes in a `DragSession`; raises as `rewind` and the setters of its properties do."""
         if self.rewind is not None:
             session.rewind(self.rewind)
         if self.config:
@@ -77,6 +78,8 @@ class Remedy:
         if self.paint and (mask := session.mask) is not None:
             ends = torch.tensor([(d.anchor, d.objective) for d in self.paint], dtype=torch.float64)
             session.mask = mask | around(ends[:, 0], ends[:, 1], self.radius, session.image.size)
+        if self.drags:
+            session.drags = self.drags
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def diagnose(state: SessionState, *, anchors: np.ndarray | None = None) -> list[
     resting = [i for i in np.flatnonzero(short).tolist() if i not in told and rests(away[:, i], frame.grid_step)]
     losses = [snapshot.loss for snapshot in state.history]
     found += sorted(lost, key=lambda finding: finding.iteration or 0)
-    found += stalled(resting, drags, losses, away, max(frame.given))
+    found += stalled(resting, drags, losses, away, frame.given)
     if state.status == "max_iterations" and short.any():
         told = {i for finding in found for i in finding.drags}
         which = np.flatnonzero(short).tolist()
@@ -134,9 +137,6 @@ def anchor_path(history: History, anchors: np.ndarray | None) -> np.ndarray:
     if len(history) > 1 and anchors is not None:
         after.append(anchors)
     return np.array([history[0].anchors, *after])
-
-
-# ------------------------------------------------------------------------------- before the first iteration
 
 
 def too_short(state: SessionState) -> list[Finding]:
@@ -171,9 +171,6 @@ def held_by_mask(drags: Sequence[Drag], mask: np.ndarray | None, config: DragCon
     return findings
 
 
-# --------------------------------------------------------------------------------------- from the anchors' path
-
-
 def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, step: float) -> Finding | None:
     """Where the anchor of drag i was lost: path (n + 1, 2) and away (n + 1,), image pixels; step: of the grid.
 
@@ -196,10 +193,12 @@ def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, 
     best = int(away.argmin())
     if away[-1] - away[best] < DRIFT * step:
         return None
+    came = (
+        f"came within {_px(away[best])} at iteration {best}" if best else f"started {_px(away[0])} from its objective"
+    )
     return Finding(
         "drifted",
-        f"the anchor of drag {i} came within {_px(away[best])} at iteration {best} and has gone {_px(away[-1])} away "
-        "since.",
+        f"the anchor of drag {i} {came} and has gone {_px(away[-1])} away since.",
         (i,),
         Remedy(f"go back to {best} with lr = {config.lr / 2:g}", rewind=best, config={"lr": config.lr / 2}),
         best,
@@ -217,25 +216,35 @@ def iterations_at_rest(away: np.ndarray, step: float) -> int:
 
 
 def stalled(
-    which: Sequence[int], drags: Sequence[Drag], losses: Sequence[float], away: np.ndarray, side: int
+    which: Sequence[int], drags: Sequence[Drag], losses: Sequence[float], away: np.ndarray, size: tuple[int, int]
 ) -> list[Finding]:
-    """Of drags that come no nearer: those that pull against each other, and the rest.
+    """Of drags that come no nearer: a turn, those that pull against each other, and the rest.
 
-    losses: by iteration, NaN where there is none.  away: (n + 1, m).  side: the picture's longer side in pixels.
+    losses: by iteration, NaN where there is none.  away: (n + 1, m).  size: (width, height) of the picture.
     """
     if not which:
         return []
     falls = "" if still_falls(losses) else "the loss stopped falling: "
+    if degrees := turn_of(drags):
+        them = _drags(range(len(drags)), "asks", "ask")
+        sentence = (
+            f"{falls}{them} for a turn by {abs(degrees):.0f} degrees, and each is pulled along a straight line; turn "
+            "half as far, then again from there."
+        )
+        half = Remedy("turn half as far", rewind=0, drags=half_turned(drags, size))
+        return [Finding("turned", sentence, tuple(range(len(drags))), half)]
     findings: list[Finding] = []
     paired: set[int] = set()
     for a, i in enumerate(which):
         for j in range(len(drags)):
-            if j != i and j not in which[:a] and opposed(drags[i], drags[j], side):
+            if j != i and j not in which[:a] and opposed(drags[i], drags[j], max(size)):
                 one, other = sorted((i, j))
-                sentence = (
-                    f"{falls}drags {one} and {other} pull against each other; take one away, or point both alike."
+                both = f"drags {one} and {other} pull against each other"
+                sentence = f"{falls}{both}; take one away, or point both alike."
+                left = tuple(drag for n, drag in enumerate(drags) if n != other)
+                findings.append(
+                    Finding("opposed", sentence, (one, other), Remedy(f"take drag {other} away", drags=left))
                 )
-                findings.append(Finding("opposed", sentence, (one, other)))
                 paired |= {i, j}
     rest = [i for i in which if i not in paired]
     if rest:
@@ -257,15 +266,6 @@ def still_falls(losses: Sequence[float]) -> bool:
         return True
     before, last = known[-2 * quarter : -quarter], known[-quarter:]
     return bool(np.median(last) < FALLING * np.median(before))
-
-
-def opposed(one: Drag, other: Drag, side: int) -> bool:
-    """Do two drags go against each other, close together?  See `OPPOSED` and `PATH`."""
-    a, b, c, d = (np.array(point) for point in (one.anchor, one.objective, other.anchor, other.objective))
-    cosine = float((b - a) @ (d - c)) / (np.linalg.norm(b - a) * np.linalg.norm(d - c))
-    share = np.linspace(0, 1, 33)[:, None]
-    paths = (a + share * (b - a))[:, None] - (c + share * (d - c))
-    return bool(cosine < OPPOSED and np.linalg.norm(paths, axis=-1).min() < PATH * side)
 
 
 def out_of_iterations(which: Sequence[int], coming: Sequence[int], away: np.ndarray, config: DragConfig) -> Finding:

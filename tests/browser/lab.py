@@ -127,6 +127,11 @@ class Kernel:
         assert reply["status"] == "ok", reply
         return json.loads(eval(reply["data"]["text/plain"]))
 
+    def run(self, code: str) -> None:
+        """Run statements in the kernel."""
+        reply = self.client.execute(code, silent=True, store_history=False, reply=True, timeout=PATIENCE)["content"]
+        assert reply["status"] == "ok", reply
+
     def until(self, expression: str, seconds: float = PATIENCE) -> Any:
         """Ask again until the answer is true, and give it."""
         end = time.monotonic() + seconds

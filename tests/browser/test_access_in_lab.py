@@ -159,6 +159,26 @@ def test_no_control_is_without_a_name(opened: Opened) -> None:
     opened.kernel.ask("str(setattr(studio.canvas, 'tool', 'drag'))")
 
 
+def test_an_answer_comes_where_the_press_was(opened: Opened) -> None:
+    page, answer = opened.page, opened.studio.locator(".dragnoise-answer")
+    page.set_viewport_size({"width": 1400, "height": 700})
+    files = opened.studio.get_by_role("button", name="Branches and files", exact=True).first
+    files.focus()
+    page.keyboard.press("Enter")
+    save = opened.studio.get_by_role("button", name="Save", exact=True).last
+    opened.studio.evaluate("e => e.scrollIntoView({ block: 'end' })")
+    page.wait_for_timeout(500)
+    save.click()
+    answer.filter(has_text="saved to").wait_for()
+    said, pressed = answer.bounding_box(), save.bounding_box()
+    assert answer.inner_text().startswith("saved to") and said["y"] + said["height"] < 670, "and seen"
+    assert abs(said["y"] - pressed["y"]) < 60 and abs(said["x"] - pressed["x"]) < 400
+    page.screenshot(path=OUT / "access, answer.png", scale="css")
+    files.focus()
+    page.keyboard.press("Enter")
+    page.set_viewport_size({"width": 1400, "height": 900})
+
+
 def test_a_drag_is_made_and_run_by_keys_alone(opened: Opened) -> None:
     page, kernel = opened.page, opened.kernel
     kernel.ask("str(setattr(studio.canvas, 'drags', ()))")

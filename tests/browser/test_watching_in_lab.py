@@ -5,6 +5,7 @@ The times of a first run are printed, not asserted.  The pictures that it takes 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -43,10 +44,59 @@ PARTS = {
     "state": ".dragnoise-studio b",
     "curves": ".dragnoise-studio svg",
 }
+DOCUMENTED = {
+    "studio": ".dragnoise-studio",
+    "source": ".dragnoise-studio [class*=Collapse-header]",
+    "prepare": "button:has-text('Prepare')",
+    "run": "button:has-text('Step')",
+    "scrubber": "button[title^='Play']",
+    "continue": "button:has-text('Back to here')",
+    "state": ".dragnoise-studio b",
+    "tools": ".dragnoise-tools",
+    "canvas": ".dragnoise-canvas canvas",
+    "curtain": ".dragnoise-preview .widget-hslider",
+    "picture": ".dragnoise-overlay",
+    "show": ".dragnoise-preview .widget-dropdown:has-text('show')",
+    "choice": ".dragnoise-choice",
+    "curves": ".dragnoise-studio svg",
+    "mask": ".dragnoise-tools:has-text('brush')",
+    "table": ".dragnoise-table",
+    "folds": "[class*=Collapse-header]:has-text('Inspector')",
+}
+"""The parts that docs/studio.md explains, by their names in docs/label_studio.py."""
+
+FORTY = "str(studio.configure(max_iterations=40, drag_steps=10, step_iterations=4, tolerance=1e-3))"
+"""So many iterations, since no anchor comes as near as that."""
+
+PAIRS = 5
+SHARES = f"""
+def cpu(looks):
+    edit = session.branch(0)
+    edit.config = edit.config.replace(max_iterations=10, drag_steps=5, step_iterations=2)
+    began = time.process_time()
+    for _ in edit.optimize():
+        if looks is not None:
+            looks.look(edit)
+    return time.process_time() - began
+import time
+from statistics import median
+from dragnoise.inspection.quick_look import QuickLooks
+looks = QuickLooks(session.model)
+cpu(None), cpu(looks)
+pairs = [(cpu(None), cpu(looks)) for _ in range({PAIRS})]
+share = median(b / a for a, b in pairs) - 1
+"""
+"""CPU time of ten iterations without looks and with them, in turn."""
+
+CPU = "__import__('time').process_time()"
+"""Seconds of CPU time that the kernel has taken, which another load on the machine hardly changes."""
+
 COUNT = """() => {
   window.frames_shown = 0;
+  window.frames_counter?.disconnect();
   const picture = document.querySelector('.dragnoise-overlay img');
-  new MutationObserver(() => window.frames_shown++).observe(picture, { attributeFilter: ['src'] });
+  window.frames_counter = new MutationObserver(() => window.frames_shown++);
+  window.frames_counter.observe(picture, { attributeFilter: ['src'] });
 }"""
 
 
@@ -68,6 +118,7 @@ class Watched:
         started = time.monotonic()
         self.page.wait_for_selector(".dragnoise-canvas canvas")
         self.seconds_to_studio = time.monotonic() - started
+        self.work_to_studio = self.kernel.ask(CPU)
         self.kernel.until("studio.wait(60)")
 
     def button(self, label: str) -> Any:
@@ -115,10 +166,10 @@ def test_a_picture_comes_in_every_iteration(watched: Watched) -> None:
     page, kernel = watched.page, watched.kernel
     before = watched.look(SIZES[0], "before")
     page.evaluate(COUNT)
-    started = time.monotonic()
+    worked, started = kernel.ask(CPU), time.monotonic()
     watched.button("Run").click()
     page.wait_for_function("window.frames_shown > 0")
-    first = time.monotonic() - started
+    first, work = time.monotonic() - started, kernel.ask(CPU) - worked
     assert page.locator(".dragnoise-quick").first.is_visible()
     during = watched.look(SIZES[0], "running")
     kernel.until("studio.runner.state == 'idle' and len(studio.session.history) > 1")
@@ -127,8 +178,9 @@ def test_a_picture_comes_in_every_iteration(watched: Watched) -> None:
     kernel.until("studio.wait(60) and not studio.preview.quick")
     page.locator(".dragnoise-quick").first.wait_for(state="hidden")
     print(
-        f"\nstudio {watched.seconds_to_studio:.1f} s after running its cell, first quick look {first:.1f} s after Run, "
-        f"{frames} frames in {iterations} iterations, {ran:.1f} s for the run"
+        f"\nstudio {watched.seconds_to_studio:.1f} s after running its cell ({watched.work_to_studio:.1f} s CPU), "
+        f"first quick look {first:.1f} s after Run ({work:.1f} s CPU), {frames} frames in {iterations} iterations, "
+        f"{ran:.1f} s for the run (load {os.getloadavg()[0]:.1f})"
     )
     assert frames >= 0.6 * iterations
     for part in ("canvas", "picture", "Run", "scrubber"):
@@ -141,6 +193,20 @@ def test_after_the_run_they_still_are(watched: Watched, size: tuple[int, int]) -
     require_on_one_screen(watched.look(size, "after"), size)
 
 
+def test_the_picture_of_the_documentation(watched: Watched) -> None:
+    """docs/label_studio.py makes docs/studio.jpg and docs/studio_labelled.jpg of what is made here."""
+    page = watched.page
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+b")  # without the file browser
+    watched.kernel.ask("str(setattr(studio.preview.slider, 'value', 0))")
+    watched.look((1320, 960), "documentation")
+    boxes = {name: page.locator(selector).first.bounding_box() for name, selector in DOCUMENTED.items()}
+    places = {name: [box[key] for key in ("x", "y", "width", "height")] for name, box in boxes.items() if box}
+    assert places.keys() == DOCUMENTED.keys()
+    (OUT / "documentation.json").write_text(json.dumps(places))
+    page.keyboard.press("Control+b")
+
+
 def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
     page, kernel = watched.page, watched.kernel
     page.evaluate(COUNT)
@@ -151,3 +217,31 @@ def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
     assert page.evaluate("window.frames_shown") >= 10
     assert not [told for told in kernel.ask("list(studio.journal.text)") if "Traceback" in told]
     assert not watched.complaints
+
+
+def test_the_times_of_forty_iterations_are_printed(watched: Watched) -> None:
+    """On a quiet machine: 25 frames or more, at most 1.2 times as long as without them and a fifth of an iteration."""
+    page, kernel = watched.page, watched.kernel
+    seconds = {}
+    for shown in ("end", 0):
+        kernel.ask(FORTY)
+        kernel.until("studio.wait(60)")
+        kernel.ask(
+            f"str((setattr(studio.preview.every, 'value', {shown!r}), studio.session.history and studio.rewind(0)))"
+        )
+        kernel.until("studio.wait(60)")
+        page.evaluate(COUNT)
+        started = time.monotonic()
+        watched.button("Run").click()
+        kernel.until("studio.runner.state == 'idle' and len(studio.session.history) == 41")
+        seconds[shown] = time.monotonic() - started
+        if shown:
+            frames = page.evaluate("window.frames_shown")
+        kernel.until("studio.wait(120)")
+    kernel.run(SHARES)
+    share = kernel.ask("share")
+    print(
+        f"\n{frames} frames in 40 iterations, {seconds['end']:.1f} s with quick looks and {seconds[0]:.1f} s without "
+        f"({seconds['end'] / seconds[0]:.2f} times); {share:.0%} more CPU time, median of {PAIRS} pairs"
+    )
+    assert frames > 1

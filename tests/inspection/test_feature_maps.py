@@ -117,6 +117,19 @@ def test_plot_shows_the_maps_the_windows_and_the_points(session: DragSession) ->
         np.testing.assert_allclose(goal, DRAGS[i].objective)
 
 
+def test_plot_shows_the_searched_window_on_a_scale_of_its_own(session: DragSession) -> None:
+    maps = measure(session, 2)
+    for i, panel in enumerate(plot_similarity(session, iteration=2, zoom=True)):
+        left, top, right, bottom = maps.windows[i]
+        across, down = (given / grid for given, grid in zip(maps.frame.given, maps.frame.grid, strict=True))
+        x0, x1 = (round((x + 0.5) / across) for x in (left, right))
+        y0, y1 = (round((y + 0.5) / down) for y in (top, bottom))
+        seen = maps.distance[i][y0:y1, x0:x1]
+        assert panel.get_xlim() == pytest.approx((left, right)) and panel.get_ylim() == pytest.approx((bottom, top))
+        assert panel.images[0].get_clim() == (seen.min(), seen.max())
+        assert seen.max() < maps.distance[i].max()
+
+
 def test_plot_takes_maps_too(session: DragSession) -> None:
     maps: FeatureMaps = measure(session)
     panels = plot_similarity(maps)

@@ -236,8 +236,8 @@ def test_trajectory_of_a_list_has_picture_paths_and_objectives() -> None:
     drawn = lines(ax)
     for i in range(2):
         np.testing.assert_array_equal(drawn[f"drag {i}"], [s.anchors[i] for s in snapshots])
-    stars = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "*"]
-    assert stars == [objective for _, objective in DRAGS[:2]]
+    diamonds = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "D"]
+    assert diamonds == [objective for _, objective in DRAGS[:2]]
     assert [text.get_text() for text in ax.texts] == ["0", "1"] and len(ax.patches) == 2
     assert all(line.get_path_effects() for line in ax.lines if line.get_marker() == "None")
 

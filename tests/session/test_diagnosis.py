@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -10,11 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import QUICK, assert_one_sentence, made_snapshot, quick_session, smooth_picture
+from helpers import (
+    FAILING,
+    QUICK,
+    assert_one_sentence,
+    failing_session,
+    made_snapshot,
+    quick_session,
+    smooth_picture,
+)  # fmt: skip
 
 from dragnoise import Drag, DragConfig, DragSession, Model
 from dragnoise.geometry import Frame
 from dragnoise.session.diagnosis import Finding, Remedy, diagnose
+from dragnoise.session.drag_relations import half_turned, turn_of
 from dragnoise.session.history import History
 from dragnoise.session.state import SessionState
 
@@ -135,11 +145,20 @@ def test_an_anchor_that_came_near_and_went_away_step_by_step_has_drifted() -> No
     assert "within 4 px at iteration 8" in found.sentence
 
 
+def test_an_anchor_that_was_carried_near_its_objective_and_went_away_is_told_from_where_it_started() -> None:
+    drag = ((20, 60), (40, 60))
+    path = walk((40, 59), (40, 50), 6)
+    found = only(diagnose(state_of(together(path), [drag], status="running")), "drifted")
+    assert found.sentence == "the anchor of drag 0 started 1 px from its objective and has gone 10 px away since."
+    assert found.remedy is not None and found.remedy.rewind == 0
+
+
 def test_drags_that_pull_against_each_other() -> None:
     drags = [((50, 60), (70, 60)), ((60, 62), (40, 62))]
     still = together([(50, 60)] * 31, [(60, 62)] * 31)
     flat = diagnose(state_of(still, drags, status="running", losses=[100.0] * 31))
     found = only(flat, "opposed")
+    assert found.remedy == Remedy("take drag 1 away", drags=(Drag(*drags[0]),))
     assert found.drags == (0, 1) and found.sentence.startswith("the loss stopped falling: drags 0 and 1 pull")
     assert only(diagnose(state_of(still, drags)), "iterations").remedy is None  # more of the same does not help
     falling = diagnose(state_of(still, drags, status="running"))
@@ -147,6 +166,52 @@ def test_drags_that_pull_against_each_other() -> None:
     apart = [((50, 20), (70, 20)), ((60, 100), (40, 100))]
     still = together([(50, 20)] * 31, [(60, 100)] * 31)
     assert kinds(diagnose(state_of(still, apart, status="running"))) == ["stalled"]
+
+
+def test_drags_that_ask_for_a_turn_are_named_and_half_of_it_is_offered() -> None:
+    anchors = [(40.0, 64.0), (88.0, 64.0), (64.0, 40.0)]
+    drags = [(point, turned(point, 80)) for point in anchors]
+    state = state_of(together(*([point] * 31 for point in anchors)), drags, status="running", losses=[100.0] * 31)
+    (found,) = diagnose(state)
+    assert found.what == "turned" and found.drags == (0, 1, 2)
+    assert found.sentence.startswith("the loss stopped falling: drags 0, 1 and 2 ask for a turn by 80 degrees")
+    assert found.remedy is not None
+    for drag, point in zip(found.remedy.drags, anchors, strict=True):
+        assert drag.anchor == point
+        np.testing.assert_allclose(drag.objective, turned(point, 40), atol=1e-9)
+
+
+def turned(point: tuple[float, float], degrees: float) -> tuple[float, float]:
+    """About (64, 64)."""
+    z = (complex(*point) - (64 + 64j)) * cmath.exp(1j * math.radians(degrees)) + (64 + 64j)
+    return z.real, z.imag
+
+
+@pytest.mark.parametrize("degrees", [-100, -40, 40, 140])
+def test_a_turn_is_measured_with_its_sense_and_wherever_it_is_moved(degrees: float) -> None:
+    drags = [Drag(p, tuple(np.add(turned(p, degrees), (5, -3)))) for p in ((40.0, 60.0), (80.0, 70.0), (60.0, 90.0))]
+    assert turn_of(drags) == pytest.approx(degrees)
+
+
+@pytest.mark.parametrize(
+    "drags",
+    [
+        (Drag((20, 60), (60, 60)),),
+        (Drag((20, 60), (60, 60)), Drag((20, 90), (60, 90))),  # a shift
+        (Drag((40, 60), (20, 60)), Drag((60, 60), (90, 60))),  # a stretch
+        (Drag((40, 60), turned((40, 60), 15)), Drag((88, 64), turned((88, 64), 15))),  # a small turn
+        (Drag((50, 60), (70, 60)), Drag((60, 62), (40, 62))),  # each through the other
+    ],
+    ids=["one", "shift", "stretch", "small", "opposed"],
+)
+def test_other_drags_ask_for_no_turn(drags: tuple[Drag, ...]) -> None:
+    assert turn_of(drags) == 0
+
+
+def test_half_a_turn_stays_in_the_picture() -> None:
+    drags = (Drag((10, 20), (60, 5)), Drag((30, 20), (70, 25)))
+    for drag in half_turned(drags, (64, 24)):
+        assert 0 <= drag.objective[0] <= 63 and 0 <= drag.objective[1] <= 23
 
 
 def test_a_drag_that_rests_has_stalled_and_is_not_told_to_go_on() -> None:
@@ -237,3 +302,21 @@ def test_a_session_that_was_opened_without_a_model_is_diagnosed(small: Model, tm
     list(session.optimize())
     opened = DragSession.open(session.save(tmp_path / "a.drag"))
     assert kinds(opened.diagnose()) == kinds(session.diagnose()) and not math.isnan(opened.history[-1].loss)
+
+
+@pytest.mark.parametrize("what", list(FAILING))
+def test_a_run_that_fails_so_is_told_so_and_goes_on_with_the_remedy(small: Model, what: str) -> None:
+    session = failing_session(small, what)
+    list(session.optimize())
+    assert session.status == "max_iterations"
+    found = only(session.diagnose(), what)
+    if what == "stalled":
+        assert found.remedy is None
+        return
+    assert found.remedy is not None
+    before = len(session.history)
+    found.remedy.apply(session)
+    kept = {"opposed": 0, "iterations": before}.get(what, (found.remedy.rewind or 0) + 1)
+    assert len(session.history) == kept
+    next(iter(session.optimize()))
+    assert len(session.history) == max(kept, 1) + 1

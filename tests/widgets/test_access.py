@@ -52,7 +52,14 @@ def test_what_happens_is_announced_once(studio: DragStudio) -> None:
 
 def test_an_error_is_announced(failing: DragStudio) -> None:
     failing.messages.refused("there is no such thing.")
-    assert failing.access.said == "there is no such thing."
+    assert failing.access.said == failing.access.answer == "there is no such thing."
+
+
+def test_what_was_done_last_is_the_answer_to_a_press(failing: DragStudio) -> None:
+    failing.messages.tell("saved to edit.drag")
+    assert failing.access.answer == "saved to edit.drag" and failing.access.said.endswith("saved to edit.drag")
+    failing.messages.clear()
+    assert failing.access.answer == ""
 
 
 def test_drags_in_words() -> None:

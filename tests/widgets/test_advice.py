@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import FAILING, failing_session
 
+from dragnoise import Model
 from dragnoise.session.diagnosis import Finding, Remedy
 from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.studio.studio import DragStudio
@@ -83,3 +85,30 @@ def test_while_looking_back_nothing_is_advised(studio: DragStudio) -> None:
     assert not studio.advice.findings and studio.advice.layout.display == "none"
     studio.show(None)
     assert studio.advice.findings == (short,)
+
+
+@pytest.mark.parametrize("what", [what for what in FAILING if what != "stalled"])
+def test_the_button_of_each_finding_of_a_run_that_failed_makes_its_changes(small: Model, what: str) -> None:
+    studio = DragStudio(failing_session(small, what), inline=True, autosave=None)
+    studio.preview.every.value = 0
+    studio.run()
+    at, found = next((i, f) for i, f in enumerate(with_remedy(studio.advice.findings)) if f.what == what)
+    remedy, before = found.remedy, studio.session.history
+    assert remedy is not None and studio.advice.buttons[at].description == remedy.label
+    studio.break_when(lambda snapshot: True)  # one iteration of the run that follows is enough
+    studio.advice.buttons[at].click()
+    session, history = studio.session, studio.session.history
+    assert all(getattr(session.config, name) == value for name, value in remedy.config.items())
+    assert not studio.messages.error and len(history) > 1
+    if remedy.rewind is not None:
+        assert len(history) == remedy.rewind + 2
+    if remedy.drags:
+        assert session.drags == studio.canvas.drags == remedy.drags
+        assert len(studio.library.sessions) == 2, "the iterations so far are kept as a branch"
+    elif remedy.rewind is None:
+        assert len(history) == len(before) + 1
+    studio.close()
+
+
+def with_remedy(findings: tuple[Finding, ...]) -> list[Finding]:
+    return [found for found in findings if found.remedy is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,8 +58,21 @@ def test_a_column_shows_the_iteration_s_picture_and_numbers(comparison: Comparis
     column.slider.value = 1
     assert column.figure.picture.value != before
     assert column.numbers.value.startswith(f"iteration 1: {comparison.edits[0].distances[1].mean():.1f} px to go, loss")
-    assert "&lt;three&gt;" in column.children[0].value
+    assert column.numbers.value.endswith(" · quick look"), "which is blurred"
+    column.slider.value = 3
+    assert "quick look" not in column.numbers.value
+    assert "&lt;three&gt;" in column.children[0].value and column.slider.description == "iteration of <three>"
     assert session.history[-1].iteration == 3  # looking changes nothing
+
+
+def test_a_picture_fills_its_figure_so_that_no_page_s_ground_is_seen(comparison: Comparison) -> None:
+    column = CompareView(comparison).columns[0]
+    (axes,) = column.figure.figure.axes
+    assert axes.get_position().bounds == (0, 0, 1, 1) and not axes.axison
+    shown = np.asarray(Image.open(io.BytesIO(column.figure.picture.value)).convert("RGB")).astype(int)
+    expected = np.asarray(comparison.edits[0].picture.resize(shown.shape[1::-1])).astype(int)
+    for corner in ((1, 1), (1, -2), (-2, 1), (-2, -2)):
+        assert np.abs(shown[corner] - expected[corner]).max() < 60
 
 
 def test_it_shows_comparisons_alone() -> None:

@@ -30,7 +30,7 @@ def test_after_inversion_the_reconstruction_is_shown_with_its_psnr(studio: DragS
     studio.canvas.drags = ()
     studio.prepare()
     limit = limits.of_reconstruction(session)
-    assert studio.preview.caption.value == f"what the model gives back: {limit.psnr:.1f} dB"
+    assert studio.preview.caption.value == f"reconstruction, {limit.psnr:.1f} dB"
     np.testing.assert_array_equal(halves(studio)[1], np.asarray(limit.picture))
     assert limit.sentence and limit.sentence.split(";")[0] in studio.remarks.value.replace("&#x27;", "'")
 

@@ -7,8 +7,10 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pytest
 
 from dragnoise_widgets.pages.curves import BOTTOM, HEIGHT, TOP, Curves, curve
+from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.studio import DragStudio
 
 
@@ -48,3 +50,12 @@ def test_they_follow_the_scrubber(studio: DragStudio) -> None:
     studio.show(1)
     assert f"loss: {history[1].loss:.4g}" in studio.curves.value
     assert f"px to go: {history[2].distances[0]:.1f}" in studio.curves.value, "after update 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0, "0"), (0.01234567, "0.01235"), (3.14159, "3.142"), (999.96, "1000"), (11822.4, "11822"), (1e9, "1e+09"),
+     (math.nan, "nan")],
+)  # fmt: skip
+def test_numbers_are_told_in_few_digits(value: float, said: str) -> None:
+    assert short(value) == said

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dragnoise import Drag
-from dragnoise_widgets.canvas import drawing
+from dragnoise_widgets.canvas import aids, drawing
 from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE, PATH, Picture, Scene
 from dragnoise_widgets.sketch.sketch import Edit, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.sketch.view import View
+from dragnoise_widgets.sketch.window import Window
 
 SIZE = (160, 120)
 VIEW = View.of(SIZE)
@@ -48,7 +49,7 @@ def near(given: tuple[Any, ...], point: tuple[float, float]) -> bool:
 
 def test_anchor_and_objective_differ_in_colour_and_shape_and_have_a_number() -> None:
     pen = drawn(drawing.draw_drags, Sketch(SIZE, Edit(DRAGS)))
-    circles, diamonds = pen.of("fill_circle", fill_style=ANCHOR), pen.of("fill_polygon", fill_style=OBJECTIVE)
+    circles, diamonds = pen.of("stroke_circle", stroke_style=ANCHOR), pen.of("stroke_polygon", stroke_style=OBJECTIVE)
     assert ANCHOR != OBJECTIVE and len(circles) == len(diamonds) == 2
     for drag, circle, (diamond,) in zip(DRAGS, circles, diamonds, strict=True):
         assert near(circle, drag.anchor)
@@ -66,7 +67,7 @@ def test_light_lines_have_dark_cases_so_that_they_show_on_any_picture() -> None:
     for method in ("stroke_lines", "stroke_circle"):
         styles = [s for name, _, s in pen.calls if name == method]
         dark = [s["line_width"] for s in styles if s["stroke_style"] == drawing.DARK]
-        light = [s["line_width"] for s in styles if s["stroke_style"] != drawing.DARK]
+        light = [s["line_width"] for s in styles if s["stroke_style"] in (drawing.LIGHT, drawing.PATH)]
         assert len(dark) == len(light) and all(a > b for a, b in zip(dark, light, strict=True))
 
 
@@ -127,5 +128,40 @@ def test_what_is_being_pulled_or_moved_is_drawn_on_the_uppermost_layer_alone() -
     below, above = drawn(drawing.draw_drags, moving), drawn(drawing.draw_interaction, moving)
     assert [given[0] for given in below.of("fill_text")] == ["1"]
     assert [given[0] for given in above.of("fill_text")] == ["0"]
-    ((diamond,),) = above.of("fill_polygon", fill_style=OBJECTIVE)
+    ((diamond,),) = above.of("stroke_polygon", stroke_style=OBJECTIVE)
     assert near(tuple(diamond.mean(0)), (75, 58))
+
+
+def test_marks_are_open_round_the_point_that_they_mark() -> None:
+    pen = drawn(drawing.draw_drags, Sketch(SIZE, Edit(DRAGS)))
+    filled = pen.of("fill_circle")
+    assert len(filled) == 8 and all(given[2] <= 2.5 * 2 for given in filled), "a dot at each end, and nothing larger"
+    widest = max(s["line_width"] for name, _, s in pen.calls if name == "stroke_circle")
+    assert drawing.RADIUS * 2 - widest / 2 > 2.5 * 2 - 1
+
+
+def test_what_the_mask_s_colour_means_is_written_while_one_paints() -> None:
+    for given in ({"cursor": (80, 60)}, {}):
+        pen = drawn(drawing.draw_interaction, Sketch(SIZE), brush=12.0, **given)
+        assert [text for text, *_ in pen.of("fill_text")] == (["painted = may change"] if given else [])
+
+
+def test_a_lens_shows_what_is_under_the_pointer_of_a_small_picture() -> None:
+    pull, moved = Pull((30, 40), (60, 50)), Move(Spot(0, "arrow"), (50, 45), (50, 45), (20, 10))
+    for gesture in (pull, moved):
+        pen = drawn(drawing.draw_interaction, Sketch(SIZE, Edit(DRAGS), gesture=gesture), picture=Picture("picture"))
+        ((drawable, x, y, width, height),) = pen.of("draw_image", image_smoothing_enabled=False)
+        at = VIEW.to_canvas(gesture.now)
+        middle = aids.lens_middle(VIEW, at)
+        assert drawable == "picture" and width == aids.LARGER * VIEW.canvas[0]
+        shown = ((middle[0] - x) / width, (middle[1] - y) / height)
+        np.testing.assert_allclose(shown, (at[0] / VIEW.canvas[0], at[1] / VIEW.canvas[1]))
+        names = [name for name, *_ in pen.calls]
+        assert names.index("clip") < names.index("draw_image") < names.index("restore")
+        assert all(0 <= v <= side for v, side in zip(middle, VIEW.canvas, strict=True))
+    assert not drawn(drawing.draw_interaction, Sketch(SIZE, Edit(DRAGS)), picture=Picture("picture")).of("draw_image")
+
+
+def test_large_pictures_and_close_views_need_no_lens() -> None:
+    assert aids.needs_lens(VIEW) and not aids.needs_lens(View.of((512, 300)))
+    assert not aids.needs_lens(View.of(SIZE, Window(10, 10, 4)))

@@ -92,7 +92,25 @@ def test_the_nearest_point_is_taken_then_the_selected_then_the_topmost():
     assert edits.spot_at(sketch, (12, 10), 3) == Spot(2, "anchor")
     assert edits.spot_at(sketch, (10, 10), 3) == Spot(1, "anchor")
     assert edits.spot_at(edits.select(sketch, Spot(0, "anchor")), (10, 10), 3) == Spot(0, "anchor")
-    assert edits.spot_at(sketch, (10, 15), 3) is None
+    assert edits.spot_at(sketch, (36, 3), 3) is None
+
+
+def test_pulling_the_middle_of_an_arrow_moves_the_arrow(pair):
+    sketch = edits.press(edits.select(pair, None), (12, 8), reach=2)
+    assert sketch.gesture == Move(Spot(0, "arrow"), (12.5, 8), (12, 8), (12, 8))
+    sketch = edits.release(edits.move(sketch, (15, 10)), slack=2)
+    assert sketch.edit.drags == (Drag((8, 8), (23, 12)),) and sketch.selected == Spot(0, "objective")
+    assert edits.undo(sketch).edit == pair.edit
+    assert drawn((12, 8), (99, 8), sketch=pair).edit.drags == (Drag((24, 6), (39, 10)),), "no end leaves the picture"
+    assert drawn((12, 8), (-9, -9), sketch=pair).edit.drags == (Drag((0, 0), (15, 4)),)
+
+
+def test_a_click_on_an_arrow_selects_it_and_beside_it_begins_another(pair):
+    clicked = drawn((12, 8), sketch=edits.select(pair, None))
+    assert clicked.edit == pair.edit and clicked.selected == Spot(0, "objective")
+    assert len(drawn((12, 11), (30, 20), sketch=pair).edit.drags) == 2
+    waiting = drawn((30, 25), sketch=pair)
+    assert drawn((12, 8), sketch=waiting).edit.drags[-1] == Drag((30, 25), (12, 8)), "the objective may be put there"
 
 
 def test_points_stay_in_the_picture():

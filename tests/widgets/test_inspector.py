@@ -210,8 +210,10 @@ def test_features_are_what_equation_4_sees_with_its_window(inspector: Inspector,
     for k in (3, 1):
         inspector.show(sight(session, k))
         maps = feature_maps.measure(session, k)
-        assert len(features.plot.figure.axes) == len(session.drags) == 2
-        for i, axes in enumerate(features.plot.figure.axes):
+        shown = features.plot.figure.axes
+        assert len(shown) == 2 * len(session.drags) == 4, "the whole map of each drag, and the window in it"
+        assert all(zoomed.get_xlim() != whole.get_xlim() for whole, zoomed in zip(shown[::2], shown[1::2], strict=True))
+        for i, axes in enumerate(shown[::2]):
             np.testing.assert_array_equal(axes.images[0].get_array(), maps.distance[i])
             (window,) = axes.patches
             np.testing.assert_allclose(window.get_bbox().extents, maps.windows[i])

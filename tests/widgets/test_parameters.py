@@ -16,7 +16,7 @@ from helpers import assert_one_sentence
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.config import EDITORS, FIELDS
-from dragnoise_widgets.panels.parameters import CHANGED, EFFECTS, OWN, PRESETS, Parameters
+from dragnoise_widgets.panels.parameters import CHANGED, EFFECTS, MAIN, OWN, PRESETS, Parameters
 from dragnoise_widgets.studio.studio import DragStudio
 
 NAMES = list(FIELDS)
@@ -48,7 +48,8 @@ def texts(widget: widgets.Widget) -> list[str]:
 
 
 def row_of(parameters: Parameters, name: str) -> widgets.HBox:
-    (row,) = [row for row in parameters.children if parameters.fields[name] in getattr(row, "children", ())]
+    rows = (*parameters.children, *parameters.rest.children[0].children)
+    (row,) = [row for row in rows if parameters.fields[name] in getattr(row, "children", ())]
     return row
 
 
@@ -144,6 +145,34 @@ def test_a_config_from_code_is_shown(studio: DragStudio) -> None:
     assert studio.session.config.side == 72
     fields["side"].value = ""
     assert studio.session.config.side is None
+
+
+def test_the_six_that_matter_are_seen_and_the_rest_is_folded_away(studio: DragStudio) -> None:
+    parameters = studio.parameters
+    assert len(MAIN) == 6 and parameters.rest.selected_index is None
+    seen = [name for name in NAMES if row_of(parameters, name) in parameters.children]
+    assert sorted(seen) == sorted(MAIN)
+
+
+def test_changed_numbers_are_marked_and_one_button_goes_back(studio: DragStudio, session: DragSession) -> None:
+    parameters = studio.parameters
+
+    def marked() -> list[str]:
+        return [name for name, label in parameters.labels.items() if "●" in label.value]
+
+    parameters.presets.value = OWN
+    assert marked() == [] and parameters.back.layout.visibility == "hidden"
+    parameters.fields["lr"].value, parameters.fields["r1"].value = 0.3, 2
+    assert marked() == ["lr", "r1"] and parameters.back.description == f"Back to {OWN}"
+    parameters.back.click()
+    assert session.config == session.model.default_config and marked() == []
+    parameters.presets.value = "gooddrag"
+    parameters.fields["r2"].value += 1
+    assert marked() == ["r2"] and parameters.back.description == "Back to gooddrag"
+    parameters.back.click()
+    assert session.config == PRESETS["gooddrag"]() and parameters.back.layout.visibility == "hidden"
+    studio.configure(editor="freedrag", lr=0.123)  # by code, as another editor: told from that editor's preset
+    assert parameters.back.description == "Back to freedrag" and "lr" in marked() and "editor" not in marked()
 
 
 @pytest.mark.parametrize("label", list(PRESETS))

@@ -101,6 +101,20 @@ def test_the_line_through_an_edit(studio: DragStudio, session: DragSession) -> N
     studio.journal.text.clear()
 
 
+def test_anchors_that_arrive_with_the_last_iteration_have_arrived(studio: DragStudio, session: DragSession) -> None:
+    session.drags = [((20.0, 30.0), (44.0, 34.0))]
+    studio.configure(max_iterations=50, lr=0.1)
+    studio.run()
+    last = len(session.history) - 1
+    assert session.status == "reached" and 1 < last < 50
+    studio.rewind(0)
+    studio.configure(max_iterations=last)  # the update after which they were found there is the last one now
+    studio.run()
+    assert session.status == "max_iterations" and len(session.history) - 1 == last
+    assert line(studio).startswith("Finished: every anchor has reached its objective · iteration")
+    assert not studio.advice.findings
+
+
 def test_a_schedule_of_fewer_iterations_ends_short_too(studio: DragStudio, session: DragSession) -> None:
     studio.configure(schedule="alternate", drag_steps=2, step_iterations=2)
     studio.run()

@@ -140,7 +140,7 @@ def test_other_drags_clear_the_path(studio: DragStudio, session: DragSession) ->
     studio.canvas.drags = [((8, 9), (30, 31))]
     assert studio.canvas.trajectory == ()
     assert studio.transport.scrubber.max == 0
-    assert "gives back" in studio.preview.caption.value
+    assert "reconstruction" in studio.preview.caption.value
     studio.step()
     assert len(session.history) == 2
 

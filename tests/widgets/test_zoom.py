@@ -10,6 +10,7 @@ from helpers import smooth_picture
 
 from dragnoise.geometry import Drag
 from dragnoise_widgets.canvas.canvas import DragCanvas
+from dragnoise_widgets.sketch.view import View
 from dragnoise_widgets.sketch.window import CLOSEST, WHOLE, Window, panned, zoomed
 
 SIZE = (120, 80)
@@ -119,3 +120,26 @@ def test_a_drag_is_made_by_keys_alone(canvas: DragCanvas) -> None:
     canvas.pointer.key("ArrowLeft", False, False, False)
     anchor, objective = drag.anchor, drag.objective
     assert canvas.drags == (Drag((anchor[0] - 1, anchor[1]), (objective[0], objective[1] + 10)),)
+
+
+def test_the_pointer_gives_whole_pixels_where_it_goes_by_whole_pixels() -> None:
+    for size, window, whole in (((512, 512), WHOLE, True), ((1600, 900), WHOLE, True), ((128, 128), WHOLE, False),
+                                ((512, 512), Window(10, 20, 4), False)):  # fmt: skip
+        view = View.of(size, window)
+        points = [view.to_image((2.0 * x + 1, 2.0 * y + 1)) for x, y in ((10, 20), (101, 77), (333, 200))]
+        assert all(value == int(value) for point in points for value in point) is whole, size
+        for point in points:  # the pixel that is under the pointer
+            assert view.to_image(view.to_canvas(point)) == pytest.approx(point, abs=0.051)
+
+
+def test_marks_are_as_large_on_a_narrow_page_and_points_where_they_are() -> None:
+    for size in ((120, 80), (300, 900)):
+        canvas = DragCanvas(smooth_picture(*size), drags=[((20, 30), (60, 50))])
+        wide = canvas.view
+        canvas.page_events.seen = 240.0
+        assert (canvas.canvas.width, canvas.canvas.height) == canvas.view.canvas
+        assert canvas.view.canvas == pytest.approx((480, 480 * size[1] / size[0]), abs=3)
+        assert canvas.view.width == wide.width, "what the page has room for does not follow from what it had"
+        assert canvas.view.length(1) == pytest.approx(size[0] / 240, rel=0.01)
+        pull(canvas, (40.0, 60.0), (80.0, 60.0))
+        np.testing.assert_allclose(canvas.drags[1].objective, (80.0, 60.0), atol=1)

@@ -1,4 +1,4 @@
-"""Exceptions as one-line messages."""
+"""Exceptions as one-line messages, and numbers in few digits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ def sentence(error: BaseException) -> str:
     """Our own errors are sentences; others need their name."""
     said = " ".join(str(error).split())
     return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+def short(value: float) -> str:
+    """A number to four digits; from a thousand on without decimals, and up to ten million without an exponent."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 class LastError:

@@ -1,8 +1,10 @@
 // What the page does for one studio: accessible names and roles, announcements, the theme, dropped and pasted
-// pictures, and the line that says that the kernel is busy.
+// pictures, the line that says that the kernel is busy, and answers beside what was pressed.
 
 const STUDIO = ".dragnoise-studio";
 const PATIENCE = 300; // milliseconds without an answer of the kernel after which it counts as busy
+const PRESSED = 8000, SEEN = 6000; // milliseconds: an answer to a press comes within the first, and stays for the second
+const HEADER = 100, FOOTER = 40; // CSS pixels that the notebook's menu, toolbar and status bar hide at most
 const LARGEST = 9e6; // bytes of a file that goes through the notebook's connection
 
 const words = (element) => (element?.textContent ?? "").trim();
@@ -86,7 +88,10 @@ function start(root, model, el) {
   const busy = document.createElement("div");
   busy.className = "dragnoise-busy";
   put(busy, { role: "alert" });
-  el.append(live, busy);
+  const answer = document.createElement("div"); // for eyes; the live region says the same
+  answer.className = "dragnoise-answer";
+  put(answer, { "aria-hidden": true });
+  el.append(live, busy, answer);
 
   let due = 0;
   const soon = () => (due ||= requestAnimationFrame(() => ((due = 0), mark(root, model))));
@@ -115,15 +120,35 @@ function start(root, model, el) {
     say("");
   };
   model.on("msg:custom", told);
+  // What was pressed far from the status line is answered beside it as well.
+  let pressed = null, fade = 0;
+  const touched = ({ target }) => {
+    answer.textContent = "";
+    pressed = target.closest?.(".dragnoise-canvas, .dragnoise-transport") ? null : { target, when: performance.now() };
+  };
+  const reply = () => {
+    const line = root.querySelector(".dragnoise-transport")?.getBoundingClientRect();
+    if (!pressed || !line || (line.bottom > HEADER && line.top < innerHeight)) return;
+    if (performance.now() - pressed.when > PRESSED || !pressed.target.isConnected) return;
+    const [place, whole] = [pressed.target.getBoundingClientRect(), root.getBoundingClientRect()];
+    answer.textContent = model.get("answer");
+    answer.style.left = `${Math.max(Math.min(place.left - whole.left, whole.width - 380), 0)}px`;
+    const below = place.bottom - whole.top + 4;
+    const room = innerHeight - place.bottom > answer.offsetHeight + FOOTER;
+    answer.style.top = `${room ? below : place.top - whole.top - answer.offsetHeight - 4}px`;
+    clearTimeout(fade);
+    fade = setTimeout(() => (answer.textContent = ""), SEEN);
+  };
   const announce = () => (live.textContent = model.get("said"));
   model.on("change:said", announce);
+  model.on("change:answer", reply);
   model.on("change:canvas", soon);
 
   const picture = (data) => [...(data?.files ?? [])].find((file) => file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name));
   const inside = (element) => element instanceof Node && root.contains(element);
   const listeners = {
-    keydown: (event) => inside(event.target) && (ask(), press(event)),
-    pointerup: (event) => inside(event.target) && ask(),
+    keydown: (event) => inside(event.target) && (ask(), touched(event), press(event)),
+    pointerup: (event) => inside(event.target) && (ask(), touched(event)),
     dragover: (event) => inside(event.target) && event.dataTransfer?.types.includes("Files") && (event.preventDefault(), event.stopImmediatePropagation()),
     drop: (event) => {
       const file = inside(event.target) && picture(event.dataTransfer);
@@ -147,10 +172,12 @@ function start(root, model, el) {
   announce();
   return () => {
     for (const [type, listener] of Object.entries(listeners)) window.removeEventListener(type, listener, true);
+    clearTimeout(fade);
     changes.disconnect();
     themes.disconnect();
     model.off("msg:custom", told);
     model.off("change:said", announce);
+    model.off("change:answer", reply);
     model.off("change:canvas", soon);
   };
 }

@@ -82,14 +82,11 @@ class DragCanvas(widgets.Box):
         self.toolbar = Toolbar(
             {name: partial(self.by_hand, getattr(self, name)) for name in actions} | {"fit": self.pointer.zoom.reset}
         )
-        table: dict[str, Callable[..., Any]] = {
-            "put": self._typed, "select": lambda spot: self.change(partial(edits.toggle, spot=spot)),
-            "delete": self.delete, "add": self.add,
-        }  # fmt: skip
-        self.table = PointTable({name: partial(self.by_hand, action) for name, action in table.items()})
+        select = partial(self.by_hand, lambda spot: self.change(partial(edits.toggle, spot=spot)))
+        put, delete, add = (partial(self.by_hand, action) for action in (self._typed, self.delete, self.add))
+        self.table = PointTable({"put": put, "select": select, "delete": delete, "add": add})
         self.status = widgets.HTML(layout={"margin": "0 2px", "min_height": "24px"})
-        zoom = self.pointer.zoom
-        moves = (partial(self.guarded, move) for move in (zoom.wheel, zoom.pan))
+        moves = (partial(self.guarded, move) for move in (self.pointer.zoom.wheel, self.pointer.zoom.pan))
         self.page_events = PageEvents(partial(self.by_hand, self.pointer.key), *moves)
         frame = widgets.Box([self.canvas, self.page_events], layout={"overflow": "hidden"}).add_class(FRAME)
         self.help = KeyHelp()
@@ -103,6 +100,7 @@ class DragCanvas(widgets.Box):
         traitlets.link((self, "opacity"), (self.toolbar.opacity, "value"))
         traitlets.link((self, "brush_size"), (self.toolbar.brush, "value"), transform=(float, tenths))
         self.canvas.on_client_ready(partial(self.guarded, self.redraw))
+        self.page_events.observe(lambda _: self.guarded(self._resized), "seen")
         self._surface.show_picture(None, self.view)
         self.begin(image, drags, mask)
         self.trajectory, self.view_only = trajectory, view_only
@@ -225,11 +223,11 @@ class DragCanvas(widgets.Box):
     @property
     def view(self) -> View:
         """The mapping between image pixels and canvas pixels."""
-        return View.of(self.sketch.size, self.window)
+        return View.of(self.sketch.size, self.window, self.page_events.seen)
 
     def _draw(self) -> None:
-        pointer, edit = self.pointer, self.sketch.edit
-        hovered = edits.place(edit, pointer.hovered) if pointer.hovered in edits.spots(edit) else None
+        pointer, edit, spot = self.pointer, self.sketch.edit, self.pointer.hovered
+        hovered = edits.place(edit, spot) if spot is not None and edits.has(edit, spot) else None
         brush = None if self.tool == "drag" or self.view_only else self.brush_size
         self._surface.draw(
             self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,
@@ -282,6 +280,9 @@ class DragCanvas(widgets.Box):
             self.trajectory, self.window = (), WHOLE
             self.toolbar.brush.max = checks.brush_limit(size)
             self.brush_size = max(round(max(size) / 8), 1)
+
+    def _resized(self) -> None:
+        self.change(lambda sketch: sketch, before=lambda: self._surface.show_picture(self.image, self.view))
 
     @traitlets.observe("window")
     def _window_changed(self, change: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dragnoise_widgets.sketch import edits
+from dragnoise_widgets.canvas import aids
+from dragnoise_widgets.sketch import arrows, edits
 from dragnoise_widgets.sketch.sketch import ENDS, LONE, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.sketch.view import UNIT, Point, View
 
@@ -17,8 +18,10 @@ ANCHOR, OBJECTIVE, PATH, SELECTED = "#e5352b", "#1f7ae0", "#ffd23c", "#ffe27a"
 MASK = (0, 200, 150)
 LIGHT, DARK = "#ffffff", "rgba(15, 18, 24, 0.8)"
 MASK_STYLE = "rgb({}, {}, {})".format(*MASK)
-RADIUS = 6.5
+RADIUS = 7.5
 """Of an anchor, in CSS pixels as all lengths below."""
+CASED: tuple[tuple[str | None, float], ...] = ((DARK, 5), (LIGHT, 3.8), (None, 2))
+"""Styles and widths of a mark's outline, the widest first; None stands for its own colour."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def draw_interaction(canvas: Any, scene: Scene) -> None:
         if gesture.spot == LONE:
             _lone(canvas, scene, point)
         else:
-            drag = replace(edit.drags[gesture.spot.index], **{gesture.spot.end: point})
+            drag = arrows.moved(edit.drags[gesture.spot.index], gesture.spot.end, point, scene.view.image)
             _arrow(canvas, scene, drag.anchor, drag.objective)
             _pair(canvas, scene, gesture.spot.index, drag.anchor, drag.objective)
     elif scene.brush is None and scene.hovered is not None:
@@ -115,6 +118,10 @@ def draw_interaction(canvas: Any, scene: Scene) -> None:
     if scene.brush is not None and scene.cursor is not None:
         x, y = scene.view.to_canvas(scene.cursor)
         _circle(canvas, x, y, max(scene.brush / 2 * scene.view.scale, UNIT), None, LIGHT, 1.5)
+    if scene.brush is not None and (scene.cursor is not None or gesture is not None):
+        aids.legend(canvas, scene.view, MASK_STYLE)
+    elif isinstance(gesture, Pull | Move) and scene.picture is not None:
+        aids.lens(canvas, scene.view, scene.picture.drawable, gesture.now)
 
 
 def _held(scene: Scene) -> Spot | None:
@@ -146,14 +153,14 @@ LAYERS: tuple[tuple[Callable[[Scene], tuple], Callable[[Any, Scene], None]], ...
 
 
 def _pair(canvas: Any, scene: Scene, index: int, anchor: Point, objective: Point) -> None:
-    """A drag's ends and its number; the anchor a circle, the objective a diamond with a hole."""
+    """A drag's ends and its number; the anchor a ring, the objective a diamond, both open round their middle."""
     view, selected = scene.view, scene.sketch.selected
     for end, point in zip(ENDS, (anchor, objective), strict=True):
         if selected is not None and selected.index == index:
             _ring(canvas, view, point, RADIUS + 3.5, SELECTED, 3 if selected.end == end else 1.5)
     (ax, ay), (bx, by) = view.to_canvas(anchor), view.to_canvas(objective)
     _diamond(canvas, bx, by)
-    _circle(canvas, ax, ay, RADIUS * UNIT, ANCHOR, LIGHT, 2)
+    _anchor(canvas, ax, ay)
     _number(canvas, view, index, (ax, ay), (bx, by))
 
 
@@ -163,15 +170,31 @@ def _lone(canvas: Any, scene: Scene, point: Point) -> None:
     canvas.set_line_dash([4 * UNIT, 3 * UNIT])
     _circle(canvas, x, y, (RADIUS + 5.5) * UNIT, None, LIGHT, 1.8)
     canvas.set_line_dash([])
-    _circle(canvas, x, y, RADIUS * UNIT, ANCHOR, LIGHT, 2)
+    _anchor(canvas, x, y)
     _number(canvas, scene.view, len(scene.sketch.edit.drags), (x, y), (x, y + 1))
 
 
+def _anchor(canvas: Any, x: float, y: float) -> None:
+    for style, width in CASED:
+        canvas.stroke_style, canvas.line_width = ANCHOR if style is None else style, width * UNIT
+        canvas.stroke_circle(x, y, RADIUS * UNIT)
+    _middle(canvas, x, y, ANCHOR)
+
+
 def _diamond(canvas: Any, x: float, y: float) -> None:
-    for radius, style in ((RADIUS + 4, DARK), (RADIUS + 3, LIGHT), (RADIUS + 0.5, OBJECTIVE), (2, LIGHT)):
-        r = radius * UNIT
-        canvas.fill_style = style
-        canvas.fill_polygon(np.array([(x, y - r), (x + r, y), (x, y + r), (x - r, y)]))
+    r = (RADIUS + 1.5) * UNIT
+    canvas.line_join = "round"
+    for style, width in CASED:
+        canvas.stroke_style, canvas.line_width = OBJECTIVE if style is None else style, width * UNIT
+        canvas.stroke_polygon(np.array([(x, y - r), (x + r, y), (x, y + r), (x - r, y)]))
+    _middle(canvas, x, y, OBJECTIVE)
+
+
+def _middle(canvas: Any, x: float, y: float, style: str) -> None:
+    """The point itself, small enough to see what lies round it."""
+    for colour, radius in ((LIGHT, 2.2), (style, 1.5)):
+        canvas.fill_style = colour
+        canvas.fill_circle(x, y, radius * UNIT)
 
 
 def _circle(canvas: Any, x: float, y: float, radius: float, fill: str | None, line: str, width: float) -> None:

@@ -35,6 +35,7 @@ class PointTable(widgets.VBox):
         )
         self.add.on_click(lambda _: actions["add"]())
         super().__init__([self._head, self.add])
+        self.add_class("dragnoise-table")
 
     @property
     def rows(self) -> tuple[_Row, ...]:

@@ -11,7 +11,8 @@ import ipywidgets as widgets
 from dragnoise_widgets.sketch.masks import Mask, mask_png
 from dragnoise_widgets.sketch.sketch import Sketch
 
-NARROW = "24px"
+NARROW, WORD = "24px", "52px"
+"""Widths of a button with a sign, and of one with a word."""
 
 
 class Toolbar(widgets.HBox):
@@ -39,9 +40,11 @@ class Toolbar(widgets.HBox):
         self.opacity = widgets.FloatSlider(
             min=0, max=1, step=0.05, description="opacity", readout=False, **_slider("140px")
         )
-        self.invert = _button("", "Invert the mask", actions["invert_mask"], icon="adjust")
-        self.clear = _button("", "Remove the mask", actions["clear_mask"], icon="times")
-        self.load = widgets.FileUpload(accept="image/png", multiple=False, description="", layout={"width": NARROW})
+        self.invert = _button("Invert", "Swap what may change and what may not", actions["invert_mask"], width=WORD)
+        self.clear = _button("Clear", "Remove the mask", actions["clear_mask"], width=WORD)
+        self.load = widgets.FileUpload(
+            accept="image/png", multiple=False, description="Load", icon="", layout={"width": WORD, "margin": "2px 1px"}
+        )
         if self.load.has_trait("tooltip"):  # not in ipywidgets 7
             self.load.tooltip = "Load a mask"
         self._saved: Mask | None = None
@@ -89,21 +92,21 @@ def uploaded(upload: widgets.FileUpload) -> bytes | None:
     return data
 
 
-# A file upload counts its files beside the icon, a readout is wide, and a link in HTML stands a little high.
+# A file upload counts its files after its word, a readout is wide, and a link in HTML stands a little high.
 _STYLES = f"""<style>
 .dragnoise-tools button {{ padding: 0 2px !important }}
 .dragnoise-tools .dragnoise-save {{ padding: 0 }}
 .dragnoise-upload {{ font-size: 0 }}
-.dragnoise-upload i {{ font-size: 14px; line-height: 28px; vertical-align: top }}
+.dragnoise-upload::after {{ content: "Load"; font-size: var(--jp-widgets-font-size, 13px) }}
 .dragnoise-brush .widget-readout {{ min-width: 30px }}
-.dragnoise-save {{ display: block; width: {NARROW}; margin: 2px }}
+.dragnoise-save {{ display: block; width: {WORD}; margin: 2px 1px }}
 </style>"""
 
 
-def _button(label: str, tooltip: str, action: Callable[[], Any], icon: str = "") -> widgets.Button:
-    button = widgets.Button(
-        description=label, tooltip=tooltip, icon=icon, layout={"width": NARROW, "margin": "2px 1px"}
-    )
+def _button(
+    label: str, tooltip: str, action: Callable[[], Any], *, icon: str = "", width: str = NARROW
+) -> widgets.Button:
+    button = widgets.Button(description=label, tooltip=tooltip, icon=icon, layout={"width": width, "margin": "2px 1px"})
     button.on_click(lambda _: action())
     return button
 
@@ -117,5 +120,5 @@ def _download(png: bytes) -> str:
     data = base64.b64encode(png).decode()
     return (
         f'<a class="jupyter-widgets jupyter-button widget-button dragnoise-save" title="Save the mask"'
-        f' download="mask.png" href="data:image/png;base64,{data}"><i class="fa fa-download"></i></a>'
+        f' download="mask.png" href="data:image/png;base64,{data}">Save</a>'
     )

@@ -35,11 +35,12 @@ class Choice(widgets.HBox):
             field.observe(self._other_chosen, "value")
         super().__init__([self.left, widgets.Label("|"), self.right, self.number, self.difference], layout=ROW)
         self.layout.max_width = "480px"
+        self.add_class("dragnoise-choice")
 
     def show(self, names: Sequence[str], chosen: int, compared: int | None, last: int, decibels: float | None) -> None:
         """Offer what there is.  names: of the branches.  last: newest iteration.  decibels: of the reconstruction."""
         given_back = RECONSTRUCTION if decibels is None else f"{RECONSTRUCTION}, {decibels:.1f} dB"
-        common = [(GIVEN, GIVEN), (given_back, RECONSTRUCTION), ("iteration shown", SHOWN), ("iteration …", ITERATION)]
+        common = [(GIVEN, GIVEN), (given_back, RECONSTRUCTION), ("shown", SHOWN), ("iteration …", ITERATION)]
         others = [(f"branch {name}", f"{BRANCH}{i}") for i, name in enumerate(names) if i != chosen]
         self._busy = True
         try:

@@ -75,9 +75,9 @@ class Comparing:
         found = pictures.nearest(album, self._looks, history, k, session.state)
         if found is None:
             if self.limit is not None and not history:
-                preview.show(self.limit.picture, f"what the model gives back: {self.limit.psnr:.1f} dB")
+                preview.show(self.limit.picture, f"reconstruction, {self.limit.psnr:.1f} dB")
             else:
-                preview.show(session.image, "the picture as it was given")
+                preview.show(session.image, "given")
         elif found.iteration == k or found.quick:
             caption = f"iteration {found.iteration}" if found.iteration else "before any iteration"
             preview.show(found.picture, caption, quick=found.quick)

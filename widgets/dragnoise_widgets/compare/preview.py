@@ -31,6 +31,7 @@ STYLE = """<style>
   background: rgba(0, 0, 0, 0.55); color: white; line-height: 20px; font-size: 12px }
 .dragnoise-half-left { justify-self: start }
 .dragnoise-half-right { justify-self: end }
+.dragnoise-caption .widget-html-content { white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
 .dragnoise-overlay { border-radius: 2px; background: var(--jp-layout-color2, #eee) }
 </style>"""
 
@@ -68,18 +69,19 @@ class Preview(widgets.VBox):
             layout={"display": "grid", "width": f"{SMALLEST}px", "max_width": "100%", "overflow": "hidden"},
         )
         self.stage.add_class("dragnoise-overlay")
-        self.caption = widgets.HTML(layout={"margin": "0 auto 0 2px"}).add_class("dragnoise-caption")
+        self.caption = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 0", "min_width": "0"})
+        self.caption.add_class("dragnoise-caption")
         self.slider = widgets.IntSlider(
             value=0, min=0, max=100, readout=False, description="compare",
             style={"description_width": "initial"},
             layout={"width": "auto", "max_width": "330px"},
         )  # fmt: skip
         self.every = widgets.Dropdown(
-            options=CHOICES, value="end", description="show", layout={"width": "138px", "flex": "0 0 auto"},
+            options=CHOICES, value="end", description="show", layout={"width": "172px", "flex": "0 0 auto"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.slider.observe(self._slid, "value")
-        controls = widgets.HBox([self.caption, self.every], layout={"flex_flow": "row wrap", "align_items": "center"})
+        controls = widgets.HBox([self.caption, self.every], layout={"align_items": "center"})
         controls.layout.max_width = f"{SMALLEST}px"
         style = widgets.HTML(STYLE, layout={"display": "none"})
         super().__init__(
@@ -109,8 +111,7 @@ class Preview(widgets.VBox):
             self._send_pictures()
             if picture is not None and not self.quick:
                 self.stage.layout.width = View.of(picture.size).width  # as wide as on the canvas
-        if html.escape(caption) != self.caption.value:
-            self.caption.value = html.escape(caption)
+        self._caption(caption)
 
     def replace(self, picture: Image.Image | None, caption: str = "") -> None:
         """Show another picture where that of the iteration would be, None that one.  caption: instead of its own."""
@@ -118,8 +119,15 @@ class Preview(widgets.VBox):
         if picture is not None:
             self.badge.layout.display = "none"
         self._send_pictures()
-        if caption and html.escape(caption) != self.caption.value:
+        if caption:
+            self._caption(caption)
+
+    def _caption(self, caption: str) -> None:
+        """Plain text; what there is no room for is in the tooltip."""
+        if html.escape(caption) != self.caption.value:
             self.caption.value = html.escape(caption)
+            if self.caption.has_trait("tooltip"):  # not in ipywidgets 7
+                self.caption.tooltip = caption
 
     def name_halves(self, left: str, right: str) -> None:
         """Write the names of both on them, while they are compared."""

@@ -14,11 +14,17 @@ from dragnoise.session import stages
 from dragnoise.studies.comparison import Comparison
 from dragnoise.studies.editing import Edit
 from dragnoise.validation import shown
-from dragnoise_widgets.controls import ROW
+from dragnoise_widgets.controls import UNSEEN_LABELS, named
 from dragnoise_widgets.pages.figures import FigureImage
+from dragnoise_widgets.sentences import short
 
-SIDE = 240
-"""Width of a column in CSS pixels."""
+SIDE, NARROW = 240, 170
+"""Width of a column in CSS pixels, and the least before columns go below one another."""
+
+STYLE = f"""<style>
+.dragnoise-compare .widget-label-basic {{ display: flex; align-items: center }}
+{UNSEEN_LABELS}
+</style>"""
 
 
 class CompareView(widgets.VBox):
@@ -33,12 +39,16 @@ class CompareView(widgets.VBox):
         if not isinstance(comparison, Comparison):
             raise TypeError(f"CompareView shows what dragnoise.compare(...) gives, not {shown(comparison)}.")
         self.comparison = comparison
-        self.linked = widgets.Checkbox(True, description="linked", indent=False)
+        self.linked = widgets.Checkbox(True, description="move all sliders together", indent=False)
         self.columns = [Column(edit) for edit in comparison.edits]
         for column in self.columns:
             column.slider.observe(self._moved, "value")
-        row = widgets.HBox(self.columns, layout=ROW)
-        super().__init__([self.linked, row])
+        columns = f"repeat(auto-fit, minmax({NARROW}px, 1fr))"
+        wide = f"{len(self.columns) * (SIDE + 12)}px"
+        layout = {"grid_template_columns": columns, "grid_gap": "12px", "max_width": wide}
+        row = widgets.GridBox(self.columns, layout=layout)
+        super().__init__([self.linked, row, widgets.HTML(STYLE, layout={"display": "none"})])
+        self.add_class("dragnoise-compare")
 
     def show(self, iteration: int) -> None:
         """Move every column to an iteration, or to its last one."""
@@ -69,12 +79,15 @@ class Column(widgets.VBox):
         width, height = edit.picture.size
         self.figure = FigureImage(SIDE, round(SIDE * min(max(height / width, 0.4), 1.6)))
         last = edit.session.history[-1].iteration
-        self.slider = widgets.IntSlider(last, 0, last, continuous_update=False, layout={"width": f"{SIDE}px"})
+        slider = widgets.IntSlider(
+            last, 0, last, continuous_update=False, readout=False, layout={"width": "auto", "margin": "0 8px"}
+        )
+        self.slider = named(slider, f"iteration of {edit.name}")
         self.numbers = widgets.HTML()
         self.slider.observe(lambda _: self._draw(), "value")
         super().__init__(
             [widgets.HTML(f"<b>{html.escape(edit.name)}</b>"), self.figure, self.slider, self.numbers],
-            layout={"margin": "0 8px 0 0"},
+            layout={"min_width": "0", "overflow": "hidden"},
         )
         self._draw()
 
@@ -95,12 +108,14 @@ class Column(widgets.VBox):
         k, session = self.slider.value, self.edit.session
 
         def paint(figure: Figure) -> None:
-            ax = figure.subplots()
+            figure.set_layout_engine("none")
+            ax = figure.add_axes((0, 0, 1, 1))
             plot_trajectory(session.history[: k + 1], image=self.picture(k), drags=session.drags, ax=ax)
             ax.set_axis_off()
 
         self.figure.draw(paint)
         distance = self.edit.distances[k].mean()
         loss = session.history[k].loss
-        said = "" if loss != loss else f", loss {loss:.4g}"  # NaN where nothing is minimised
-        self.numbers.value = f"iteration {k}: {distance:.1f} px to go{said}"
+        said = "" if loss != loss else f", loss {short(loss)}"  # NaN where nothing is minimised
+        quick = " · quick look" if 0 < k < self.slider.max else ""
+        self.numbers.value = f"iteration {k}: {distance:.1f} px to go{said}{quick}"

@@ -1,10 +1,11 @@
-// Keyboard, wheel and mouse events of one DragCanvas, before the page and ipycanvas see them.
+// Keyboard, wheel and mouse events of one DragCanvas, before the page and ipycanvas see them, and its width on the page.
 //
 // Keys that the canvas takes are sent to Python and go no further, so that no shortcut of the notebook fires;
 // all others (Tab, F5, Ctrl+S, ...) and the wheel without Ctrl belong to the page.  Listeners are on the window and run in the
 // capture phase because notebooks listen on the document.
 
 const FRAME = ".dragnoise-canvas";
+const SETTLED = 200; // milliseconds without a change after which a width is told
 
 function takes(event, named) {
   const { key } = event;
@@ -92,9 +93,27 @@ function render({ model, el }) {
       } else if (event.button && canvas(event)) event.stopImmediatePropagation();
     },
   };
+  let wide = 0;
+  const measure = (entries) => {
+    const { width } = entries.at(-1).contentRect;
+    clearTimeout(wide);
+    if (width < 1 || Math.abs(width - model.get("seen")) < 4) return;
+    wide = setTimeout(() => (model.set("seen", Math.round(width)), model.save_changes()), SETTLED);
+  };
+  const sizes = new ResizeObserver(measure);
+  let frame = 0;
+  const watch = () => {
+    const shown = el.closest(FRAME)?.querySelector("canvas");
+    if (shown) sizes.observe(shown);
+    else frame = requestAnimationFrame(watch); // not on the page yet
+  };
+  watch();
   const options = { capture: true, passive: false };
   for (const [type, listener] of Object.entries(listeners)) window.addEventListener(type, listener, options);
   return () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(wide);
+    sizes.disconnect();
     for (const [type, listener] of Object.entries(listeners)) window.removeEventListener(type, listener, options);
   };
 }

@@ -23,6 +23,7 @@ class PageEvents(anywidget.AnyWidget):
         those of `keys.NAMED`, and undo and redo.  No notebook shortcut sees them.
     on_wheel: called with (x, y, delta) for the wheel with Ctrl or Cmd.  on_pan: called with (dx, dy) while the picture
         is pulled with the middle button, or with Space held.  All in canvas pixels.
+    seen: the canvas's width on the page in CSS pixels, 0.0 before there is one.  Set by the page.
     """
 
     _esm = (
@@ -30,6 +31,7 @@ class PageEvents(anywidget.AnyWidget):
     )  # anywidget would not let go of one with a path
     _css = f".{FRAME} canvas {{ cursor: crosshair; outline-offset: -2px; touch-action: none }}"
 
+    seen = traitlets.Float(0.0).tag(sync=True)
     named = traitlets.List(traitlets.Unicode(), default_value=list(keys.NAMED)).tag(sync=True)
 
     def __init__(

@@ -30,8 +30,9 @@ def link(data: bytes, name: str, label: str, tooltip: str = "") -> str:
     kind = {"png": "image/png", "gif": "image/gif", "json": "application/json"}.get(name.rpartition(".")[2])
     source = f"data:{kind or 'text/plain'};base64,{base64.b64encode(data).decode()}"
     classes = "lm-Widget jupyter-widgets jupyter-button widget-button"
+    style = "display: block; width: auto; margin: 0; padding: 0 10px; text-decoration: none"
     return (
-        f'<a class="{classes}" style="width: auto; padding: 0 10px; text-decoration: none" download="{name}" '
+        f'<a class="{classes}" style="{style}" download="{name}" '
         f'title="{tooltip or f"Save as {name}"}" href="{source}"><i class="fa fa-download"></i> {label}</a>'
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dragnoise.plots.panels import COLOURS
 from dragnoise.session.history import History
+from dragnoise_widgets.sentences import short
 
 WIDTH, HEIGHT = 240, 72
 """Units of a curve's drawing; it is as wide as there is room."""
@@ -47,11 +48,11 @@ class Curves(widgets.HTML):
             self.value = value
 
 
-def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digits: str = ".4g") -> str:
+def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digits: str = "") -> str:
     """SVG of some lines over the iterations, from 0 up to the largest value.
 
     title: what is drawn, followed by the values at iteration k.  level: a dashed line at this height, 0 for none.
-    digits: the format of the values.
+    digits: the format of the values, by default see `short`.
     """
     count = max((len(values) for _, values in lines), default=0)
     finite = [value for _, values in lines for value in values if math.isfinite(value)]
@@ -77,7 +78,7 @@ def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digi
         if k < len(values) and math.isfinite(values[k]):
             x, y = place(k, values[k])
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            now.append(f"{values[k]:{digits}}")
+            now.append(f"{values[k]:{digits}}" if digits else short(values[k]))
     if count > 1:
         x = place(k, 0)[0]
         parts.append(f'<path d="M{x:.1f} {TOP - 4}V{base}" stroke="currentColor" stroke-opacity="0.4"/>')

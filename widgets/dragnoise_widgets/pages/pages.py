@@ -139,7 +139,11 @@ class FeaturesPage(Page):
             raise ValueError(self._maps)
         m = len(self._maps.distance)
         drags = sight.drags if len(sight.drags) == m else None
-        plots.plot_similarity(self._maps, drags=drags, ax=figure.subplots(1, m, squeeze=False).ravel())
+        side_by_side = m <= 2
+        panels = figure.subplots(*((1, 2 * m) if side_by_side else (2, m)), squeeze=False).ravel()
+        whole, windows = (panels[::2], panels[1::2]) if side_by_side else (panels[:m], panels[m:])
+        plots.plot_similarity(self._maps, drags=drags, ax=whole)
+        plots.plot_similarity(self._maps, drags=drags, zoom=True, ax=windows)
 
     def _measure(self, session: DragSession, k: int) -> None:
         """The maps, or why there are none: that is no error of the session's."""

@@ -22,11 +22,14 @@ class Line(Protocol):
 class Messages:
     """The status line and the log.
 
-    announce: called with the state, or an error, when it is another one; for screen readers.
+    announce: called with the state and what was done last, or an error, for screen readers; and with the latter two
+        alone, for the place where something was pressed.
     error: what a handler ran into last.  note: what was done last.  Both are "" as soon as something else is done.
     """
 
-    def __init__(self, journal: Log, line: Line, announce: Callable[[str], Any] = lambda said: None) -> None:
+    def __init__(
+        self, journal: Log, line: Line, announce: Callable[[str, str], Any] = lambda said, answer: None
+    ) -> None:
         self._announce = announce
         self.error = self.note = ""
         self._journal, self._line = journal, line
@@ -109,5 +112,5 @@ class Messages:
         at_work = "" if self._seen is self._reported else self._now.error
         error = at_work or self.error
         word = state_word(replace(self._now, error=error))
-        self._announce(error or ". ".join(part for part in (str(word), self.note) if part))
+        self._announce(error or ". ".join(part for part in (str(word), self.note) if part), error or self.note)
         self._line.say(as_html(word, [*self._parts, self.note], error="" if word.kind == "bad" else error))

@@ -1,10 +1,10 @@
-"""The parameters panel: a field for each number of `DragConfig`."""
+"""The parameters panel: presets, the six numbers that matter most, and a field for each other one of `DragConfig`."""
 
 from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -14,10 +14,15 @@ import ipywidgets as widgets
 from dragnoise import DragConfig
 from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.fields import FieldInfo
-from dragnoise_widgets.controls import ROW, named
+from dragnoise_widgets.controls import ROW, button, named
+
+AMBER = "var(--jp-warn-color1, #b45f06)"
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
 """The effect of a change in words, by `FieldInfo.forgets`."""
+
+MAIN = ("edit_from", "lr", "max_iterations", "r2", "mask_weight", "reach")
+"""The fields that are seen at once; the others are folded away under them."""
 
 CHANGED, OWN = "changed by hand", "the model's own"
 """Entries of the list of presets: of no preset, and of the numbers recommended for the model."""
@@ -32,6 +37,8 @@ PRESETS: dict[str, Callable[[], DragConfig]] = {
 class Parameters(widgets.VBox):
     """A list of presets, and a row for each field: its name, a field to change it, what it means.
 
+    Numbers that differ from the preset chosen last are marked, and a button goes back to it.
+
     change: called with (name, value) for what was typed; what it raises, or the Future that it returns, refuses it.
     preset: called with a `DragConfig` to take as a whole, None for the model's own; returns a Future as `change` does.
 
@@ -43,24 +50,36 @@ class Parameters(widgets.VBox):
         self._preset = preset
         self._shown: DragConfig | None = None
         self._own: DragConfig | None = None
+        self._base: tuple[str, DragConfig] = OWN, DragConfig()  # the preset that was shown last
         self._given: dict[str, Any] = {}  # typed, and not yet in a config that was shown
         self._busy = False
         self._lock = threading.RLock()  # fields are typed in on one thread and brought up to date on others
         self.fields: dict[str, widgets.Widget] = {}
+        self.labels: dict[str, widgets.HTML] = {}
+        self._notes: dict[str, str] = {}  # the tooltips, as HTML
         self.error = widgets.HTML()
         self.presets = widgets.Dropdown(
             options=[CHANGED, OWN, *PRESETS], description="preset", disabled=True, layout={"width": "340px"},
             style={"description_width": "initial"},
         )  # fmt: skip
         self.presets.observe(lambda change: self._chosen(change.new), "value")
-        rows: list[widgets.Widget] = [widgets.HBox([self.presets], layout=ROW), self.error]
+        self.back = button("", self._go_back, tooltip="Undo all changes by hand")
+        self.back.layout.visibility = "hidden"
+        rows = {name: self._row(name, info) for name, info in FIELDS.items()}
+        rest: list[widgets.Widget] = []
         section = ""
         for name, info in FIELDS.items():
+            if name in MAIN:
+                continue
             if info.group != section:
                 section = info.group
-                rows.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
-            rows.append(self._row(name, info))
-        super().__init__(rows)
+                rest.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
+            rest.append(rows[name])
+        self.rest = widgets.Accordion([widgets.VBox(rest)], layout={"margin": "4px 0"})
+        self.rest.set_title(0, "All other numbers")
+        self.rest.selected_index = None
+        top = widgets.HBox([self.presets, self.back], layout=ROW)
+        super().__init__([top, self.error, *(rows[name] for name in MAIN), self.rest])
         self.show(DragConfig())
         self._shown = None
         for field in (self.presets, *self.fields.values()):
@@ -74,35 +93,53 @@ class Parameters(widgets.VBox):
             self._shown, self._own, self._given, self._busy = config, own, {}, True
             try:
                 self.presets.disabled = False
-                self.presets.value = _preset_of(config, own)
+                self.presets.value = label = _preset_of(config, own)
+                self._base = _base_of(config, own, label, self._base)
+                self.back.description = f"Back to {self._base[0]}"
+                self.back.layout.visibility = "visible" if label == CHANGED else "hidden"
                 for name, field in self.fields.items():
                     field.disabled = bool(FIELDS[name].editors) and config.editor not in FIELDS[name].editors
                     value = getattr(config, name)
                     field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
+                    self._mark(name, changed=label == CHANGED and value != getattr(self._base[1], name))
             finally:
                 self._busy = False
 
     def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
         field = self.fields[name] = named(_field(info), name)
         field.observe(lambda change: self._typed(name, field, change.new), "value")
-        effects = [f"{' and '.join(info.editors)} alone"] if info.editors else []
+        effects = [f"{_listed(info.editors)} alone"] if info.editors else []
         effect = "; ".join([*effects, *([EFFECTS[info.forgets]] if info.forgets in EFFECTS else [])])
         meaning = f"{info.meaning} ({info.range}{', ' + info.unit if info.unit else ''})"
         note = meaning + (f" [{effect}]" if effect else "")
-        tag = f'<span style="color: var(--jp-warn-color1, #b45f06)"> · {effect}</span>' if effect else ""
-        label = f'<span title="{html.escape(note)}" style="font-family: monospace">{name}</span>'
+        tag = f'<span style="color: {AMBER}"> · {effect}</span>' if effect else ""
+        self.labels[name] = label = widgets.HTML(layout={"width": "158px", "flex": "0 0 auto"})
+        self._notes[name] = html.escape(note)
+        self._mark(name, changed=False)
         text = (
             f'<div title="{html.escape(note)}" style="line-height: 1.35; font-size: 12px">'
             f'<span style="opacity: 0.75">{html.escape(meaning)}</span>{tag}</div>'
         )
         return widgets.HBox(
             [
-                widgets.HTML(label, layout={"width": "138px", "flex": "0 0 auto"}),
+                label,
                 field,
                 widgets.HTML(text, layout={"flex": "1 1 260px", "margin": "2px 8px"}),
             ],
             layout={"align_items": "center"},
         )
+
+    def _mark(self, name: str, *, changed: bool) -> None:
+        """Show the name of a field, with a dot before it where it differs from the preset."""
+        weight, dot = ("bold", f'<span style="color: {AMBER}" aria-label="changed">● </span>') if changed else ("", "")
+        style = f"font-family: monospace; font-weight: {weight or 'normal'}"
+        text = f'<span title="{self._notes[name]}" style="{style}">{dot}{name}</span>'
+        if text != self.labels[name].value:
+            self.labels[name].value = text
+
+    def _go_back(self) -> None:
+        """Take the preset that was shown last."""
+        self.presets.value = self._base[0]
 
     def _chosen(self, label: str) -> None:
         with self._lock:
@@ -151,6 +188,23 @@ class Parameters(widgets.VBox):
         """A line above the fields, for what was refused."""
         red = "color: var(--jp-error-color1, #d32f2f)"
         self.error.value = f'<span style="{red}">{html.escape(message)}</span>' if message else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c" """
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
+
+
+def _base_of(
+    config: DragConfig, own: DragConfig | None, label: str, before: tuple[str, DragConfig]
+) -> tuple[str, DragConfig]:
+    """The preset that the config's changes are told from: itself, or the one before if it is of the same editor."""
+    if label == OWN or (label == CHANGED and own is not None and own.editor == config.editor and before[0] == OWN):
+        return OWN, config if own is None else own
+    if label != CHANGED:
+        return label, config
+    is_of_it = before[0] != OWN and before[1].editor == config.editor
+    return before if is_of_it else (config.editor, PRESETS[config.editor]())
 
 
 def _preset_of(config: DragConfig, own: DragConfig | None) -> str:

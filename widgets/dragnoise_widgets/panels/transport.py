@@ -87,8 +87,8 @@ class Transport(widgets.VBox):
         self.step.disabled = self.run.disabled = not ready or busy or not drags
         self.pause.disabled = not ready or status.state != "running"
         self.stop.disabled = not ready or not (busy_aside or stoppable(status))
-        self.rewind.disabled = self.go_on.disabled = not ready or k >= last
-        self.branch.disabled = not ready or not history
+        for verb in (self.rewind, self.go_on, self.branch):
+            verb.disabled = not ready or k >= last
         self.scrubber.disabled = not history
         self.play.disabled, self.play.icon = last < 1, "pause" if playing else "film"
         self.bar.value = status.done / status.total if status.total else 0.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dragnoise.geometry import arrived
 from dragnoise_widgets.runner.updates import Status
 
 Kind = Literal["idle", "busy", "held", "good", "short", "bad"]
@@ -117,11 +118,17 @@ def as_html(word: Word, parts: Sequence[str], *, error: str = "") -> str:
     return f'<span style="line-height: 1.4">{bad}{head}{rest}</span>'
 
 
-def verdict_of(history: Any, config: Any) -> str:
-    """The status of the newest snapshot, as long as the numbers that it depends on are still the session's."""
+def verdict_of(history: Any, config: Any, gaps: Any = None) -> str:
+    """The status of the newest snapshot, as long as the numbers that it depends on are still the session's.
+
+    gaps: (m,) grid pixels to go after the last update, None if not known: a run that has used up its iterations does
+    not look where the last one led.
+    """
     last = history[-1] if history else None
     if last is None:
         return "running"
+    if last.status == "max_iterations" and gaps is not None and len(gaps) and bool(arrived(gaps, config).all()):
+        return "reached"
     if last.status == "max_iterations" and last.iteration < config.most_iterations:
         return "running"
     if last.status == "reached" and last.config is not None and last.config.tolerance != config.tolerance:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dragnoise.geometry import Drag
+from dragnoise_widgets.sketch import arrows
 from dragnoise_widgets.sketch.masks import Mask, brushed
 from dragnoise_widgets.sketch.sketch import ENDS, LONE, PENDING, Edit, Move, Pull, Sketch, Spot, Stroke, Tool
 from dragnoise_widgets.sketch.view import Point
@@ -24,7 +25,7 @@ STROKE_POINTS = 256
 
 
 def press(sketch: Sketch, point: Point, *, tool: Tool = "drag", reach: float = 5, brush: float = 10) -> Sketch:
-    """The pointer goes down: on a point it takes it, elsewhere it begins an arrow; other tools begin a stroke.
+    """The pointer goes down: on a point or an arrow it takes it, elsewhere it begins one; other tools begin a stroke.
 
     reach: how near a point must be to be meant.  A press without a release before ends that one first.
     """
@@ -34,7 +35,8 @@ def press(sketch: Sketch, point: Point, *, tool: Tool = "drag", reach: float = 5
     spot = spot_at(sketch, point, reach)
     if spot is None:
         return replace(sketch, gesture=Pull(point, point))
-    return replace(sketch, gesture=Move(spot, place(sketch.edit, spot), point, point), selected=spot)
+    chosen = Spot(spot.index, "objective") if spot.end == "arrow" else spot
+    return replace(sketch, gesture=Move(spot, place(sketch.edit, spot), point, point), selected=chosen)
 
 
 def move(sketch: Sketch, point: Point) -> Sketch:
@@ -71,7 +73,7 @@ def cancel(sketch: Sketch) -> Sketch:
 
 
 def target(sketch: Sketch, gesture: Move) -> Point:
-    """The place where a moved point would be put down now."""
+    """The place where a moved point, or the middle of an arrow, would be put down now."""
     (x, y), (x0, y0), (x1, y1) = gesture.origin, gesture.start, gesture.now
     return inside(sketch, (x + x1 - x0, y + y1 - y0))
 
@@ -119,7 +121,13 @@ def place(edit: Edit, spot: Spot) -> Point:
         return edit.pending
     if not 0 <= spot.index < len(edit.drags):
         raise IndexError(f"drag {spot.index} is not there any more.")
-    return getattr(edit.drags[spot.index], spot.end)
+    drag = edit.drags[spot.index]
+    return arrows.middle(drag) if spot.end == "arrow" else getattr(drag, spot.end)
+
+
+def has(edit: Edit, spot: Spot) -> bool:
+    """Is there such a point, or such an arrow?"""
+    return spot in spots(edit) or (spot.end == "arrow" and 0 <= spot.index < len(edit.drags))
 
 
 def spots(edit: Edit) -> list[Spot]:
@@ -129,28 +137,33 @@ def spots(edit: Edit) -> list[Spot]:
 
 
 def spot_at(sketch: Sketch, point: Point, reach: float) -> Spot | None:
-    """The nearest point within reach; of equally near ones the selected, then the topmost."""
+    """The nearest point within reach; of equally near ones the selected, then the topmost.
+
+    Without one the arrow whose middle is there, but not while an anchor waits for its objective.
+    """
 
     def far(spot: Spot) -> tuple[float, bool]:
         return math.dist(place(sketch.edit, spot), point), spot != sketch.selected
 
     near = [spot for spot in reversed(spots(sketch.edit)) if far(spot)[0] <= reach]
-    return min(near, key=far, default=None)
+    index = None if near or sketch.edit.pending is not None else arrows.arrow_at(sketch.edit.drags, point, reach)
+    return min(near, key=far, default=None) if index is None else Spot(index, "arrow")
 
 
 def put(sketch: Sketch, spot: Spot, point: Point) -> Sketch:
-    """Put a point elsewhere, clamped into the picture; on its drag's other end it stays where it was."""
-    if spot not in spots(sketch.edit):
+    """Put a point or an arrow elsewhere, within the picture; a point on its drag's other end stays where it was."""
+    if not has(sketch.edit, spot):
         return sketch
     point = inside(sketch, point)
     if spot == LONE:
         return commit(sketch, replace(sketch.edit, pending=point), selected=spot)
     drags = list(sketch.edit.drags)
-    moved = replace(drags[spot.index], **{spot.end: point})
-    if moved.anchor == moved.objective:
-        return replace(sketch, selected=spot)
-    drags[spot.index] = moved
-    return commit(sketch, replace(sketch.edit, drags=tuple(drags)), selected=spot)
+    drag = arrows.moved(drags[spot.index], spot.end, point, sketch.size)
+    chosen = Spot(spot.index, "objective") if spot.end == "arrow" else spot
+    if drag.anchor == drag.objective:
+        return replace(sketch, selected=chosen)
+    drags[spot.index] = drag
+    return commit(sketch, replace(sketch.edit, drags=tuple(drags)), selected=chosen)
 
 
 def put_axis(sketch: Sketch, spot: Spot, axis: int, value: float) -> Sketch:
@@ -273,7 +286,7 @@ def redo(sketch: Sketch) -> Sketch:
 def _now(sketch: Sketch, edit: Edit, selected: Spot | None) -> Sketch:
     """Another edit, without a selection or a moving point that it no longer has."""
     gesture = sketch.gesture
-    if isinstance(gesture, Move) and (gesture.spot not in spots(edit) or place(edit, gesture.spot) != gesture.origin):
+    if isinstance(gesture, Move) and (not has(edit, gesture.spot) or place(edit, gesture.spot) != gesture.origin):
         gesture = None
     return replace(sketch, edit=edit, selected=_still(selected, edit), gesture=gesture)
 

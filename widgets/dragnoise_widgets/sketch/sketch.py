@@ -10,7 +10,7 @@ from dragnoise_widgets.sketch.masks import Mask
 from dragnoise_widgets.sketch.view import Point
 
 Tool = Literal["drag", "paint", "erase"]
-End = Literal["anchor", "objective"]
+End = Literal["anchor", "objective", "arrow"]
 
 TOOLS: tuple[Tool, ...] = ("drag", "paint", "erase")
 ENDS: tuple[End, ...] = ("anchor", "objective")
@@ -29,7 +29,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Spot:
-    """One of the points: an end of drag `index`, or of `PENDING` its anchor."""
+    """An end of drag `index`, or of `PENDING` its anchor; "arrow" is its middle, which moves it as a whole."""
 
     index: int
     end: End
@@ -48,7 +48,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Move:
-    """A press on a point: it goes where the pointer goes, from where it was."""
+    """A press on a point or on the middle of an arrow: it goes where the pointer goes, from where it was."""
 
     spot: Spot
     origin: Point

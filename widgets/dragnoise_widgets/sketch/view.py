@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dragnoise_widgets.sketch.window import WHOLE, Window
@@ -14,13 +15,16 @@ SMALLEST, LARGEST = 480, 640
 NARROWEST, BESIDE = 260, 460
 """In CSS pixels: the shorter side of a canvas at least, and the height of all that stands over and under it."""
 
+COARSE = 0.5
+"""A pointer moves by whole CSS pixels: in steps of this many image pixels, their fractions tell nothing."""
+
 UNIT = 2.0
-"""Canvas pixels per CSS pixel: twice as many keep lines and letters sharp on dense screens."""
+"""Canvas pixels per CSS pixel of the page: twice as many keep lines and letters sharp on dense screens."""
 
 
 @dataclass(frozen=True)
 class View:
-    """image: (width, height) of the picture.  css: of the canvas on the page.  canvas: of the canvas's own pixels.
+    """image: (width, height) of the picture.  css: of the canvas on a page with room.  canvas: of its own pixels.
     window: the part of the picture that the canvas shows.
 
     Image coordinates name pixel centres, (0, 0) the middle of the upper left one; canvas coordinates
@@ -33,11 +37,16 @@ class View:
     window: Window = WHOLE
 
     @classmethod
-    def of(cls, image: tuple[int, int], window: Window = WHOLE) -> View:
-        """The view of a picture of (width, height), or of a part of it."""
+    def of(cls, image: tuple[int, int], window: Window = WHOLE, seen: float = 0.0) -> View:
+        """The view of a picture of (width, height), or of a part of it.
+
+        seen: the canvas's width on the page in CSS pixels, so that marks are as large on a narrow page; 0 if unknown.
+        """
         scale = min(max(max(image), SMALLEST), LARGEST) / max(image)
         width, height = (max(round(side * scale), 1) for side in image)
-        return cls(image, (width, height), (round(UNIT * width), round(UNIT * height)), window)
+        unit = UNIT * seen / width if seen else UNIT
+        canvas = max(round(unit * width), 1), max(round(unit * height), 1)
+        return cls(image, (width, height), canvas, window)
 
     @property
     def width(self) -> str:
@@ -57,9 +66,15 @@ class View:
         return (x + 0.5 - part.left) * part.zoom * cw / w, (y + 0.5 - part.top) * part.zoom * ch / h
 
     def to_image(self, point: Point) -> Point:
-        """(x, y) in canvas pixels -> in image pixels, to a tenth; not clamped."""
+        """(x, y) in canvas pixels -> in image pixels, not clamped.
+
+        To a tenth; where a CSS pixel is `COARSE` image pixels or more, the whole one under the pointer.
+        """
         (x, y), (w, h), (cw, ch), part = point, self.image, self.canvas, self.window
-        return round(x * w / cw / part.zoom + part.left - 0.5, 1), round(y * h / ch / part.zoom + part.top - 0.5, 1)
+        across, down = x * w / cw / part.zoom + part.left, y * h / ch / part.zoom + part.top
+        if self.length(1) >= COARSE:
+            return float(math.floor(across)), float(math.floor(down))
+        return round(across - 0.5, 1), round(down - 0.5, 1)
 
     @property
     def picture(self) -> tuple[float, float, float, float]:

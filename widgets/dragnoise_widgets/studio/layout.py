@@ -48,6 +48,8 @@ class Parts(Protocol):
 STYLE = """<style>
 .dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px; padding: 0 6px }
 .dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
+.dragnoise-studio .widget-label-basic { display: flex; align-items: center }
+.dragnoise-transport .widget-readout { min-width: 34px }
 .dragnoise-bar .progress { margin: 0 !important; height: 6px !important }
 .dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
 </style>"""

@@ -35,6 +35,7 @@ from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
 from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
 from dragnoise_widgets.runner.updates import Status, Update
+from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.binding import Binding
 
 
@@ -258,13 +259,16 @@ class Showing:
             self._parts.advice.show(())
             return
         runner, failed = self._binding.runner, status.state == "error"
+        after = self._anchors_after(history, len(history) - 1) if history else None
+        objectives, known = [drag.objective for drag in session.drags], self._to_go(session, after) is not None
+        gaps = session.state.frame.gaps(after, objectives) if known else None
         messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
         now = Situation(
             has_model=session.model is not None,
             has_drags=bool(session.drags),
             loading=shelf.loading,
             status=status,
-            verdict=verdict_of(history, session.config),
+            verdict=verdict_of(history, session.config, gaps),
             iterations=max(len(history) - 1, 0),
             max_iterations=session.config.most_iterations,
             too_short=bool(short_drags(session.drags, session.state.frame, session.config)),
@@ -276,18 +280,16 @@ class Showing:
             limit = self._comparing.limit
             self._remark((*session.state.remarks, *([limit.sentence] if limit and limit.sentence else [])))
         settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
-        after = self._anchors_after(history, k) if history else None
-        known = after is not None or len(history) < 2
-        self._parts.advice.show(diagnose(session.state, anchors=after) if settled and known else ())
+        told = settled and (after is not None or len(history) < 2)
+        self._parts.advice.show(diagnose(session.state, anchors=after) if told else ())
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """
         if not history:
             return ""
         snapshot, after = history[k], self._to_go(session, self._anchors_after(history, k))
-        distances = snapshot.distances if after is None else after
-        far = ", ".join(f"{distance:.1f}" for distance in distances)
-        loss = f"loss {snapshot.loss:.4g}, " if k else ""
+        far = ", ".join(f"{distance:.1f}" for distance in (snapshot.distances if after is None else after))
+        loss = f"loss {short(snapshot.loss)}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"
 
     def _remark(self, sentences: Sequence[str]) -> None:

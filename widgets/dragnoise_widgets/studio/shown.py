@@ -128,7 +128,7 @@ class Shown:
         binding, started = self.binding, bool(self.runner.session.history)
         assert binding is not None
         self._parts.messages.clear()
-        done = self._drawn(binding, remedy.apply) if remedy.paint else binding.runner.do(Apply(remedy.apply))
+        done = self._drawn(binding, remedy.apply) if remedy.redraws else binding.runner.do(Apply(remedy.apply))
 
         def go_on(future: Future[Any]) -> None:
             if started and not future.cancelled() and future.exception() is None:

@@ -68,7 +68,7 @@ class DragStudio(widgets.VBox):
             self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
         self.access = Access(lambda name, data: self.messages.guarded(self.library.upload, data))
-        self.messages = Messages(self.journal, self.transport, partial(setattr, self.access, "said"))
+        self.messages = Messages(self.journal, self.transport, self.access.tell)
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
         self.advice = Advice(lambda remedy: self.messages.guarded(self._shown.mend, remedy))
