@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dragnoise.transfers import to_device
+
 Grid = tuple[int, int]
 
 
@@ -30,7 +32,7 @@ def sample(feature: Tensor, points: Tensor, grid: Grid) -> Tensor:
     c, h, w = feature.shape
     windows = points.reshape(-1, *points.shape[-2:])
     axes = [axis_weights(p[:, i], grid[i], (w, h)[i]) for p in windows for i in (0, 1)]
-    sent = torch.cat([weights.flatten() for _, weights in axes]).to(feature.device, feature.dtype)  # one upload
+    sent = to_device(torch.cat([weights.flatten() for _, weights in axes]), feature.device, feature.dtype)
     parts = iter(sent.split([weights.numel() for _, weights in axes]))
     read = []
     for (left, x), (top, y) in zip(axes[::2], axes[1::2], strict=True):
@@ -81,7 +83,7 @@ def alignment_loss(feature: Tensor, anchors: Tensor, objectives: Tensor, r1: int
     moved = patch + directions(anchors, objectives)[:, None]
     here, ahead = sample(feature, torch.cat([patch, moved], 1), grid).chunk(2, 1)
     difference = (here.detach() - ahead).abs().sum(-1)
-    return (difference * inside(patch, grid).to(difference)).sum()
+    return (difference * to_device(inside(patch, grid), difference.device, difference.dtype)).sum()
 
 
 def target_loss(feature: Tensor, initial: Tensor, anchors: Tensor, wanted: Tensor, r1: int, grid: Grid) -> Tensor:
@@ -93,7 +95,8 @@ def target_loss(feature: Tensor, initial: Tensor, anchors: Tensor, wanted: Tenso
     patch = anchors[:, None] + window(r1, like=anchors)
     moved = wanted[:, None] + window(r1, like=wanted)
     difference = (initial.detach().to(feature) - sample(feature, moved, grid)).abs().sum(-1)
-    return (difference * (inside(patch, grid) & inside(moved, grid)).to(difference)).sum()
+    counts = inside(patch, grid) & inside(moved, grid)
+    return (difference * to_device(counts, difference.device, difference.dtype)).sum()
 
 
 def masking_loss(bottleneck: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
@@ -129,7 +132,7 @@ def nearest_place(feature: Tensor, initial: Tensor, places: Tensor, grid: Grid) 
     distance = (sample(feature, places, grid) - initial[:, None].to(feature)).abs().sum(-1)
     outside = ~inside(places, grid)
     if outside.any():
-        distance = distance.masked_fill(outside.to(distance.device), torch.inf)
+        distance = distance.masked_fill(to_device(outside, distance.device), torch.inf)
     return distance.argmin(-1)
 
 
