@@ -31,21 +31,24 @@ def sample(feature: Tensor, points: Tensor, grid: Grid) -> Tensor:
     """
     c, h, w = feature.shape
     windows = points.reshape(-1, *points.shape[-2:])
-    axes = [axis_weights(p[:, i], grid[i], (w, h)[i]) for p in windows for i in (0, 1)]
-    sent = to_device(torch.cat([weights.flatten() for _, weights in axes]), feature.device, feature.dtype)
-    parts = iter(sent.split([weights.numel() for _, weights in axes]))
+    axes = [axis_weights(windows[..., i], grid[i], (w, h)[i]) for i in (0, 1)]
+    weights = [weights for _, _, weights in axes]
+    sent = to_device(torch.cat([part.flatten() for part in weights]), feature.device, feature.dtype)  # one upload
+    across, down = (
+        part.view_as(its) for part, its in zip(sent.split([x.numel() for x in weights]), weights, strict=True)
+    )
     read = []
-    for (left, x), (top, y) in zip(axes[::2], axes[1::2], strict=True):
-        across, down = next(parts).view_as(x), next(parts).view_as(y)
-        box = feature[:, top : top + y.shape[1], left : left + x.shape[1]]
-        weights = (down[:, :, None] * across[:, None, :]).flatten(1)
-        read.append(weights @ box.reshape(c, -1).T)
+    for i, (left, right, top, bottom) in enumerate(zip(*axes[0][:2], *axes[1][:2], strict=True)):
+        box = feature[:, top:bottom, left:right]
+        shares = (down[i, :, : bottom - top, None] * across[i, :, None, : right - left]).flatten(1)
+        read.append(shares @ box.reshape(c, -1).T)
     return torch.stack(read).reshape(*points.shape[:-1], c)
 
 
-def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[int, Tensor]:
-    """Weights that read one axis of a feature map at grid positions (n,) -> first index, (n, length) float64.
+def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[list[int], list[int], Tensor]:
+    """Weights that read one axis of a feature map at grid positions of windows (k, n).
 
+    -> first index of each window and the one after its last, and the weights (k, n, length of the longest) float64.
     Sampling between the two nearest grid pixels, each of which the resizing makes of its two nearest feature pixels.
     """
     positions = positions.double().clamp(0, grid - 1)
@@ -58,10 +61,11 @@ def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[int, Tenso
         rest = source - first
         taps += [first, (first + 1).clamp(max=feature - 1)]
         weights += [amount * (1 - rest), amount * rest]
-    columns = torch.stack(taps, 1).long()
-    start, stop = columns.aminmax()
-    dense = positions.new_zeros(len(positions), int(stop - start) + 1)
-    return int(start), dense.scatter_add_(1, columns - start, torch.stack(weights, 1))
+    columns = torch.stack(taps, -1).long()
+    start, stop = columns.amin((1, 2)), columns.amax((1, 2)) + 1
+    dense = positions.new_zeros(*positions.shape, int((stop - start).max()))
+    dense.scatter_add_(2, columns - start[:, None, None], torch.stack(weights, -1))
+    return start.tolist(), stop.tolist(), dense
 
 
 def inside(points: Tensor, grid: Grid) -> Tensor:
