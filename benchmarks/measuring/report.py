@@ -36,10 +36,15 @@ def versions() -> dict[str, str]:
 
 
 def write(result: dict[str, Any], folder: str | Path) -> Path:
-    """One run's numbers as a file."""
+    """One run's numbers as a file; phases of an earlier run of the same that this one has not measured stay."""
     name = "-".join(str(result[key]) for key in ("shape", "side", "device", "dtype")).replace(":", "")
     path = Path(folder) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and "phases" in result:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        result = earlier | result | {"phases": earlier["phases"] | result["phases"]}
+        if earlier["command"] != result["command"]:
+            result["command"] = "`, `".join(dict.fromkeys([*earlier["command"].split("`, `"), result["command"]]))
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
 

@@ -78,3 +78,22 @@ def test_rendering_runs_no_mid_block_and_takes_the_first_encoder_pass_as_it_is(s
     calls.clear()
     session.reconstruct()
     assert calls == {"mid": 3, "encoder": 3, "decoder": 4}
+
+
+def test_a_step_of_the_alternating_schedule_runs_nothing_twice(three_block: Any) -> None:
+    """A step of the schedule with three iterations, and the denoising step to the next one."""
+    session = quick_session(Model(three_block))
+    session.config = session.config.replace(
+        steps=6, edit_from=4, start="carried", target="direct", schedule="alternate", drag_steps=3, step_iterations=3,
+        max_iterations=9,
+    )  # fmt: skip
+    for _ in range(3):
+        session.step()
+    calls: Counter[str] = Counter()
+    unet = three_block.unet
+    for name, part in (("encoder", unet.conv_in), ("decoder", unet.up_blocks[0]), ("noise", unet.conv_out)):
+        part.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    for _ in range(3):
+        session.step()
+    # the edited latent and the unedited one; those, and a forward after each update; the denoising step
+    assert calls == {"encoder": 2, "decoder": 1 + 1 + 3, "noise": 1}
