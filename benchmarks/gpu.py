@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="after which no further section begins")
     parser.add_argument("--compile", action="store_true", help="torch.compile among the ways that may be faster")
     parser.add_argument("--dry", action="store_true", help="on the CPU with a tiny pipeline")
+    parser.add_argument("--only", nargs="*", choices=list(SECTIONS), help="some of the sections")
     parser.add_argument("--folder", default="benchmarks/results")
 
 
@@ -53,8 +54,8 @@ def main(given: argparse.Namespace, command: str) -> None:
         "date": time.strftime("%Y-%m-%d"), "machine": report.machine(kind), "versions": report.versions(),
     }  # fmt: skip
     started = time.perf_counter()
-    for section in (times, memory, same_bits, precision, out_of_memory, faster_ways):
-        name = section.__name__.replace("_", " ")
+    for name in given.only or SECTIONS:
+        section = SECTIONS[name]
         if time.perf_counter() - started > 60 * given.minutes:
             found: list[Row] = [(name, "not begun, the time was up", "")]
         else:
@@ -205,6 +206,12 @@ def faster_ways(place: Place) -> list[Row]:
     return rows
 
 
+SECTIONS: dict[str, Callable[[Place], list[Row]]] = {
+    "times": times, "memory": memory, "same bits": same_bits, "precision": precision, "out of memory": out_of_memory,
+    "faster ways": faster_ways,
+}  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------- helpers
 
 
@@ -220,8 +227,8 @@ def edited(bench: Bench, iterations: int) -> DragSession:
 def scarce(device: str, bench: Bench) -> Iterator[None]:
     """Inside, memory runs out: on CUDA it is taken, elsewhere the U-Net's decoder says so."""
     if device.startswith("cuda"):
-        free, _ = torch.cuda.mem_get_info()
         torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
         ballast = torch.empty(max(free - 64 * 2**20, 0), dtype=torch.uint8, device=device)
         try:
             yield

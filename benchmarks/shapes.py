@@ -128,10 +128,11 @@ def random_module(make: Callable[[], torch.nn.Module], *, dtype: torch.dtype, de
         return module
     module = module.to_empty(device=device)
     for name, parameter in module.named_parameters():
+        drawn = torch.empty(parameter.shape, dtype=torch.float32)  # the same weights in every dtype, but for rounding
         if parameter.ndim > 1:
-            parameter.normal_(0, 1 / math.sqrt(parameter[0].numel()))
+            parameter.copy_(drawn.normal_(0, 1 / math.sqrt(parameter[0].numel())))
         else:
-            parameter.normal_(0 if name.endswith("bias") else 1, 0.1)
+            parameter.copy_(drawn.normal_(0 if name.endswith("bias") else 1, 0.1))
     for name, buffer in module.named_buffers():
         if name.endswith("position_ids"):
             buffer.copy_(torch.arange(buffer.shape[-1]))
