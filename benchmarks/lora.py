@@ -1,7 +1,7 @@
 """What a LoRA does for pictures that the embedded model was not trained on.
 
-    python benchmarks/lora.py                 # 20 scenes; goes on where it was left; prints a Markdown table
-    python benchmarks/lora.py --scenes 2 --steps 20 --folder /tmp/try
+    python -m benchmarks lora                 # 20 scenes; goes on where it was left; prints a Markdown table
+    python -m benchmarks lora --scenes 2 --steps 20 --folder /tmp/try
 
 Scenes are beyond the training range either in shape (factors outside of `RANGES`) or in colour
 (channels exchanged, or a negative).  Of each, in dB, bare and with a LoRA: PSNR of the reconstruction
@@ -179,19 +179,16 @@ def iteration_cost(model: Model, rounds: int = 20) -> float:
     return statistics.median(seconds[1]) / statistics.median(seconds[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200, help="of every fit")
     parser.add_argument("--folder", type=Path, default=Path("build/lora"), help="for results and pictures")
-    given = parser.parse_args()
+
+
+def main(given: argparse.Namespace, command: str) -> None:
     model = load_model()
     results = compare_all(model, given.scenes, given.steps, given.folder)
     print(table(results))
     seconds = statistics.median(result["fit_seconds"] for result in results)
     print(f"\nA fit of {given.steps} steps takes {seconds:.0f} s.")
     print(f"An iteration with a LoRA takes {iteration_cost(model):.2f} times as long as without.")
-
-
-if __name__ == "__main__":
-    main()

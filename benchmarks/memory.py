@@ -1,7 +1,7 @@
 """What memory="low" and a fit's settings gain and cost: peak memory by count, time by the clock.
 
-    python benchmarks/memory.py                # counted on the real architectures, timed on a smaller one
-    python benchmarks/memory.py --cuda FOLDER  # besides, on a CUDA device with a model that you have
+    python -m benchmarks memory                # counted on the real architectures, timed on a smaller one
+    python -m benchmarks memory --cuda FOLDER  # besides, on a CUDA device with a model that you have
 
 Memory is counted on the real architectures in float16 with tensors that have shapes and no data: every
 operation's outputs are followed until they are freed, so neither weights nor an accelerator are needed.
@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -23,61 +22,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from benchmarks.measuring.counting import Live
+from benchmarks.shapes import SD15, SHAPES, VAE
 from dragnoise.lora import LoraSettings, training
 from dragnoise.models.offload import TILE
 from dragnoise.models.text import Conditioning
 from dragnoise.models.unet import CutUNet
 
-SD15: dict[str, Any] = {
-    "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)
-}  # fmt: skip
-SDXL: dict[str, Any] = {
-    "sample_size": 128, "cross_attention_dim": 2048, "attention_head_dim": [5, 10, 20],
-    "block_out_channels": (320, 640, 1280), "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": True,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
-}  # fmt: skip
-VAE: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2,
-}  # fmt: skip
-TEXT_ENCODERS = {"SD 1.5": 123.06e6, "SDXL": 123.06e6 + 694.66e6}
-"""Parameters of CLIP ViT-L and, for SDXL, OpenCLIP bigG beside it."""
-
-MODELS = {"SD 1.5": (SD15, 512, 2), "SDXL": (SDXL, 1024, 1)}
-"""U-Net, side in pixels, supervision block."""
-
-
-class Live(TorchDispatchMode):
-    """Bytes of the tensors that are alive, and their peak; those given at the start do not count."""
-
-    def __init__(self, given: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._given = [tensor.untyped_storage() for tensor in given]
-        self._seen: dict[int, Any] = {id(storage): None for storage in self._given}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and id(storage := tensor.untyped_storage()) not in self._seen:
-                self._follow(storage, storage.nbytes())
-        self.peak = max(self.peak, self.now)
-        return out
-
-    def _follow(self, storage: Any, size: int) -> None:
-        key = id(storage)
-
-        def gone(_: Any) -> None:
-            self.now -= size
-            self._seen.pop(key, None)
-
-        self.now += size
-        self._seen[key] = weakref.ref(storage, gone)
+MODELS = {SHAPES[name].title: SHAPES[name] for name in ("sd15", "sdxl")}
 
 
 def built(kind: Callable[..., torch.nn.Module], dtype: torch.dtype, **config: Any) -> Any:
@@ -170,9 +123,10 @@ def fit_table() -> None:
     """What a step of a fit needs, in the order of its settings' effect."""
     print("\nGiB of a LoRA's fit, beside the U-Net's weights: a step at its peak\n")
     print(f"{'':36}{'kept':>12}{'checkpointed':>16}")
-    for name, (config, side, _) in MODELS.items():
+    for name, shape in MODELS.items():
+        side = shape.side
         for batch in (4, 2, 1):
-            peaks = [fit_peak(config, side, batch=batch, checkpointing=on)[1] / 2**30 for on in (False, True)]
+            peaks = [fit_peak(shape.unet, side, batch=batch, checkpointing=on)[1] / 2**30 for on in (False, True)]
             print(f"{f'{name} {side}, batch {batch}':36}{peaks[0]:12.2f}{peaks[1]:16.2f}")
 
 
@@ -180,14 +134,14 @@ def table() -> None:
     """Peak memory of every stage, with everything that lies on the device at that time."""
     print("GiB, float16 with the VAE in float32; U-Net, VAE and text encoders as far as they are on the device\n")
     print(f"{'':36}{'inversion':>12}{'iteration':>12}{'VAE':>12}{'largest':>12}")
-    for name, (config, side, block) in MODELS.items():
-        text = int(2 * TEXT_ENCODERS[name])
+    for name, shape in MODELS.items():
+        side, text = shape.side, int(2 * shape.text_parameters)
         for label, low, sliced in (
             ("normal", False, False),
             ("low", True, False),
             ("low, attention sliced", True, True),
         ):
-            unet, inversion, iteration = unet_peaks(config, side, block, low=low, sliced=sliced)
+            unet, inversion, iteration = unet_peaks(shape.unet, side, shape.block, low=low, sliced=sliced)
             vae, coding = vae_peaks(side, low=low)
             resting = 0 if low else vae + text
             stages = [unet + resting + inversion, unet + resting + iteration, unet + (vae if low else resting) + coding]
@@ -236,13 +190,14 @@ def on_cuda(name: str) -> None:
         del model, session
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cuda", metavar="MODEL", help="measure with this model on a CUDA device too")
     parser.add_argument("--rounds", type=int, default=7, help="alternating runs that are timed")
-    chosen = parser.parse_args()
+
+
+def main(given: argparse.Namespace, command: str) -> None:
     table()
     fit_table()
-    print(f"\nan iteration in low memory takes {time_ratio(chosen.rounds):.2f} times as long on this CPU")
-    if chosen.cuda:
-        on_cuda(chosen.cuda)
+    print(f"\nan iteration in low memory takes {time_ratio(given.rounds):.2f} times as long on this CPU")
+    if given.cuda:
+        on_cuda(given.cuda)

@@ -1,6 +1,6 @@
 """What the notebook layer costs: a mouse move on the canvas, and the studio round an iteration.
 
-    python benchmarks/widgets.py              # the embedded model on this machine's processor
+    python -m benchmarks widgets              # the embedded model on this machine's processor
 
 A move is timed in the kernel, from the message that the page sends to the drawing commands that go
 back.  The studio is timed against the bare generator on two sessions of the same edit, some
@@ -10,6 +10,7 @@ given beside the clock's, which means little on a machine that has other things 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import threading
 import time
@@ -89,7 +90,11 @@ def endless(session: DragSession) -> DragSession:
     return session
 
 
-if __name__ == "__main__":
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def main(given: argparse.Namespace, command: str) -> None:
     toyland = load_model()
     moves = move_times(toyland)
     print(f"a mouse move in the kernel: {1000 * statistics.median(moves):.2f} ms (median of {len(moves)}; wanted: 10)")

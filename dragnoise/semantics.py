@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dragnoise.transfers import to_device
+
 Grid = tuple[int, int]
 
 
@@ -29,21 +31,24 @@ def sample(feature: Tensor, points: Tensor, grid: Grid) -> Tensor:
     """
     c, h, w = feature.shape
     windows = points.reshape(-1, *points.shape[-2:])
-    axes = [axis_weights(p[:, i], grid[i], (w, h)[i]) for p in windows for i in (0, 1)]
-    sent = torch.cat([weights.flatten() for _, weights in axes]).to(feature.device, feature.dtype)  # one upload
-    parts = iter(sent.split([weights.numel() for _, weights in axes]))
+    axes = [axis_weights(windows[..., i], grid[i], (w, h)[i]) for i in (0, 1)]
+    weights = [weights for _, _, weights in axes]
+    sent = to_device(torch.cat([part.flatten() for part in weights]), feature.device, feature.dtype)  # one upload
+    across, down = (
+        part.view_as(its) for part, its in zip(sent.split([x.numel() for x in weights]), weights, strict=True)
+    )
     read = []
-    for (left, x), (top, y) in zip(axes[::2], axes[1::2], strict=True):
-        across, down = next(parts).view_as(x), next(parts).view_as(y)
-        box = feature[:, top : top + y.shape[1], left : left + x.shape[1]]
-        weights = (down[:, :, None] * across[:, None, :]).flatten(1)
-        read.append(weights @ box.reshape(c, -1).T)
+    for i, (left, right, top, bottom) in enumerate(zip(*axes[0][:2], *axes[1][:2], strict=True)):
+        box = feature[:, top:bottom, left:right]
+        shares = (down[i, :, : bottom - top, None] * across[i, :, None, : right - left]).flatten(1)
+        read.append(shares @ box.reshape(c, -1).T)
     return torch.stack(read).reshape(*points.shape[:-1], c)
 
 
-def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[int, Tensor]:
-    """Weights that read one axis of a feature map at grid positions (n,) -> first index, (n, length) float64.
+def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[list[int], list[int], Tensor]:
+    """Weights that read one axis of a feature map at grid positions of windows (k, n).
 
+    -> first index of each window and the one after its last, and the weights (k, n, length of the longest) float64.
     Sampling between the two nearest grid pixels, each of which the resizing makes of its two nearest feature pixels.
     """
     positions = positions.double().clamp(0, grid - 1)
@@ -56,10 +61,11 @@ def axis_weights(positions: Tensor, grid: int, feature: int) -> tuple[int, Tenso
         rest = source - first
         taps += [first, (first + 1).clamp(max=feature - 1)]
         weights += [amount * (1 - rest), amount * rest]
-    columns = torch.stack(taps, 1).long()
-    start, stop = columns.aminmax()
-    dense = positions.new_zeros(len(positions), int(stop - start) + 1)
-    return int(start), dense.scatter_add_(1, columns - start, torch.stack(weights, 1))
+    columns = torch.stack(taps, -1).long()
+    start, stop = columns.amin((1, 2)), columns.amax((1, 2)) + 1
+    dense = positions.new_zeros(*positions.shape, int((stop - start).max()))
+    dense.scatter_add_(2, columns - start[:, None, None], torch.stack(weights, -1))
+    return start.tolist(), stop.tolist(), dense
 
 
 def inside(points: Tensor, grid: Grid) -> Tensor:
@@ -81,7 +87,7 @@ def alignment_loss(feature: Tensor, anchors: Tensor, objectives: Tensor, r1: int
     moved = patch + directions(anchors, objectives)[:, None]
     here, ahead = sample(feature, torch.cat([patch, moved], 1), grid).chunk(2, 1)
     difference = (here.detach() - ahead).abs().sum(-1)
-    return (difference * inside(patch, grid).to(difference)).sum()
+    return (difference * to_device(inside(patch, grid), difference.device, difference.dtype)).sum()
 
 
 def target_loss(feature: Tensor, initial: Tensor, anchors: Tensor, wanted: Tensor, r1: int, grid: Grid) -> Tensor:
@@ -93,7 +99,8 @@ def target_loss(feature: Tensor, initial: Tensor, anchors: Tensor, wanted: Tenso
     patch = anchors[:, None] + window(r1, like=anchors)
     moved = wanted[:, None] + window(r1, like=wanted)
     difference = (initial.detach().to(feature) - sample(feature, moved, grid)).abs().sum(-1)
-    return (difference * (inside(patch, grid) & inside(moved, grid)).to(difference)).sum()
+    counts = inside(patch, grid) & inside(moved, grid)
+    return (difference * to_device(counts, difference.device, difference.dtype)).sum()
 
 
 def masking_loss(bottleneck: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
@@ -129,7 +136,7 @@ def nearest_place(feature: Tensor, initial: Tensor, places: Tensor, grid: Grid) 
     distance = (sample(feature, places, grid) - initial[:, None].to(feature)).abs().sum(-1)
     outside = ~inside(places, grid)
     if outside.any():
-        distance = distance.masked_fill(outside.to(distance.device), torch.inf)
+        distance = distance.masked_fill(to_device(outside, distance.device), torch.inf)
     return distance.argmin(-1)
 
 

@@ -20,7 +20,7 @@ import dragnoise
 from dragnoise.toyland.scenes import render, sample_scene
 
 ROOT = Path(__file__).parent.parent
-OURS = ("dragnoise", "dragnoise_widgets", "recipes")
+OURS = ("dragnoise", "dragnoise_widgets", "recipes", "benchmarks")
 
 
 def python_blocks(document: Path) -> list[str]:
@@ -36,7 +36,7 @@ def code_cells(notebook: Path) -> list[str]:
 def sources() -> dict[str, str]:
     """Name -> Python source of every document with code in it."""
     found = {"README.md": "\n".join(python_blocks(ROOT / "README.md"))}
-    for path in sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.py")]):
+    for path in sorted([*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "docs").glob("*.py")]):
         found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         found[str(path.relative_to(ROOT))] = "\n".join(
@@ -64,8 +64,8 @@ def test_every_name_that_is_imported_exists(document: str) -> None:
         assert exists, f"{document}: there is no {name} in {module}"
 
 
-COMMANDS = re.compile(r"python -m ((?:dragnoise|recipes)[\w.]*)")
-FILES = re.compile(r"python ((?:benchmarks|docs)/\w+\.py)")
+COMMANDS = re.compile(r"python -m ((?:dragnoise|recipes|benchmarks)[\w.]*)")
+FILES = re.compile(r"python (docs/\w+\.py)")
 LINKS = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -105,10 +105,8 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_the_benchmark_of_the_widgets_measures_a_move() -> None:
-    spec = importlib.util.spec_from_file_location("bench_widgets", ROOT / "benchmarks" / "widgets.py")
-    assert spec and spec.loader
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    from benchmarks import widgets as bench
+
     assert len(bench.move_times(dragnoise.load_model(), drags=1)) == bench.MOVES
 
 

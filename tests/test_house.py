@@ -13,7 +13,7 @@ ENGINE, WIDGETS = ROOT / "dragnoise", ROOT / "widgets" / "dragnoise_widgets"
 
 FLOORS = [
     {"locks", "validation", "atomic_write"},
-    {"fields", "numerics"},
+    {"fields", "numerics", "transfers"},
     {"config"},
     {"geometry", "images"},
     {"interrupts", "semantics"},

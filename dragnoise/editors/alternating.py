@@ -77,7 +77,7 @@ class Alternating:
         """Semantic propagation from where the state stands."""
         _, variable = self._of(state)
         latents = state.tensors[LATENT].to(variable.original)
-        return substitution(self.task, state.variable, variable.original, latents=latents, start=state.step)
+        return substitution(self.task, state.variable, variable, latents=latents)
 
     def retasked(self, task: Task) -> Self:
         other = copy.copy(self)
@@ -94,9 +94,9 @@ class Alternating:
     @torch.no_grad()
     def _step_down(self, state: EditState) -> EditState:
         """One denoising step with the edited bottleneck, and the same change on the bottleneck of the next step."""
-        task, (_, variable) = self.task, self._of(state)
+        task, (level, variable) = self.task, self._of(state)
         z, value = state.tensors[LATENT].to(variable.original), state.variable.to(variable.original)
-        z = task.schedule.down(task.model.predict(value, variable.encoded), z, state.step)
+        z = task.schedule.down(level.prediction(state), z, state.step)
         if (hold := holding(task)) is not None:
             z = hold(z, state.step - 1)
         latent, change = z.cpu(), value - variable.original

@@ -20,10 +20,11 @@ class SingleStep(SingleTimestep):
     """Bottleneck x the convention's losses x one timestep x substitution."""
 
     def __init__(self, task: Task) -> None:
-        super().__init__(task, Bottleneck(task))
+        self._bottleneck = Bottleneck(task)
+        super().__init__(task, self._bottleneck)
 
     def render(self, state: EditState) -> Iterator[DDIMState]:
-        return substitution(self.task, state.variable, self.variable.original)
+        return substitution(self.task, state.variable, self._bottleneck)
 
 
 def make(task: Task) -> Editor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dragnoise.editors.base import Task
 from dragnoise.editors.parts.area import editable_area, soft_edge
+from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.models.model import Model
 from dragnoise.sampling import ddim
 from dragnoise.sampling.ddim import DDIMState
@@ -31,18 +32,17 @@ def holding(task: Task) -> Callable[[Tensor, int], Tensor] | None:
 
 
 def substitution(
-    task: Task, edited: Tensor, original: Tensor, *, latents: Tensor | None = None, start: int | None = None
+    task: Task, edited: Tensor, variable: Bottleneck, *, latents: Tensor | None = None
 ) -> Iterator[DDIMState]:
     """Semantic propagation (DragNoise, section 3.2): denoise with the edited bottleneck, a state per step.
 
-    latents, start: where to begin, default z_t at step `edit_from`.
+    variable: with its original and its encoder's pass at the step to begin at; latents: of that step, default z_t.
     """
-    config = task.config
+    config, original = task.config, variable.original
     yield from ddim.denoise(
-        task.model, task.latents if latents is None else latents, task.text, task.schedule,
-        config.edit_from if start is None else start,
+        task.model, task.latents if latents is None else latents, task.text, task.schedule, variable.step,
         edited=edited.to(original), original=original, refine_from=config.refine_from, propagation=config.propagation,
-        site=config.variable, hold=holding(task),
+        site=config.variable, hold=holding(task), first=variable.encoded,
     )  # fmt: skip
 
 

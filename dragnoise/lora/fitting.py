@@ -69,7 +69,7 @@ def checkpoints(subject: Subject, settings: LoraSettings, asked: bool | None) ->
     """Does a fit keep its layers' inputs alone and compute them again on the way back?
 
     That costs about a third more time, gives the same bits, and saves most of the memory that grows
-    with the picture (`benchmarks/memory.py` counts it).  asked: yes, no, or None for yes when the
+    with the picture (`python -m benchmarks memory` counts it).  asked: yes, no, or None for yes when the
     batch is larger than four pictures of 512x512 pixels, in pixels of the latent: `KEPT_AT_MOST`.  A
     model in low memory does so in any case.  Raises ValueError if it is none of the three.
     """
@@ -82,7 +82,7 @@ def checkpoints(subject: Subject, settings: LoraSettings, asked: bool | None) ->
 
 
 def _advice(model: Model, settings: LoraSettings, checkpointing: bool) -> str:
-    """What to try, in the order of effect as `benchmarks/memory.py` counts it."""
+    """What to try, in the order of effect as `python -m benchmarks memory` counts it."""
     usual, tries = LoraSettings().rank, []
     if settings.rank > 16 * usual:  # with AdamW's moments more than all else
         tries.append(f"rank={usual}")

@@ -6,7 +6,7 @@ import copy
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from PIL import Image
@@ -22,7 +22,7 @@ from dragnoise.models.model_folder import recommended_config
 from dragnoise.models.noise_models import as_ddim
 from dragnoise.models.offload import Memory, economise, visit
 from dragnoise.models.text import Conditioning, Text
-from dragnoise.models.unet import MID, CutUNet, Decoded, Encoded
+from dragnoise.models.unet import Cut, CutUNet, Decoded, Encoded
 from dragnoise.validation import LONGEST, as_integer, as_pair, as_text, shown
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Model:
     device: where to bring it, default: where it is.  With memory="low" the VAE and the text encoders
     stay on the CPU and come for their work alone, large pictures pass the VAE in tiles, and the
     decoder's layers are computed again on an iteration's way back instead of kept.
-    `benchmarks/memory.py` counts what that gains (SDXL at 1024x1024 in float16: 5.9 GiB instead of
+    `python -m benchmarks memory` counts what that gains (SDXL at 1024x1024 in float16: 5.9 GiB instead of
     9.6) and times what it costs (an iteration takes about half as long again).
 
     Raises ValueError for a pipeline that has no U-Net with a bottleneck, or wants other inputs, and
@@ -103,11 +103,11 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return self.unet.typical.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.pipeline.unet.dtype
+        return self.unet.typical.dtype
 
     @property
     def info(self) -> ModelInfo:
@@ -212,11 +212,11 @@ class Model:
         other.unet = CutUNet(unet)
         return other
 
-    def encode(self, z: Tensor, t: int | Tensor, text: Text, *, site: str = MID) -> Encoded:
+    def encode(self, z: Tensor, t: int | Tensor, text: Text, **cut: Unpack[Cut]) -> Encoded:
         """`CutUNet.encode` in the model's dtype and on its device; text from `embed`, for one sample or for each."""
         if isinstance(text, Conditioning):
             text = text.sized(z.shape[-2] * self.factor, z.shape[-1] * self.factor)
-        return self.unet.encode(z.to(self.device, self.dtype), t, text, site=site)
+        return self.unet.encode(z.to(self.device, self.dtype), t, text, **cut)
 
     def decode(self, bottleneck: Tensor, encoded: Encoded, *, upto: int | None = None) -> Decoded:
         """`CutUNet.decode` in the model's dtype; gradients reach the bottleneck as it was given."""

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 MID = "mid"
 """The site of the bottleneck."""
+
+
+class Cut(TypedDict, total=False):
+    """Where to cut and what to leave out.
+
+    site: see `CutUNet.sites`, default "mid".  instead: stands for the bottleneck, and the mid block does not run; for
+    the site "mid" alone.
+    """
+
+    site: str
+    instead: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,15 @@ class CutUNet:
             )
         require_text_to_image(unet.config)
         self.unet = unet
+        self._has_hooks = any(hasattr(module, "_diffusers_hook") for module in unet.modules())
+
+    @property
+    def typical(self) -> Any:
+        """What says device and dtype: the first weight, or with hooks of diffusers, which move or cast weights, all.
+
+        diffusers' own properties look for such hooks in every module at every use.
+        """
+        return self.unet if self._has_hooks else next(self.unet.parameters())
 
     @property
     def blocks(self) -> int:
@@ -96,14 +116,16 @@ class CutUNet:
                 height, width = (height + 1) // 2, (width + 1) // 2
         return (latents[0], self.unet.config.block_out_channels[-1], height, width)
 
-    def encode(self, z: Tensor, t: int | Tensor, text: Text, *, site: str = MID) -> Encoded:
+    def encode(self, z: Tensor, t: int | Tensor, text: Text, **cut: Unpack[Cut]) -> Encoded:
         """Latent z (B, C, h, w), timestep t (an int, or (B,)), text (B or 1, tokens, width) -> Encoded.
 
-        SDXL takes a `Conditioning` with its sizes as the text.  site: where to cut, see `sites`.
+        SDXL takes a `Conditioning` with its sizes as the text.
         """
-        unet = self.unet
+        unet, site, instead = self.unet, cut.get("site", MID), cut.get("instead")
         if unet.config.center_input_sample:
             z = 2 * z - 1
+        if isinstance(t, int):
+            t = torch.full((), t, dtype=torch.int64, device=z.device)  # diffusers would send it and wait
         time = unet.time_embedding(unet.get_time_embed(z, t))
         added, text = self._split(text, len(z))
         if added:
@@ -117,6 +139,8 @@ class CutUNet:
             skips += more
             if site == f"down.{i}":
                 return Encoded(x, tuple(skips), time, text, site)
+        if site == MID and instead is not None:
+            return Encoded(instead.to(x), tuple(skips), time, text)
         x = unet.mid_block(x, time, **_text(unet.mid_block, text))
         encoded = Encoded(x, tuple(skips), time, text)
         if site == MID:

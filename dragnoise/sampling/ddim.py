@@ -166,21 +166,27 @@ def denoise(
     original: Tensor | None = None,
     site: str = MID,
     hold: Callable[[Tensor, int], Tensor] | None = None,
+    first: Encoded | None = None,
 ) -> Iterator[DDIMState]:
     """Come down from step `start` to the clean latent, a state per step.
 
     With `edited`, semantic propagation (section 3.2): at every step above `refine_from` the mid
     block's output is replaced by it, or with "delta" moved by `edited - original`, the difference
     made at `start`.  site: of another block that is meant instead, see `CutUNet.sites`.  hold: called
-    with the latent of every step and the step, gives the latent to go on with.
+    with the latent of every step and the step, gives the latent to go on with.  first: the encoder's pass on z at
+    `start`, cut at the site, if it has been made.
     """
     z = z.float()
     for step in range(start, 0, -1):
         with torch.no_grad():
-            encoded = model.encode(z, schedule.timestep(step), text, site=site)
+            substituted = edited if step > refine_from else None
+            encoded, first = first, None
+            if encoded is None:
+                instead = substituted if propagation == "replace" else None
+                encoded = model.encode(z, schedule.timestep(step), text, site=site, instead=instead)
             bottleneck = encoded.bottleneck
-            if edited is not None and step > refine_from:
-                bottleneck = propagate(encoded, edited, original, propagation)
+            if substituted is not None:
+                bottleneck = propagate(encoded, substituted, original, propagation)
             z = schedule.down(model.predict(bottleneck, encoded), z, step)
             if hold is not None:
                 z = hold(z, step - 1)

@@ -67,7 +67,8 @@ class Engine:
         """Plain DDIM denoising of the inverted latent, a state per step."""
         model, config = self.worn(state), state.config
         schedule = ddim.Schedule(model, config.steps)
-        return ddim.denoise(model, state.trajectory[-1], self._text(state), schedule, config.edit_from)
+        first = self.first_pass(state)()
+        yield from ddim.denoise(model, state.trajectory[-1], self._text(state), schedule, config.edit_from, first=first)
 
     def first_pass(self, state: SessionState) -> Callable[[], Encoded]:
         """Gives the encoder's pass on the inverted latent, made once."""

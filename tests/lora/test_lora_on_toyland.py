@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
-import pytest
-
+from benchmarks import lora as bench
 from dragnoise import DragSession, load_model
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "lora.py"
-    spec = importlib.util.spec_from_file_location("bench_lora", path)
-    assert spec and spec.loader
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # its dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_short_fit_brings_reconstruction_and_edit_nearer_to_the_picture(bench: ModuleType) -> None:
+def test_a_short_fit_brings_reconstruction_and_edit_nearer_to_the_picture() -> None:
     """Of a scene in colours that no training had; in dB 1.0 and 1.6 better when it was written, with any seed."""
     case = bench.make_case(3)
     session = DragSession(load_model(), case.picture, case.prompt)

@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import errno
 import gc
-import importlib.util
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,8 @@ from conftest import build_sd15, build_sdxl, build_three_block
 from diffusers import DiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
 
+from benchmarks import memory as bench
+from benchmarks.measuring.counting import Live
 from dragnoise import DragConfig, DragSession, Model, load_model
 from dragnoise.interrupts import OutOfMemory, advice, is_out_of_memory
 from dragnoise.models import arguments
@@ -223,19 +223,9 @@ def test_everything_but_the_unet_is_parked(monkeypatch: pytest.MonkeyPatch) -> N
     assert sliced == ["auto"]
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "memory.py"
-    spec = importlib.util.spec_from_file_location("bench_memory", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_benchmark_counts_what_is_alive(bench: ModuleType) -> None:
+def test_the_benchmark_counts_what_is_alive() -> None:
     weight = torch.zeros(100, 100)
-    with bench.Live([weight]) as live:
+    with Live([weight]) as live:
         first = weight.t() + 1  # 40,000 bytes; the view is none
         second = first * 2
         del first
@@ -245,7 +235,7 @@ def test_the_benchmark_counts_what_is_alive(bench: ModuleType) -> None:
     assert live.now == 0 and live.peak == 80_000
 
 
-def test_low_memory_on_the_real_architecture(bench: ModuleType) -> None:
+def test_low_memory_on_the_real_architecture() -> None:
     """The documented figures: an iteration of SD 1.5 at 512 keeps a third; slices take more than fused attention."""
     weights, inversion, iteration = bench.unet_peaks(bench.SD15, 512, 2, low=False, sliced=False)
     _, lean_inversion, lean_iteration = bench.unet_peaks(bench.SD15, 512, 2, low=True, sliced=False)
@@ -255,7 +245,7 @@ def test_low_memory_on_the_real_architecture(bench: ModuleType) -> None:
     assert sliced_inversion > lean_inversion and sliced_iteration > lean_iteration
 
 
-def test_what_a_fit_needs_on_the_real_architecture(bench: ModuleType) -> None:
+def test_what_a_fit_needs_on_the_real_architecture() -> None:
     """The order of the advice when memory runs out: checkpointing gains more than half the batch does."""
     weights, usual = bench.fit_peak(bench.SD15, 512, batch=4, checkpointing=False)
     _, checkpointed = bench.fit_peak(bench.SD15, 512, batch=4, checkpointing=True)

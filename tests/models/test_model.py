@@ -107,6 +107,19 @@ def test_a_model_is_frozen(sd15: StableDiffusionPipeline) -> None:
 # -------------------------------------------------------------------------------------------- loading
 
 
+def test_device_and_dtype_are_those_that_work_is_done_in() -> None:
+    """The first weight says both, but for hooks of diffusers that keep weights in another dtype than they work in."""
+    pipeline = build_sd15()
+    model = Model(pipeline)
+    assert (model.device, model.dtype) == (pipeline.unet.device, pipeline.unet.dtype)
+    pipeline.unet.to(torch.float64)
+    assert model.dtype == torch.float64
+    pipeline.unet.to(torch.float32)
+    pipeline.unet.enable_layerwise_casting(storage_dtype=torch.bfloat16, compute_dtype=torch.float32)
+    assert Model(pipeline).dtype == torch.float32
+    assert any(weight.dtype == torch.bfloat16 for weight in pipeline.unet.parameters())
+
+
 @pytest.mark.parametrize("dtype", [None, torch.float64])
 @pytest.mark.parametrize("as_text", [True, False])
 def test_a_saved_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,11 +32,11 @@ def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:
     h, w = task.latents.shape[-2:]
     if not task.config.is_released:
         return editable_area(task, (w, h))
-    area = task.latents.new_zeros(1, 1, h, w)
+    area = torch.zeros(1, 1, h, w, dtype=torch.float32)
     if task.mask is not None:
-        area = mask_tensor(task.mask, (w, h), through=task.frame.grid).to(area)
+        area = mask_tensor(task.mask, (w, h), through=task.frame.grid)
     nothing_held = bool((area >= 1).all()) or not (blank_mask_holds or bool(area.any()))
-    return None if nothing_held else area
+    return None if nothing_held else area.to(task.latents)
 
 
 def free_cells(task: Task) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Task
 from dragnoise.editors.parts.optimiser import Adam
-from dragnoise.editors.parts.supervision import feature_of, require_block
-from dragnoise.editors.parts.variables import Latent
+from dragnoise.editors.parts.supervision import require_block
+from dragnoise.editors.parts.variables import Latent, feature_of
 from dragnoise.numerics import not_finite
 from dragnoise.sampling import ddim
 

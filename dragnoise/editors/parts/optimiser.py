@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dragnoise.transfers import to_host
+
 FIRST, SECOND = "adam.first", "adam.second"
 """Names of Adam's moments in an `EditState`."""
 
@@ -43,10 +45,3 @@ class Adam:
         state = self._optimiser.state[self.value]
         values = {name: self.value.detach(), FIRST: state["exp_avg"], SECOND: state["exp_avg_sq"]}
         return {key: to_host(value) for key, value in values.items()}
-
-
-def to_host(tensor: Tensor) -> Tensor:
-    """A copy on the CPU; from CUDA it is on its way, and has arrived when a later blocking read returns."""
-    if tensor.device.type != "cuda":
-        return tensor.to("cpu", copy=True)
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task
 from dragnoise.editors.parts.optimiser import Adam
-from dragnoise.editors.parts.supervision import Supervision, feature_of, require_block, supervision_of
-from dragnoise.editors.parts.variables import Variable
+from dragnoise.editors.parts.supervision import Supervision, require_block, supervision_of
+from dragnoise.editors.parts.variables import Variable, feature_of
 from dragnoise.geometry import arrived
 from dragnoise.models.unet import Decoded
 from dragnoise.numerics import not_finite
@@ -67,16 +67,20 @@ class SingleTimestep:
     def feature(self, state: EditState) -> Tensor:
         return feature_of(self._looked(state, grad=False).decoded, self.task).detach()
 
-    @torch.no_grad()
     def predicted(self, state: EditState) -> Tensor:
-        task, look = self.task, self._look
         value = state.variable.to(self.variable.original)
+        return self.task.schedule.clean(self.prediction(state), self.variable.latents(value), state.step)
+
+    @torch.no_grad()
+    def prediction(self, state: EditState) -> Tensor:
+        """What the U-Net predicts of a state, (1, C, h, w) float32; the state's forward is run on if it is there."""
+        look = self._look
         if look is not None and look.variable is state.variable:
-            decoded = task.model.unet.finish(look.decoded)
+            decoded = self.task.model.unet.finish(look.decoded)
         else:
-            decoded = self.variable.forward(value, upto=None)
+            decoded = self.variable.forward(state.variable.to(self.variable.original), upto=None)
         assert decoded.noise is not None
-        return task.schedule.clean(decoded.noise.float(), self.variable.latents(value), state.step)
+        return decoded.noise.float()
 
     def status(self, state: EditState) -> Status:
         config = self.task.config
@@ -125,12 +129,10 @@ class SingleTimestep:
 
     def initial_features(self, state: EditState) -> Tensor:
         if self._initial is None:
-            block = self.task.config.supervision_block
-            self._initial = self._at_initial_anchors(self.variable.reference(upto=block))
+            self._initial = self._at_initial_anchors(self.variable.reference)
         return self._initial
 
-    def _at_initial_anchors(self, decoded: Decoded) -> Tensor:
-        feature = feature_of(decoded, self.task).detach()
+    def _at_initial_anchors(self, feature: Tensor) -> Tensor:
         return semantics.sample(feature, self.task.anchors, self.task.frame.grid)
 
     def _looked(self, state: EditState, *, grad: bool) -> Look:
@@ -153,7 +155,7 @@ class SingleTimestep:
         numbers = [feature.abs().max()]
         if state.count == 0 and not self._tracks_first:
             if self._initial is None:
-                self._initial = self._at_initial_anchors(decoded)
+                self._initial = self._at_initial_anchors(feature)
             return Ahead(decoded, None, numbers, grad)
         places = semantics.tracking_places(state.anchors, self.task.config.r2)
         index = semantics.nearest_place(feature, self.initial_features(state), places, self.task.frame.grid)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dragnoise import semantics
 from dragnoise.editors.base import Task
 from dragnoise.editors.parts.area import editable_area, latent_area
-from dragnoise.editors.parts.variables import Variable
+from dragnoise.editors.parts.variables import Variable, feature_of
 from dragnoise.models.unet import Decoded
 
 
@@ -37,11 +37,6 @@ def require_block(task: Task) -> None:
         raise ValueError(
             f"supervision_block={block} is beyond this model's {blocks} up blocks; choose 0..{blocks - 1}."
         )
-
-
-def feature_of(decoded: Decoded, task: Task) -> Tensor:
-    """The supervision feature F, (C, h, w) float32."""
-    return decoded.features[task.config.supervision_block][0].float()
 
 
 class Paper:
@@ -86,10 +81,8 @@ class Paper:
     def _initial_patches(self) -> Tensor:
         """The initial feature in the window of every initial anchor, (m, (2 r1 + 1)^2, C)."""
         task = self.task
-        with torch.no_grad():
-            decoded = self._variable.reference(upto=task.config.supervision_block)
-            patch = task.anchors[:, None] + semantics.window(task.config.r1, like=task.anchors)
-            return semantics.sample(feature_of(decoded, task), patch, task.frame.grid)
+        patch = task.anchors[:, None] + semantics.window(task.config.r1, like=task.anchors)
+        return semantics.sample(self._variable.reference, patch, task.frame.grid)
 
     @cached_property
     def _mask(self) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor
 
 from dragnoise.editors.base import Task
 from dragnoise.models.unet import MID, Decoded, Encoded
+
+
+def feature_of(decoded: Decoded, task: Task) -> Tensor:
+    """The supervision feature F, (C, h, w) float32."""
+    return decoded.features[task.config.supervision_block][0].float()
 
 
 class Variable(Protocol):
@@ -20,11 +26,12 @@ class Variable(Protocol):
     name: str
     original: Tensor
 
+    @property
+    def reference(self) -> Tensor:
+        """The supervision feature of the unedited picture at the same step, (C, h, w) float32; made once."""
+
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
         """The U-Net with this value, up to up block `upto`, or to the noise.  Gradients reach `value`."""
-
-    def reference(self, *, upto: int | None) -> Decoded:
-        """The forward of the unedited picture at the same step, without gradients."""
 
     def latents(self, value: Tensor) -> Tensor:
         """The latent that the forward denoises, (1, C, h, w) float32."""
@@ -52,12 +59,13 @@ class Bottleneck:
     def forward(self, value: Tensor, *, upto: int | None) -> Decoded:
         return self._task.model.decode(value, self.encoded, upto=upto)
 
+    @cached_property
     @torch.no_grad()
-    def reference(self, *, upto: int | None) -> Decoded:
+    def reference(self) -> Tensor:
         task, encoded = self._task, self.encoded
         if self._latents is not task.latents:
             encoded = self._encode(task.trajectory[self.step])
-        return task.model.decode(encoded.bottleneck, encoded, upto=upto)
+        return feature_of(task.model.decode(encoded.bottleneck, encoded, upto=task.config.supervision_block), task)
 
     def latents(self, value: Tensor) -> Tensor:
         return self._latents
@@ -82,9 +90,10 @@ class Latent:
         encoded = task.model.encode(value, task.schedule.timestep(self.step), task.text)
         return task.model.decode(encoded.bottleneck, encoded, upto=upto)
 
+    @cached_property
     @torch.no_grad()
-    def reference(self, *, upto: int | None) -> Decoded:
-        return self.forward(self.original, upto=upto)
+    def reference(self) -> Tensor:
+        return feature_of(self.forward(self.original, upto=self._task.config.supervision_block), self._task)
 
     def latents(self, value: Tensor) -> Tensor:
         return value

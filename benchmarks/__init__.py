@@ -1,0 +1,1 @@
+"""Speed and memory of dragnoise, beside a plain implementation: `python -m benchmarks --help`."""
