@@ -31,7 +31,7 @@ SLOW_FILES = {
 
 
 SLOW_TESTS = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
-"""Other tests that are marked `slow`, as `tests/file.py::test`, of which some case computed for more than 0.4 s."""
+"""Other tests that are marked `slow`, as `tests/file.py::test`, of which some case computed for more than 0.3 s."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
