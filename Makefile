@@ -8,7 +8,8 @@
 #   make test-fast
 #                 make .venv if need be, then run the tests that need no browser, execute no notebook and
 #                 are not marked slow
-#   make coverage the same tests, and which share of the packages' lines they execute
+#   make coverage all tests but those of the browser and the notebooks, and which share of the packages' lines
+#                 they execute
 #   make docs     install what builds the documentation into .venv, and build it into site/
 #   make lint     make .venv if need be, then ruff and mypy
 #   make test-lowest
@@ -40,6 +41,7 @@ IN    := $(VENV)/bin/python -m
 # A thread for each process: two processes with torch's own threads would wait for each other.
 PYTEST = $(if $(filter-out 0 1,$(WORKERS)),OMP_NUM_THREADS=1 )$(IN) pytest -n $(WORKERS)
 FAST  := -m "not browser and not notebook and not slow"
+COVERING := -m "not browser and not notebook"
 LOWEST_TESTS := \
     tests/test_packaging.py::test_the_lowest_versions_are_installed \
     tests/test_determinism.py \
@@ -107,7 +109,7 @@ test-fast: $(VENV)/.installed
 	$(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed
-	$(PYTEST) $(FAST) --cov=dragnoise --cov=dragnoise_widgets --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(PYTEST) $(COVERING) --cov=dragnoise --cov=dragnoise_widgets --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 # Here too the packages of .venv come last: torch, and whatever the oldest versions accept of the rest.
 $(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed

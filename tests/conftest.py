@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -29,10 +30,14 @@ SLOW_FILES = {
 """Files whose tests are all marked `slow`: they fit LoRAs, load and write many models, kill processes or train."""
 
 
+SLOW_TESTS = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
+"""Other tests that are marked `slow`, as `tests/file.py::test`, of which some case computed for more than 0.3 s."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the files above."""
+    """Mark the files and the tests above."""
     for item in items:
-        if item.path.stem in SLOW_FILES:
+        if item.path.stem in SLOW_FILES or item.nodeid.partition("[")[0] in SLOW_TESTS:
             item.add_marker(pytest.mark.slow)
 
 

@@ -117,6 +117,14 @@ def test_random_numbers_say_their_precision() -> None:
                 assert "dtype" in named, f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
 
 
+def test_slow_tests_that_are_listed_exist() -> None:
+    listed = (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").split()
+    assert listed == sorted(set(listed))
+    for name in listed:
+        path, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"tests/slow.txt names {name}"
+
+
 def test_properties_have_the_settings_of_the_suite() -> None:
     for path in (ROOT / "tests").rglob("*.py"):
         if path.name != "properties.py":
