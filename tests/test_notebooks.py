@@ -238,7 +238,7 @@ def test_a_benchmark_on_toyland(tmp_path: Path) -> None:
     notebook = executed("07_dragbench", OUT=str(tmp_path / "run"), CATEGORIES=["sun", "ear"])
     assert pictures(notebook) >= 3
     said = printed(notebook)
-    assert "8 samples, 8 pairs" in said and "6 results" in said
+    assert "8 samples, 15 pairs" in said and "6 results" in said
     distance, length = map(float, re.findall(r"MD ([\d.]+) px; the drags are ([\d.]+) px long", said)[0])
     assert distance == pytest.approx(length, abs=8) and "SSIM to the given picture 1.0" in said
     tables = [o.data.get("text/markdown", "") for o in outputs(notebook) if "data" in o]
@@ -250,10 +250,13 @@ def test_a_benchmark_on_toyland(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (DATA / "dragbench").is_dir(), reason=f"no DragBench samples in {DATA}; set DRAGNOISE_DATA")
 def test_a_benchmark_on_real_samples_with_a_small_random_pipeline(tmp_path: Path) -> None:
     build_three_block().save_pretrained(tmp_path / "model")
-    quick = {"side": 64, "steps": 4, "edit_from": 2, "refine_from": 0, "max_iterations": 1}
+    quick = {"side": 64, "steps": 4, "edit_from": 2}
+    editors = {
+        "dragnoise": {"preset": "dragnoise", "refine_from": 0, "max_iterations": 1}, "fastdrag": {"preset": "fastdrag"}
+    }  # fmt: skip
     notebook = executed(
         "07_dragbench", OUT=str(tmp_path / "run"), DATA=str(DATA / "dragbench"), MODEL=str(tmp_path / "model"),
-        EDITORS=["dragnoise", "fastdrag"], CATEGORIES=["animals", "land_scape", "human_head"], CHANGES=quick, SIDE=64,
+        EDITORS=editors, CATEGORIES=["animals", "land_scape", "human_head"], CHANGES=quick, SIDE=64,
         ENSEMBLE=1,
     )  # fmt: skip
     assert pictures(notebook) >= 3 and "10 samples" in printed(notebook) and "6 results" in printed(notebook)

@@ -205,4 +205,4 @@ def test_without_lpips_a_sentence(monkeypatch: pytest.MonkeyPatch, missing: str)
     fidelity.load_lpips.cache_clear()
     with pytest.raises(ImportError) as caught:
         fidelity.fidelity(smooth_picture(8, 8), smooth_picture(8, 8))
-    assert_one_sentence(caught.value, "leave IF out", "pip install lpips" if missing == "package" else "weights")
+    assert_one_sentence(caught.value, "leave IF out", "dragnoise[bench]" if missing == "package" else "weights")

@@ -95,4 +95,4 @@ def _only(picture: np.ndarray, where: np.ndarray) -> Image.Image:
 
 def _tensor(picture: Image.Image) -> Tensor:
     pixels = torch.from_numpy(np.array(picture.convert("RGB"), np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
-    return F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    return F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False).clamp(-1, 1)  # rounding
