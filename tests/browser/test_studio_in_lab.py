@@ -73,6 +73,8 @@ class Notebook:
         self.page.wait_for_timeout(1000)
         self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
         self.page.wait_for_selector(".dragnoise-canvas canvas")
+        self.kernel.until("studio.canvas.page_events.seen > 0")  # by which its own pixels follow
+        self.page.wait_for_timeout(500)
 
     @property
     def canvas(self) -> Any:

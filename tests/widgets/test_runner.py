@@ -294,6 +294,16 @@ def test_a_paused_rendering_of_what_is_gone_is_given_up(held: Held) -> None:
     assert held.runner.latest.picture is None and len(held.session.history) == 9
 
 
+def test_a_look_at_an_iteration_that_has_gone_before_its_turn_is_no_error() -> None:
+    session, runner = ready()
+    runner.step(3)
+    runner.rewind(1)
+    runner.render(3, aside=True)
+    assert runner.state == "idle" and runner.error is None and len(session.history) == 2
+    runner.render(3)
+    assert runner.state == "error", "who asks for it is told"
+
+
 @pytest.mark.parametrize("through", [1, 3, 4 + 2, 4 + 8])
 def test_stop_leaves_a_usable_session(held: Held, through: int) -> None:
     held.runner.run()

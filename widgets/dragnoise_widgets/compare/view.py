@@ -23,6 +23,8 @@ SIDE, NARROW = 240, 170
 
 STYLE = f"""<style>
 .dragnoise-compare .widget-label-basic {{ display: flex; align-items: center }}
+.dragnoise-compare .widget-html-content {{ line-height: 1.4 }}
+.dragnoise-compare b {{ display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }}
 {UNSEEN_LABELS}
 </style>"""
 
@@ -85,8 +87,9 @@ class Column(widgets.VBox):
         self.slider = named(slider, f"iteration of {edit.name}")
         self.numbers = widgets.HTML()
         self.slider.observe(lambda _: self._draw(), "value")
+        name = html.escape(edit.name)
         super().__init__(
-            [widgets.HTML(f"<b>{html.escape(edit.name)}</b>"), self.figure, self.slider, self.numbers],
+            [widgets.HTML(f'<b title="{name}">{name}</b>'), self.figure, self.slider, self.numbers],
             layout={"min_width": "0", "overflow": "hidden"},
         )
         self._draw()

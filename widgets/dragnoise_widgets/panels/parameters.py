@@ -118,7 +118,7 @@ class Parameters(widgets.VBox):
         self._mark(name, changed=False)
         text = (
             f'<div title="{html.escape(note)}" style="line-height: 1.35; font-size: 12px">'
-            f'<span style="opacity: 0.75">{html.escape(meaning)}</span>{tag}</div>'
+            f'<span style="opacity: 0.75">{html.escape(meaning.replace("`", ""))}</span>{tag}</div>'
         )
         return widgets.HBox(
             [

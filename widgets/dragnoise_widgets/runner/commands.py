@@ -87,7 +87,7 @@ class Render:
     ends: ClassVar[bool] = False
 
     def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
-        return stages.render(session, kept, self.k)
+        return stages.render(session, kept, self.k, aside=self.aside)
 
 
 # ---- calls ---------------------------------------------------------------------------------------

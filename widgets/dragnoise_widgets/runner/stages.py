@@ -163,11 +163,11 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
     return ""
 
 
-def render(session: DragSession, kept: Kept, k: int | None = None) -> Stage:
-    """The picture of iteration k, default the last."""
+def render(session: DragSession, kept: Kept, k: int | None = None, *, aside: bool = False) -> Stage:
+    """The picture of iteration k, default the last.  aside: nobody minds if there is none by now."""
     kept.stages = {key: steps for key, steps in kept.stages.items() if key[0] != "rendering"}
     yield from prepare(session, kept)
-    yield from kept.resumable(("rendering",), lambda: rendering(session, kept, k))
+    yield from kept.resumable(("rendering",), lambda: rendering(session, kept, k, aside=aside))
     return ""
 
 
@@ -194,11 +194,13 @@ def inverting(session: DragSession) -> Iterator[Progress]:
                     break
 
 
-def rendering(session: DragSession, kept: Kept, k: int | None = None) -> Iterator[Progress]:
+def rendering(session: DragSession, kept: Kept, k: int | None = None, *, aside: bool = False) -> Iterator[Progress]:
     """Render iteration k on a branch, which shares model and inversion and leaves the session alone.
 
-    Ends without a picture when that iteration has gone from the history meanwhile.
+    Ends without a picture when that iteration has gone from the history meanwhile; aside, also when it had before.
     """
+    if aside and k and k >= len(session.history):
+        return
     branch, started = session.branch(k), time.perf_counter()
     snapshot = branch.history[-1] if branch.history else None
     shown = snapshot.iteration if snapshot else 0
