@@ -40,7 +40,7 @@ class Bench:
 
     def config(self, *, released: bool = False, **changes: Any) -> DragConfig:
         """The numbers of an edit that never arrives; of the released program those that a comparison can share."""
-        numbers = self.numbers | {"max_iterations": 100_000, "tolerance": 1e-3} | changes
+        numbers = self.numbers | {"max_iterations": 100_000, "tolerance": 1e-3, "reach": 0.0} | changes
         if released:
             numbers |= {"supervision_block": SHAPES[self.name].block, "inversion": "source", "resize": "longer"}
             return DragConfig.released(**numbers | {"tolerance": 2.0})

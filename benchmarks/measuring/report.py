@@ -79,21 +79,24 @@ def table(result: dict[str, Any]) -> str:
         "|---|---" + "|--:" * 11 + "|",
     ]
     for phase, sides in result["phases"].items():
-        lines += [row(phase, side, numbers, sides.get("ours", {}), ceiling) for side, numbers in sides.items()]
+        by = "seconds" if result["device"].startswith("cuda") else "processor"  # a CPU may have other things to do
+        lines += [row(phase, side, numbers, sides.get("ours", {}), ceiling, by) for side, numbers in sides.items()]
     return "\n".join(lines)
 
 
-def row(phase: str, side: str, numbers: dict[str, Any], ours: dict[str, Any], ceiling: dict[str, Any]) -> str:
-    """One side of a phase.  Ratios are of the processor's time on a CPU, and of operations where nothing was timed."""
+def row(
+    phase: str, side: str, numbers: dict[str, Any], ours: dict[str, Any], ceiling: dict[str, Any], by: str = "processor"
+) -> str:
+    """One side of a phase.  Ratios are of the processor's time or of the clock's ("seconds"), else of operations."""
     counts, seconds, processor = (numbers.get(key) for key in ("counts", "seconds", "processor"))
     flops = counts["flops"] if counts else None
-    key = "processor" if processor else "counts"
-    mine = statistics.median(ours[key]) if key == "processor" and key in ours else None
-    times = statistics.median(processor) / mine if mine else None
-    if times is None and flops and "counts" in ours:
+    times = None
+    if by in numbers and by in ours:
+        times = statistics.median(numbers[by]) / max(statistics.median(ours[by]), 1e-12)
+    elif flops and "counts" in ours:
         times = flops / ours["counts"]["flops"]
     achieved = None
-    if flops and processor and ceiling:
+    if flops and processor and seconds and ceiling:
         achieved = max(
             flops / statistics.median(processor) / ceiling["flops_per_processor_second"],
             flops / statistics.median(seconds) / ceiling["flops_per_second"],

@@ -13,7 +13,7 @@ from benchmarks.measuring import report
 
 @pytest.mark.slow
 def test_a_run_writes_numbers_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "RESULTS.md").write_text(f"Above.\n{report.BEGIN}\nold\n{report.END}\nBelow.\n")
+    (tmp_path / "RESULTS.md").write_text(f"Above.\n{report.BEGIN}\nof an earlier run\n{report.END}\nBelow.\n")
     usual = ["run", "--shape", "tiny", "--side", "64", "--steps", "1", "--rounds", "1", "--no-memory", "--no-counts"]
     for phase in ("iteration", "quick look"):
         main([*usual, "--phases", phase, "--folder", str(tmp_path / "results")])
@@ -22,7 +22,7 @@ def test_a_run_writes_numbers_and_a_table(tmp_path: Path, capsys: pytest.Capture
     assert list(result["phases"]) == ["iteration", "quick look"]  # of both runs
     assert all(len(side["processor"]) == 1 for side in result["phases"]["iteration"].values())
     text = (tmp_path / "RESULTS.md").read_text()
-    assert text.startswith("Above.") and text.endswith("Below.\n") and "old" not in text
+    assert text.startswith("Above.") and text.endswith("Below.\n") and "of an earlier run" not in text
     assert "| iteration | plain, weights frozen |" in text and "| quick look | ours |" in text
     assert "Written to" in capsys.readouterr().out
 
