@@ -248,7 +248,12 @@ def test_a_benchmark_on_toyland(tmp_path: Path) -> None:
 @pytest.mark.notebook
 @pytest.mark.timeout(2000)
 @pytest.mark.skipif(not (DATA / "dragbench").is_dir(), reason=f"no DragBench samples in {DATA}; set DRAGNOISE_DATA")
-def test_a_benchmark_on_real_samples_with_a_small_random_pipeline(tmp_path: Path) -> None:
+def test_a_benchmark_on_real_samples_with_a_small_random_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text encoder reads 16 tokens, and says so of longer prompts."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
     build_three_block().save_pretrained(tmp_path / "model")
     quick = {"side": 64, "steps": 4, "edit_from": 2}
     editors = {
@@ -256,7 +261,7 @@ def test_a_benchmark_on_real_samples_with_a_small_random_pipeline(tmp_path: Path
     }  # fmt: skip
     notebook = executed(
         "07_dragbench", OUT=str(tmp_path / "run"), DATA=str(DATA / "dragbench"), MODEL=str(tmp_path / "model"),
-        EDITORS=editors, CATEGORIES=["animals", "land_scape", "human_head"], CHANGES=quick, SIDE=64,
+        EDITORS=editors, CATEGORIES=["animals", "human_head"], CHANGES=quick, SIDE=64,
         ENSEMBLE=1,
     )  # fmt: skip
-    assert pictures(notebook) >= 3 and "10 samples" in printed(notebook) and "6 results" in printed(notebook)
+    assert pictures(notebook) >= 3 and "10 samples" in printed(notebook) and "4 results" in printed(notebook)

@@ -23,7 +23,8 @@ def matched(
     """
     height, width = source.shape[1:]
     x, y = (min(int(v + 0.5), n - 1) for v, n in zip(point, (width, height), strict=True))
-    likeness = F.cosine_similarity(source[:, y, x, None, None], edited, dim=0)
+    wanted, flat = source[:, y, x], edited.flatten(1)
+    likeness = (wanted @ flat / (wanted.norm() * flat.norm(dim=0)).clamp_min(1e-8)).view(height, width)
     if allowed is not None:
         likeness = likeness.masked_fill(~allowed, -math.inf)
     best = int(likeness.argmax())
