@@ -217,7 +217,7 @@ SECTIONS: dict[str, Callable[[Place], list[Row]]] = {
 
 def edited(bench: Bench, iterations: int) -> DragSession:
     """A new session after so many iterations."""
-    session = bench.session(bench.config(lr=0.02), masked=True, points=2)
+    session = bench.session(bench.config(), masked=True, points=2)  # with the model's own rate
     for _ in range(iterations):
         session.step()
     return session
