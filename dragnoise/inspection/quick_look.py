@@ -41,7 +41,7 @@ from dragnoise.session.session import DragSession
 from dragnoise.session.state import SessionState
 from dragnoise.validation import as_integer, as_number
 
-SHARE = 0.2
+SHARE = 0.15
 """Time that quick looks may take, in shares of the iterations' own."""
 
 KEPT = 64 * 2**20
