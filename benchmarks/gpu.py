@@ -12,6 +12,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def main(given: argparse.Namespace, command: str) -> None:
         if time.perf_counter() - started > 60 * given.minutes:
             found: list[Row] = [(name, "not begun, the time was up", "")]
         else:
-            found = attempted(name, lambda section=section: section(place))
+            found = attempted(name, partial(section, place))
         rows += found
         for row in found:
             print(": ".join(cell for cell in row if cell), flush=True)

@@ -109,7 +109,9 @@ def fit_peak(config: dict[str, Any], side: int, *, batch: int, checkpointing: bo
             cut, seen = CutUNet(unet), torch.zeros(batch, *z.shape[1:], dtype=torch.float16)
             with torch.autocast("cpu", torch.float16):
                 encoded = cut.encode(seen, torch.full((batch,), 500), text)
-                loss = cut.decode(encoded.bottleneck, encoded).noise.float().square().mean()
+                noise = cut.decode(encoded.bottleneck, encoded).noise
+                assert noise is not None
+                loss = noise.float().square().mean()
             del encoded
             for half, gradient in zip(halves, torch.autograd.grad(loss, halves), strict=True):
                 half.grad = gradient
@@ -178,7 +180,7 @@ def on_cuda(name: str) -> None:
     from dragnoise import DragSession, load_model
 
     for memory in ("normal", "low"):
-        model = load_model(name, memory=memory)  # type: ignore[arg-type]
+        model = load_model(name, memory=memory)
         config = model.default_config.replace(max_iterations=10, tolerance=0.01)
         session = DragSession(model, Image.effect_mandelbrot((512, 512), (-2, -1.5, 1, 1.5), 60), config=config)
         session.drags = [((150, 150), (300, 300))]

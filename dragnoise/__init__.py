@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dragnoise.session.session import DragSession
     from dragnoise.studies.comparison import compare
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Drag", "DragConfig", "DragSession", "Lora", "LoraCache", "LoraStep", "Model", "ModelInfo", "Snapshot",
