@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from dragnoise.atomic_write import require_writable, write_picture, write_text
 from dragnoise.bench.datasets import Dataset, read_dataset
 from dragnoise.bench.measuring import Editor, Job, Protocol, config_of, edit_sample
-from dragnoise.bench.metrics.fidelity import load_lpips
+from dragnoise.images.perceptual import load_lpips
 from dragnoise.validation import as_integer, said, shown
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dragnoise.atomic_write import write_picture
+from dragnoise.images.perceptual import load_lpips, weights_at_hand
 from dragnoise.images.pictures import as_picture
-from dragnoise.locks import PATCHING
 from dragnoise.models.model import Model
 from dragnoise.plots.panels import NotebookFigure, calm, label, picture_panels
 from dragnoise.plots.pictures import show_picture
@@ -27,9 +25,6 @@ from dragnoise.sampling.ddim import DDIMState, Schedule
 from dragnoise.session import stages
 from dragnoise.session.session import DragSession
 from dragnoise.toyland.measures import ssim_map
-
-ALEXNET = "alexnet-owt-7be5be79.pth"
-"""torchvision's file of AlexNet's weights, in `torch.hub`'s folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,20 +158,13 @@ def distances(picture: Image.Image, original: Image.Image) -> tuple[float, float
     return mse, float(ssim_map(a, b).mean()), _lpips(a, b)
 
 
-@cache
-def _lpips_net() -> Any:
-    if not (Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET).is_file():  # lpips would fetch 230 MB
-        return None
-    try:
-        with PATCHING:
-            return importlib.import_module("lpips").LPIPS(net="alex", verbose=False)
-    except ImportError:
-        return None
-
-
 @torch.no_grad()
 def _lpips(a: np.ndarray, b: np.ndarray) -> float | None:
-    if (net := _lpips_net()) is None:
+    if not weights_at_hand():
+        return None
+    try:
+        distance = load_lpips()
+    except ImportError:
         return None
     one, other = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (a, b))
-    return float(net(one, other))
+    return float(distance(one, other))

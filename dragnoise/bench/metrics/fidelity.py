@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,33 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise.bench.areas import Area, moved
-from dragnoise.validation import said
+from dragnoise.images.perceptual import Distance, load_lpips
 
 SIDE = 224
 """Both pictures are brought to this side, as the programs of FastDrag, DragLoRA and RegionDrag do."""
-
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""LPIPS: two (1, 3, H, W) in -1..1 -> one number of at least 0, which has no upper end."""
-
-
-@cache
-def load_lpips() -> Distance:
-    """LPIPS with AlexNet; raises ImportError where the package, torchvision or the weights are missing."""
-    try:
-        package = importlib.import_module("lpips")
-    except Exception as error:  # torchvision that does not fit torch raises RuntimeError on import
-        raise ImportError(
-            f"IF needs the package lpips, which cannot be imported ({said(error)}); pip install 'dragnoise[bench]' and "
-            "a torchvision that fits your torch, or leave IF out."
-        ) from error
-    try:
-        distance: Distance = package.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
-    except Exception as error:  # no network, no cache, a broken download
-        raise ImportError(
-            f"IF needs the weights of AlexNet, which cannot be loaded ({said(error)}); fetch them once with network by "
-            "torchvision.models.alexnet(weights='DEFAULT'), or leave IF out."
-        ) from error
-    return distance
 
 
 @torch.no_grad()
