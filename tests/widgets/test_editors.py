@@ -114,4 +114,4 @@ def test_a_picture_of_a_past_iteration_embeds_nothing_and_encodes_only_to_denois
         monkeypatch.setattr(small, name, counted)
     studio.show(1)
     assert studio.preview.caption.value == "iteration 1"
-    assert counts == {"embed": 0, "encode": session.config.edit_from}  # one a denoising step
+    assert counts == {"embed": 0, "encode": session.config.edit_from - 1}  # the first is the iterations' own
