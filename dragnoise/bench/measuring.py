@@ -85,7 +85,7 @@ class Job:
 def config_of(editor: Editor, protocol: Protocol) -> DragConfig:
     """The numbers of an editor with those that the protocol changes; loads the model for "default" alone.
 
-    Raises TypeError or ValueError for what is no editor.
+    Raises TypeError or ValueError if it names or describes none.
     """
     if isinstance(editor, DragConfig):
         return editor.replace(**protocol.changes)

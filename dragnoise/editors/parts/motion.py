@@ -45,9 +45,10 @@ CORE, SPREAD = 0.03, 1.5
 
 HANGING, BOUND = 0.3, 0.45
 """Up to the first share of a mask's edge that is crossed, `SPREAD` counts fully, as for a head on its neck; from the
-second on not at all, as for a face in a head, whose outline stays and of which `FACE` moves fully round an end."""
+second on not at all, as for a face in a head, whose outline stays."""
 
 FACE = 0.05
+"""What `CORE` is for such a face."""
 
 SMOOTHING = 30
 """Rounds of averaging over neighbours in what is filled in."""
