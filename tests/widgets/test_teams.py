@@ -1,8 +1,10 @@
-"""Idle teams of threads: gone before the worker computes, so that they cannot slow it down."""
+"""Threads that compute beside a page: one core is left to it, and idle teams are gone before the worker computes."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from fake_session import FakeSession
 
 from dragnoise_widgets.runner.runner import Runner
-from dragnoise_widgets.runner.teams import disband
+from dragnoise_widgets.runner.teams import disband, leave_a_core
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has an OpenMP that counts idle threads")
 
@@ -51,3 +53,28 @@ def test_without_that_function_nothing_happens(team: set[str], monkeypatch: pyte
     monkeypatch.setattr("dragnoise_widgets.runner.teams._pause", lambda: None)
     disband()
     assert team <= alive()
+
+
+@pytest.mark.parametrize(("cores", "given", "left"), [(2, 2, 1), (4, 4, 3), (8, 4, 4), (1, 1, 1), (4, 1, 1), (2, 4, 1)])
+def test_a_core_is_left_to_the_page(monkeypatch: pytest.MonkeyPatch, cores: int, given: int, left: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(given)
+        leave_a_core.__wrapped__()
+        found = [torch.get_num_threads()]
+        later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        later.start(), later.join()
+        assert found == [left, left]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_who_sets_the_number_of_threads_afterwards_decides() -> None:
+    Runner(FakeSession())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert Runner(FakeSession()).call(lambda session: torch.get_num_threads()).result(timeout=100) == 2
+    finally:
+        torch.set_num_threads(before)
