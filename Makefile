@@ -38,6 +38,8 @@ VENV  := .venv
 COLAB := .venv-colab
 LOWEST := .venv-lowest
 IN    := $(VENV)/bin/python -m
+# Without stored bytecode every run would spend ten seconds more on reading the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # A thread for each process: two processes with torch's own threads would wait for each other.
 PYTEST = $(if $(filter-out 0 1,$(WORKERS)),OMP_NUM_THREADS=1 )$(IN) pytest -n $(WORKERS)
 FAST  := -m "not browser and not notebook and not slow"

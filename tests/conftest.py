@@ -22,16 +22,24 @@ TEXT_WIDTH = 24
 
 
 SLOW_FILES = {
-    "test_alternating", "test_atomic_write", "test_autosave", "test_concurrency", "test_determinism", "test_dragbench",
-    "test_fuzz", "test_fuzz_widgets", "test_generation", "test_interrupts", "test_kernel", "test_loading", "test_lora",
-    "test_lora_files", "test_lora_on_toyland", "test_memory", "test_recipe", "test_saved_sessions", "test_sdxl",
-    "test_suite",
+    "test_alternating", "test_atomic_write", "test_autosave", "test_concurrency", "test_counts", "test_determinism",
+    "test_dragbench", "test_fuzz", "test_fuzz_widgets", "test_generation", "test_interrupts", "test_kernel",
+    "test_loading", "test_lora", "test_lora_files", "test_lora_on_toyland", "test_memory", "test_plain", "test_recipe",
+    "test_saved_sessions", "test_sdxl", "test_suite",
 }  # fmt: skip
 """Files whose tests are all marked `slow`: they fit LoRAs, load and write many models, kill processes or train."""
 
 
 SLOW_TESTS = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """Other tests that are marked `slow`, as `tests/file.py::test`, of which some case computed for more than 0.3 s."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file all of whose tests `-m "... not slow"` or `-m "not browser ..."` leaves out anyway."""
+    marks, name = config.option.markexpr, collection_path.stem
+    without = [mark for mark in ("slow", "browser") if f"not {mark}" in marks and " or " not in marks]
+    left_out = ("slow" in without and name in SLOW_FILES) or ("browser" in without and name.endswith("_in_lab"))
+    return left_out or None  # None lets pytest decide
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

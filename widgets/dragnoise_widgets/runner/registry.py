@@ -8,6 +8,7 @@ import time
 import weakref
 
 from dragnoise.session.session import DragSession
+from dragnoise_widgets.runner.teams import leave_a_core
 from dragnoise_widgets.runner.worker import Worker
 
 FAREWELL = 5.0
@@ -23,6 +24,7 @@ def worker_of(session: DragSession) -> Worker:
         known = _workers.get(session)
         worker = known() if known is not None else None
         if worker is None:
+            leave_a_core()
             worker = Worker(session)
             _workers[session] = weakref.ref(worker)
         return worker

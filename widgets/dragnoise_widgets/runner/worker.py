@@ -13,7 +13,7 @@ from dragnoise_widgets.runner import stages
 from dragnoise_widgets.runner.commands import Call, Pause, Stop, Task
 from dragnoise_widgets.runner.queue import CommandQueue, Queued
 from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
-from dragnoise_widgets.runner.teams import disband, leave_a_core
+from dragnoise_widgets.runner.teams import disband
 from dragnoise_widgets.runner.telling import Teller
 from dragnoise_widgets.runner.updates import Ended, Update
 from dragnoise_widgets.runner.watchers import Receiver, Watchers
@@ -30,7 +30,6 @@ class Worker:
     """
 
     def __init__(self, session: DragSession) -> None:
-        leave_a_core()
         self.session = session
         self.watchers: Watchers[Receiver] = Watchers()  # when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
