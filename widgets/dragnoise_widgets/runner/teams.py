@@ -19,8 +19,8 @@ def leave_a_core() -> None:
     """Let torch compute with fewer threads than the machine has cores, so that browser and kernel have one.
 
     Threads of OpenMP wait for each other without sleeping.  When another program takes one of two cores, two threads
-    are four times slower than one: 24 iterations on the embedded model then take 14 s in place of 4 s.  It is done once
-    a process, for the calling thread and all that begin later; whoever calls `torch.set_num_threads` afterwards decides.
+    are four times slower than one: 24 iterations on the embedded model then take 14 s in place of 4 s.  Done once a
+    process, for the calling thread and all that begin later: whoever calls `torch.set_num_threads` afterwards decides.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if 1 < cores <= torch.get_num_threads():
