@@ -18,10 +18,19 @@ ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 def button(
-    label: str, action: Callable[[], Any], *, icon: str = "", tooltip: str = "", width: str = "auto", style: str = ""
+    label: str,
+    action: Callable[[], Any],
+    *,
+    icon: str = "",
+    tooltip: str = "",
+    width: str = "auto",
+    margin: str | None = None,
+    style: str = "",
 ) -> widgets.Button:
-    """A button that calls `action()`.  width: CSS.  style: "", "primary", "info", "warning" or "danger"."""
-    made = widgets.Button(description=label, icon=icon, tooltip=tooltip, layout={"width": width}, button_style=style)
+    """A button that calls `action()`.  width, margin: CSS.  style: "", "primary", "info", "warning" or "danger"."""
+    made = widgets.Button(
+        description=label, icon=icon, tooltip=tooltip, layout={"width": width, "margin": margin}, button_style=style
+    )
     made.on_click(lambda _: action())
     return made
 

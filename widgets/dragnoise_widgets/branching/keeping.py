@@ -9,8 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise_widgets.branching.rows import BranchRows, Listed
+from dragnoise_widgets.controls import ROW, button
 
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
 NOTHING = "nothing"
 
 
@@ -71,16 +71,12 @@ class Keeping(widgets.VBox):
     def offer(self, path: str, action: Callable[[], Any]) -> None:
         """Offer to open a file that was saved by itself."""
 
-        def take(_: Any) -> None:
+        def take() -> None:
             self.found.layout.display = "none"
             action()
 
-        button = widgets.Button(description="Open it", icon="history", button_style="info", layout={"width": "100px"})
-        button.on_click(take)
-        self.found.children = (
-            widgets.HTML(f"An edit was saved by itself to <code>{html.escape(path)}</code>."),
-            button,
-        )
+        told = widgets.HTML(f"An edit was saved by itself to <code>{html.escape(path)}</code>.")
+        self.found.children = (told, button("Open it", take, icon="history", width="100px", style="info"))
         self.found.layout.display = ""
 
     def _compared(self, change: Any) -> None:
@@ -92,6 +88,4 @@ class Keeping(widgets.VBox):
             self._actions["autosave"](self.path.value if change.new else None)
 
     def _button(self, label: str, icon: str, tooltip: str, action: str) -> widgets.Button:
-        button = widgets.Button(description=label, icon=icon, tooltip=tooltip, layout={"width": "84px"})
-        button.on_click(lambda _: self._actions[action](self.path.value))
-        return button
+        return button(label, lambda: self._actions[action](self.path.value), icon=icon, tooltip=tooltip, width="84px")

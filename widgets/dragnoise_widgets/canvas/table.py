@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE
-from dragnoise_widgets.controls import named
+from dragnoise_widgets.controls import button, named
 from dragnoise_widgets.sketch import edits
 from dragnoise_widgets.sketch.sketch import ENDS, PENDING, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point
@@ -30,10 +30,7 @@ class PointTable(widgets.VBox):
         self._rows: list[_Row] = []
         self._lone = _Row(actions, PENDING)
         self._head = widgets.HTML(_HEAD, layout={"margin": "0"})
-        self.add = widgets.Button(
-            description="Add a drag", icon="plus", tooltip="A drag to be typed over", layout={"width": "120px"}
-        )
-        self.add.on_click(lambda _: actions["add"]())
+        self.add = button("Add a drag", actions["add"], icon="plus", tooltip="A drag to be typed over", width="120px")
         super().__init__([self._head, self.add])
         self.add_class("dragnoise-table")
 
@@ -65,13 +62,14 @@ class _Row(widgets.HBox):
     def __init__(self, actions: dict[str, Callable[..., Any]], index: int) -> None:
         self._index, self._busy = index, False
         ends = ENDS[:1] if index == PENDING else ENDS
-        self.number = widgets.Button(layout={"width": NUMBER}, tooltip=f"Select {_drag(index)}")
-        self.number.on_click(lambda _: actions["select"](Spot(index, ends[-1])))
+        spot = Spot(index, ends[-1])
+        self.number = button("", lambda: actions["select"](spot), tooltip=f"Select {_drag(index)}", width=NUMBER)
         self.fields = {(end, axis): self._field(actions, Spot(index, end), axis) for end in ends for axis in (0, 1)}
         fields = list(self.fields.values())
         to = widgets.HTML("→" if len(ends) > 1 else "→ now its objective", layout={"margin": "0 4px"})
-        self.remove = widgets.Button(icon="times", tooltip=f"Remove {_drag(index)}", layout={"width": NUMBER})
-        self.remove.on_click(lambda _: actions["delete"](index))
+        self.remove = button(
+            "", lambda: actions["delete"](index), icon="times", tooltip=f"Remove {_drag(index)}", width=NUMBER
+        )
         super().__init__([self.number, *fields[:2], to, *fields[2:], self.remove], layout={"align_items": "center"})
 
     def _field(self, actions: dict[str, Callable[..., Any]], spot: Spot, axis: int) -> Any:

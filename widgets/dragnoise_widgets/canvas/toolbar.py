@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from dragnoise_widgets.controls import ROW, button
 from dragnoise_widgets.sketch.masks import Mask, mask_png
 from dragnoise_widgets.sketch.sketch import Sketch
 
@@ -53,10 +54,9 @@ class Toolbar(widgets.HBox):
         self.load.add_class("dragnoise-upload")
         self.brush.add_class("dragnoise-brush")
         styles = widgets.HTML(_STYLES, layout={"width": "4px", "margin": "0"})
-        row = {"flex_flow": "row wrap", "align_items": "center"}
         mask_tools = [self.brush, self.opacity, self.invert, self.clear, self.load, self.save]
-        self.mask_row = widgets.HBox(mask_tools, layout=row).add_class("dragnoise-tools")
-        super().__init__([self.tool, styles, self.undo, self.redo, self.delete, self.fit], layout=row)
+        self.mask_row = widgets.HBox(mask_tools, layout=ROW).add_class("dragnoise-tools")
+        super().__init__([self.tool, styles, self.undo, self.redo, self.delete, self.fit], layout=ROW)
         self.add_class("dragnoise-tools")
 
     def show(self, sketch: Sketch, *, view_only: bool) -> None:
@@ -106,9 +106,7 @@ _STYLES = f"""<style>
 def _button(
     label: str, tooltip: str, action: Callable[[], Any], *, icon: str = "", width: str = NARROW
 ) -> widgets.Button:
-    button = widgets.Button(description=label, tooltip=tooltip, icon=icon, layout={"width": width, "margin": "2px 1px"})
-    button.on_click(lambda _: action())
-    return button
+    return button(label, action, tooltip=tooltip, icon=icon, width=width, margin="2px 1px")
 
 
 def _slider(width: str) -> dict[str, Any]:

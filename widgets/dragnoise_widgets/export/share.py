@@ -9,13 +9,11 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise import Drag
-from dragnoise_widgets.controls import named
+from dragnoise_widgets.controls import ROW, button, named
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export import downloads
 
 GIF, NO_GIF = "Make a GIF", "Stop the GIF"
-
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 class Share(widgets.VBox):
@@ -30,16 +28,14 @@ class Share(widgets.VBox):
         self._shown: tuple[Any, ...] = ()
         self.picture = widgets.HTML(layout={"margin": "2px"})
         self.drags = widgets.HTML(layout={"margin": "2px"})
-        self.make_gif = widgets.Button(
-            description=GIF, icon="film", tooltip="Render the drag as a moving picture", layout={"width": "118px"}
-        )  # fmt: skip
-        self.make_gif.on_click(lambda _: actions["gif"]())
+        self.make_gif = button(
+            GIF, actions["gif"], icon="film", tooltip="Render the drag as a moving picture", width="118px"
+        )
         self.gif = widgets.HTML(layout={"margin": "2px"})
-        self.make_code = widgets.Button(
-            description="Copy as code", icon="code", tooltip="The Python that repeats this edit exactly",
-            layout={"width": "132px"},
+        self.make_code = button(
+            "Copy as code", actions["code"], icon="code", tooltip="The Python that repeats this edit exactly",
+            width="132px",
         )  # fmt: skip
-        self.make_code.on_click(lambda _: actions["code"]())
         code = widgets.Textarea(layout={"width": "100%", "height": "220px", "display": "none"})
         self.code = named(code, "code that repeats this edit")
         super().__init__(
