@@ -238,6 +238,24 @@ def longer_side(gap: float, frame: Frame, config: DragConfig) -> int | None:
     return math.ceil(needed / 64) * 64 if needed <= LONGEST - 64 else None
 
 
+TOGETHER, ALIKE = 0.5, 0.15
+"""Several drags hold one thing where any two anchors are at most this share of the longer side apart, and where their
+distance changes by at most this share of the largest one."""
+
+
+def extent(starts: Tensor, ends: Tensor, size: tuple[int, int]) -> float:
+    """The largest distance between two anchors of drags that hold one thing, as head and feet of a creature, or 0.
+
+    starts, ends: (m, 2) points of a grid of (width, height), in grid pixels.  Ours.
+    """
+    if len(starts) < 2:
+        return 0.0
+    before, after = (np.linalg.norm(p[:, None] - p, axis=-1) for p in (starts.numpy(), ends.numpy()))
+    widest = float(before.max())
+    alike = float(np.abs(after - before).max()) <= ALIKE * widest
+    return widest if alike and widest <= TOGETHER * max(size) else 0.0
+
+
 def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:
     """Which pixels lie near a drag: (m, 2) and (m, 2) points of a grid of (width, height) -> (height, width) bool.
 

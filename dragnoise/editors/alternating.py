@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dragnoise.editors.base import EditState, Report, Status, Task
-from dragnoise.editors.parts.carried import carried_latent
 from dragnoise.editors.parts.single import SingleTimestep
 from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.editors.rendering import holding, substitution
@@ -37,7 +36,7 @@ class Alternating:
         if task.config.start == "inverted":
             level, _ = self._at(None, task.config.edit_from)
             return _with_latent(level.start(), task.latents.cpu())
-        latent = carried_latent(task).cpu()
+        latent = task.carried().latent(task.latents, task.schedule.alpha(task.config.edit_from)).cpu()
         level, _ = self._at(latent, task.config.edit_from)
         begun = level.start()
         return _with_latent(EditState(begun.tensors, task.objectives, begun.step, 0), latent)

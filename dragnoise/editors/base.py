@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dragnoise.config import DragConfig
+from dragnoise.editors.parts.carried import Carried
 from dragnoise.geometry import Frame
 from dragnoise.models.model import Model
 from dragnoise.models.text import Text
@@ -30,7 +31,8 @@ class Task:
     """An edit, ready for optimisation.
 
     trajectory: latents of inversion steps 0..`config.edit_from`, (1, C, h, w) float32 on the device; the last is z_t.
-    first_pass: gives the encoder's pass on z_t, computed once.  text: of `Model.embed`.
+    first_pass: gives the encoder's pass on z_t, and `carried` the picture carried along the drags, each computed once.
+    text: of `Model.embed`.
     picture: as it was given.  mask: (H, W) bool of it, or None.
     anchors, objectives: (m, 2) float64 in grid pixels.
     """
@@ -41,6 +43,7 @@ class Task:
     frame: Frame
     trajectory: tuple[Tensor, ...]
     first_pass: Callable[[], Encoded]
+    carried: Callable[[], Carried]
     text: Text
     picture: Image.Image
     anchors: Tensor

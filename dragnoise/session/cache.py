@@ -17,7 +17,7 @@ from dragnoise.models.unet import Encoded
 
 T = TypeVar("T")
 
-KEPT = {"worn": 1, "text": 8, "encoded": 1, "decoded": 1, "carried": 1}
+KEPT = {"worn": 1, "text": 8, "encoded": 1, "decoded": 1, "carried": 1, "known": 1}
 """Results of each kind that are kept, the latest ones."""
 
 
@@ -51,8 +51,12 @@ class Cache:
         return self._get("decoded", (model, latents), lambda: model.decode_latents(latents))
 
     def carried(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """What `make` gives, made once for the parts of a key."""
+        """A picture carried along drags, with its latents: what `make` gives, made once for the parts of a key."""
         return self._get("carried", key, make)
+
+    def known(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What the autoencoder makes of a carried picture: what `make` gives, made once for the parts of a key."""
+        return self._get("known", key, make)
 
     def clear(self) -> None:
         """Let go of everything."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
-from dragnoise.editors.parts.carried import carried_picture
+from dragnoise.editors.parts.area import reach_of
+from dragnoise.editors.parts.carried import Carried, carry
 from dragnoise.images.pictures import padded_picture
 from dragnoise.lora.settings import Subject
 from dragnoise.models.model import Model
@@ -105,15 +106,13 @@ class Engine:
         """
         yield self.cache.decoded(self.model, state.trajectory[0]), state.image
         if state.config.start == "carried":
-            numbers = (state.config.reach, state.config.side, state.config.resize)
-            key = (self.model, state.image, state.drags, state.mask, state.trajectory[0], numbers)
-            yield self.cache.carried(key, partial(self._carried, state))
+            first, carried = state.trajectory[0], self._task(state).carried()
+            yield self.cache.known((first, carried), partial(self._known, first, carried, state.frame))
 
-    def _carried(self, state: SessionState) -> tuple[Tensor, Image.Image]:
-        model, frame, carried = self.model, state.frame, carried_picture(self._task(state))
-        before, after = (model.encode_picture(p, frame.padded) for p in (carried.before, carried.after))
-        noise = state.trajectory[0].to(before) - before
-        return model.decode_latents(after + noise), carried.after.crop((0, 0, *frame.working))
+    def _known(self, first: Tensor, carried: Carried, frame: geometry.Frame) -> tuple[Tensor, Image.Image]:
+        before, after = carried.latents
+        noise = first.to(before) - before
+        return self.model.decode_latents(after + noise), carried.after.crop((0, 0, *frame.working))
 
     def subject(self, state: SessionState) -> Subject:
         """What a LoRA is fitted to: the picture as the model sees it, and its prompt."""
@@ -133,10 +132,15 @@ class Engine:
     def _task(self, state: SessionState) -> Task:
         model = self.worn(state)
         anchors, objectives = geometry.drag_tensors(state.drags, state.frame)
+        config, frame, mask = state.config, state.frame, state.mask
+        reach = reach_of(config, frame, anchors, objectives)
+        key = (self.model, state.image, state.drags, mask, (config.reach, config.side, config.resize))
+        carrying = partial(carry, self.model, state.image, frame, anchors, objectives, mask=mask, reach=reach)
         return Task(
-            model=model, config=state.config, schedule=ddim.Schedule(model, state.config.steps), frame=state.frame,
-            trajectory=state.trajectory, first_pass=self.first_pass(state), text=self._text(state),
-            picture=state.image, anchors=anchors, objectives=objectives, mask=state.mask,
+            model=model, config=config, schedule=ddim.Schedule(model, config.steps), frame=frame,
+            trajectory=state.trajectory, first_pass=self.first_pass(state),
+            carried=partial(self.cache.carried, key, carrying), text=self._text(state), picture=state.image,
+            anchors=anchors, objectives=objectives, mask=mask,
         )  # fmt: skip
 
     def _text(self, state: SessionState) -> Any:

@@ -29,6 +29,10 @@ def task_of(session: DragSession) -> Any:
     return session.store.engine.editor(session.state).task
 
 
+def latent_of(task: Any) -> torch.Tensor:
+    return task.carried().latent(task.latents, task.schedule.alpha(task.config.edit_from))
+
+
 def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
     mask = np.zeros((64, 64), bool)
     mask[top:bottom, left:right] = True
@@ -54,14 +58,14 @@ def test_the_latent_is_signal_of_the_warped_picture_and_shifted_rest(small: Mode
     before, after = (small.encode_picture(Image.fromarray(x), (64, 64)).cpu() for x in (given, moved))
     rest = z - a**0.5 * before
     rest = torch.cat([rest[..., :1], rest[..., :1], rest[..., :-2]], -1)
-    torch.testing.assert_close(carried.carried_latent(task_of(session)).cpu(), a**0.5 * after + rest)
+    torch.testing.assert_close(task_of(session).carried().latent(z, a).cpu(), a**0.5 * after + rest)
 
 
 def test_the_edit_begins_there_and_is_measured_from_the_start(small: Model) -> None:
     session = edit(small, [((20, 20), (36, 20))], mask=box(8, 8, 52, 40))
     editor = session.store.engine.editor(session.state)
     state = session.step() and session.history[0].state
-    assert torch.equal(state.tensors["latent"], carried.carried_latent(editor.task).cpu())
+    assert torch.equal(state.tensors["latent"], latent_of(editor.task).cpu())
     assert torch.equal(state.anchors, editor.task.objectives)
     assert [s.state.step for s in (*session.history, *session.optimize())] == [4, 4, 4, 3, 3]
     assert session.status in ("reached", "max_iterations") and session.history[-1].iteration == 4
@@ -84,27 +88,29 @@ def test_targets_that_follow_the_drag_are_refused(target: str) -> None:
 def test_the_picture_is_carried_at_the_size_that_the_model_sees(small: Model) -> None:
     """A picture of four times the size with its drags and mask gives the motion of the small one."""
     mask = box(10, 10, 50, 44)
-    one = carried.carried_picture(task_of(edit(small, [((20, 20), (32, 24))], mask=mask)))
+    one = task_of(edit(small, [((20, 20), (32, 24))], mask=mask)).carried()
     large = DragSession(
         small, smooth_picture(256, 256), config=DragConfig.preset("firm", **CONFIG | {"resize": "longer", "side": 64})
     )
     large.drags, large.mask = [((81.5, 81.5), (129.5, 97.5))], np.kron(mask, np.ones((4, 4), bool))
     list(large.invert())
-    other = carried.carried_picture(task_of(large))
+    other = task_of(large).carried()
     assert other.before.size == other.after.size == (64, 64)
     np.testing.assert_allclose(other.field[mask].mean(0), one.field[mask].mean(0), rtol=0.1)
 
 
 def test_the_picture_is_carried_once_for_its_drags(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved once and encoded twice, before and after, for the first iteration and all renderings together."""
+    times: list[str] = []
+    moved, encode = carried.motion.moved, Model.encode_picture
+    monkeypatch.setattr(carried.motion, "moved", lambda *a, **k: times.append("moved") or moved(*a, **k))
+    monkeypatch.setattr(Model, "encode_picture", lambda *a, **k: times.append("encoded") or encode(*a, **k))
     session = edit(small, [((20, 20), (32, 24))], mask=box(10, 10, 50, 44))
     session.step()
-    times: list[int] = []
-    made = carried.motion.moved
-    monkeypatch.setattr(carried.motion, "moved", lambda *a, **k: times.append(1) or made(*a, **k))
     first, second = session.render(), session.render()
-    assert len(times) == 1 and first.tobytes() == second.tobytes()
+    assert times[:1] == ["encoded"], "the inversion's"
+    assert times[1:] == ["moved", "encoded", "encoded"] and first.tobytes() == second.tobytes()
     session.drags = [((20, 20), (24, 30))]
     session.step()
-    times.clear()
     session.render()
-    assert len(times) == 1
+    assert times[1:] == 2 * ["moved", "encoded", "encoded"]

@@ -6,21 +6,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dragnoise.config import DragConfig
 from dragnoise.editors.base import Task
-from dragnoise.geometry import around
+from dragnoise.geometry import Frame, around, extent
 from dragnoise.images.masks import mask_tensor
 
 
 def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
     """1 where the picture may change, 0 where it is held, (1, 1, height, width) float32; None if nothing is held.
 
-    It is the mask, and without one what lies within `config.reach` of a drag.  size: (width, height) of the tensor.
+    It is the mask, and without one what lies within `reach_of` a drag.  size: (width, height) of the tensor.
     """
     mask = None if task.mask is None else task.frame.pad(task.mask)
     if mask is None and task.config.reach > 0:
-        grid = task.frame.grid
-        mask = around(task.anchors, task.objectives, task.config.reach * max(grid), grid)
+        reach = reach_of(task.config, task.frame, task.anchors, task.objectives)
+        mask = around(task.anchors, task.objectives, reach, task.frame.grid)
     return None if mask is None else mask_tensor(mask, size).to(task.latents)
+
+
+def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tensor) -> float:
+    """How far from a drag something may change when there is no mask, in grid pixels; 0 means everywhere.
+
+    It is `config.reach`, and for several drags that hold one thing at least its `geometry.extent`.
+    """
+    reach = config.reach * max(frame.grid)
+    return max(reach, extent(anchors, objectives, frame.grid)) if reach > 0 else 0.0
 
 
 def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:

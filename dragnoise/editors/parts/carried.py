@@ -19,43 +19,58 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from dragnoise.editors.base import Task
 from dragnoise.editors.parts import motion
+from dragnoise.geometry import Frame
 from dragnoise.images.masks import mask_tensor
 from dragnoise.images.pictures import as_seen, padded_picture
+from dragnoise.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """A picture before and after it was carried along drags, RGB of `Frame.padded`, and the field of the motion.
+    """A picture before and after it was carried along drags, and the field of the motion.
 
+    before, after: RGB of `Frame.padded`.  latents: of both, (1, C, h, w) float32 on the device.
     field: (H, W, 2) pixels (x, y); what lies at q comes from q - field(q).
     """
 
     before: Image.Image
     after: Image.Image
+    latents: tuple[Tensor, Tensor]
     field: np.ndarray
 
-
-def carried_picture(task: Task) -> Carried:
-    """The picture carried along the drags, as the model sees it."""
-    frame = task.frame
-    picture = as_seen(padded_picture(task.picture, frame), frame.padded)
-    size = picture.size[::-1]
-    starts, ends = (frame.grid_to_cells(p, size).numpy() for p in (task.anchors, task.objectives))
-    mask = None if task.mask is None else mask_tensor(frame.pad(task.mask), picture.size)[0, 0].numpy() >= 0.5
-    moved, field = motion.moved(
-        np.asarray(picture), starts, ends, mask=mask, reach=task.config.reach * max(picture.size)
-    )
-    return Carried(picture, Image.fromarray(moved), field)
+    def latent(self, z: Tensor, alpha: float) -> Tensor:
+        """z_t' of the inverted latent z_t, (1, C, h, w), at the timestep of this cumulative alpha."""
+        signal = alpha**0.5
+        before, after = (latent.to(z) for latent in self.latents)
+        return signal * after + shifted(z - signal * before, torch.from_numpy(self.field))
 
 
 @torch.no_grad()
-def carried_latent(task: Task) -> Tensor:
-    """z_t' at step `config.edit_from`, (1, C, h, w) float32."""
-    z, signal, carried = task.latents, task.schedule.alpha(task.config.edit_from) ** 0.5, carried_picture(task)
-    before, after = (task.model.encode_picture(p, task.frame.padded).to(z) for p in (carried.before, carried.after))
-    return signal * after + shifted(z - signal * before, torch.from_numpy(carried.field))
+def carry(
+    model: Model,
+    picture: Image.Image,
+    frame: Frame,
+    anchors: Tensor,
+    objectives: Tensor,
+    *,
+    mask: np.ndarray | None,
+    reach: float,
+) -> Carried:
+    """The picture carried along the drags, as the model sees it.
+
+    anchors, objectives: (m, 2) grid pixels.  mask: (H, W) bool of the picture.  reach: in grid pixels, see
+    `parts.area.reach_of`.
+    """
+    seen = as_seen(padded_picture(picture, frame), frame.padded)
+    size = seen.size[::-1]
+    starts, ends = (frame.grid_to_cells(points, size).numpy() for points in (anchors, objectives))
+    inside = None if mask is None else mask_tensor(frame.pad(mask), seen.size)[0, 0].numpy() >= 0.5
+    scale = max(seen.size) / max(frame.grid)
+    pixels, field = motion.moved(np.asarray(seen), starts, ends, mask=inside, reach=reach * scale)
+    after = Image.fromarray(pixels)
+    before_latent, after_latent = (model.encode_picture(each, frame.padded) for each in (seen, after))
+    return Carried(seen, after, (before_latent, after_latent), field)
 
 
 def shifted(rest: Tensor, field: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
 With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
-from round the mask; the thing is what differs from that, and is pasted where it goes.  One drag does not say whether
+from round the mask; the thing is what differs from that, and is pasted where it goes; the rest stays as it is.  One drag does not say whether
 its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the motion is taken that
 changes it least there.  Where even that one tears the picture at the edge, the thing goes on outside of the mask, as an
 ear does: then what is dragged is stretched between the drags' ends, which move fully, and the places where it crosses
@@ -43,12 +43,15 @@ CORE, SPREAD = 0.03, 1.5
 """Radius round a drag's end within which a stretched thing moves fully: `CORE` of the picture's longer side, and
 `SPREAD` times the largest distance between two ends, because several drags hold a thing as a whole."""
 
-HANGING, BOUND = 0.3, 0.45
+HANGING, BOUND = 0.3, 0.4
 """Up to the first share of a mask's edge that is crossed, `SPREAD` counts fully, as for a head on its neck; from the
 second on not at all, as for a face in a head, whose outline stays."""
 
 FACE = 0.05
 """What `CORE` is for such a face."""
+
+GROWN = 2
+"""Pixels round a thing at which what is behind is filled in too, so that its edge is not left where it was."""
 
 SMOOTHING = 30
 """Rounds of averaging over neighbours in what is filled in."""
@@ -104,15 +107,22 @@ def pasted(
     mask: np.ndarray,
     share: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """Inside a mask what is behind, and the thing where a field takes it, (H, W, 3) uint8.
+    """Inside a mask the thing where a field takes it, what is behind where it was, and the rest, (H, W, 3) uint8.
 
-    behind: (H, W, 3); thing: (H, W), 1 where a pixel belongs to it.  share: (H, W), how much of what does not belong to
+    behind: (H, W, 3), where the thing was; thing: (H, W), 1 where a pixel belongs to it.  share: (H, W), how much of what does not belong to
     the thing is left where it is; where it is 0 everything moves with the field, what is behind too.
     """
     opacity = taken(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
     opacity = 1 - np.asarray(share)[..., None] * (1 - opacity)
-    inside = behind + opacity * (taken(pixels, field) - behind)
+    ground = pixels + grown(thing)[..., None] * (behind - pixels)
+    inside = ground + opacity * (taken(pixels, field) - ground)
     return np.where(mask[..., None], inside.round().clip(0, 255), pixels).astype(np.uint8)
+
+
+def grown(thing: np.ndarray) -> np.ndarray:
+    """A thing, (H, W) from 0 to 1, with `GROWN` pixels more round it and a soft edge."""
+    wide = Image.fromarray((thing * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * GROWN + 1))
+    return np.maximum(np.asarray(wide.filter(ImageFilter.BoxBlur(1))) / 255, thing)
 
 
 def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
