@@ -48,8 +48,13 @@ def test_torch_is_not_there_twice(python: str) -> None:
     assert run(python, "-c", where) == run(sys.executable, "-c", where)
 
 
+WHOLE = [f"tests/widgets/test_{name}.py" for name in ("cells", "kernel", "studio")]
+"""What is most the older versions' own, of which the slow tests run there too."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_widgets_pass_their_tests_there(python: str) -> None:
-    out = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/widgets")
+@pytest.mark.parametrize("tests", [["-m", "not slow", "tests/widgets"], ["-m", "slow", *WHOLE]], ids=["quick", "slow"])
+def test_the_widgets_pass_their_tests_there(python: str, tests: list[str]) -> None:
+    out = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert " passed" in out.splitlines()[-1], out

@@ -302,14 +302,20 @@ PARTS: dict[str, Callable[[Any], torch.nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("memory", ["normal", "low"])
+@pytest.fixture(scope="module", params=["normal", "low"])
+def undisturbed(request: pytest.FixtureRequest) -> DragSession:
+    """Four iterations with as much memory as they want."""
+    session = session_of(Model(build_sd15(), memory=request.param))
+    for _ in range(4):
+        session.step()
+    return session
+
+
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 5])
-def test_an_iteration_without_memory_is_undone(part: str, after: int, memory: Any) -> None:
-    model = Model(build_sd15(), memory=memory)
-    undisturbed, session = session_of(model), session_of(model)
-    for _ in range(4):
-        undisturbed.step()
+def test_an_iteration_without_memory_is_undone(undisturbed: DragSession, part: str, after: int) -> None:
+    model = undisturbed.model
+    session = session_of(model)
     session.step()
     with exhausted(PARTS[part](model.pipeline.unet), after, ERRORS[after % len(ERRORS)]):
         while True:
