@@ -2,12 +2,12 @@
 
 A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
 With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
-from round the mask; the thing is what differs from that, and is pasted where it goes; the rest stays as it is.  One drag does not say whether
-its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the motion is taken that
-changes it least there.  Where even that one tears the picture at the edge, the thing goes on outside of the mask, as an
-ear does: then what is dragged is stretched between the drags' ends, which move fully, and the places where it crosses
-the edge, which do not move; a face in a head is stretched to the outline of the head.  Without a mask, what lies within
-reach of the drags counts as inside.
+from round the mask; the thing is what differs from that, and is pasted where it goes; the rest stays as it is.  One
+drag does not say whether its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the
+motion is taken that changes it least there.  Where even that one tears the picture at the edge, the thing goes on
+outside of the mask, as an ear does: then what is dragged is stretched between the drags' ends, which move fully, and
+the places where it crosses the edge, which do not move; a face in a head is stretched to the outline of the head.
+Without a mask, what lies within reach of the drags counts as inside.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def pasted(
 ) -> np.ndarray:
     """Inside a mask the thing where a field takes it, what is behind where it was, and the rest, (H, W, 3) uint8.
 
-    behind: (H, W, 3), where the thing was; thing: (H, W), 1 where a pixel belongs to it.  share: (H, W), how much of what does not belong to
-    the thing is left where it is; where it is 0 everything moves with the field, what is behind too.
+    behind: (H, W, 3), where the thing was; thing: (H, W), 1 where a pixel belongs to it.
+    share: (H, W), how much of what does not belong to the thing is left where it is; where it is 0 everything moves
+    with the field, what is behind too.
     """
     opacity = taken(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
     opacity = 1 - np.asarray(share)[..., None] * (1 - opacity)
