@@ -20,7 +20,7 @@ import torch
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag, around, arrived, longer_side, short_drags
 from dragnoise.images.masks import frees
-from dragnoise.session.drag_relations import half_turned, opposed, turn_of
+from dragnoise.session.drag_relations import half_turned, in_words, opposed, pixels, turn_of
 from dragnoise.session.history import History
 from dragnoise.session.state import SessionState
 
@@ -121,7 +121,7 @@ def diagnose(state: SessionState, *, anchors: np.ndarray | None = None) -> list[
     resting = [i for i in np.flatnonzero(short).tolist() if i not in told and rests(away[:, i], frame.grid_step)]
     losses = [snapshot.loss for snapshot in state.history]
     found += sorted(lost, key=lambda finding: finding.iteration or 0)
-    found += stalled(resting, drags, losses, away, frame.given)
+    found += stalled(resting, drags, losses, away, state)
     if state.status == "max_iterations" and short.any():
         told = {i for finding in found for i in finding.drags}
         which = np.flatnonzero(short).tolist()
@@ -185,7 +185,7 @@ def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, 
         r2 = min(2 * config.r2, 50)
         return Finding(
             "lost",
-            f"the anchor of drag {i} was lost at iteration {k} (jumped {_px(np.linalg.norm(moves[k - 1]))}).",
+            f"the anchor of drag {i} was lost at iteration {k} (jumped {pixels(np.linalg.norm(moves[k - 1]))}).",
             (i,),
             Remedy(f"go back to {k - 1} with r2 = {r2}", rewind=k - 1, config={"r2": r2}),
             k,
@@ -194,11 +194,13 @@ def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, 
     if away[-1] - away[best] < DRIFT * step:
         return None
     came = (
-        f"came within {_px(away[best])} at iteration {best}" if best else f"started {_px(away[0])} from its objective"
+        f"came within {pixels(away[best])} at iteration {best}"
+        if best
+        else f"started {pixels(away[0])} from its objective"
     )
     return Finding(
         "drifted",
-        f"the anchor of drag {i} {came} and has gone {_px(away[-1])} away since.",
+        f"the anchor of drag {i} {came} and has gone {pixels(away[-1])} away since.",
         (i,),
         Remedy(f"go back to {best} with lr = {config.lr / 2:g}", rewind=best, config={"lr": config.lr / 2}),
         best,
@@ -216,17 +218,19 @@ def iterations_at_rest(away: np.ndarray, step: float) -> int:
 
 
 def stalled(
-    which: Sequence[int], drags: Sequence[Drag], losses: Sequence[float], away: np.ndarray, size: tuple[int, int]
+    which: Sequence[int], drags: Sequence[Drag], losses: Sequence[float], away: np.ndarray, state: SessionState
 ) -> list[Finding]:
     """Of drags that come no nearer: a turn, those that pull against each other, and the rest.
 
-    losses: by iteration, NaN where there is none.  away: (n + 1, m).  size: (width, height) of the picture.
+    losses: by iteration, NaN where there is none.  away: (n + 1, m).  The rest is offered larger updates, from where it
+    began to rest.
     """
     if not which:
         return []
+    size, config = state.frame.given, state.config
     falls = "" if still_falls(losses) else "the loss stopped falling: "
     if degrees := turn_of(drags):
-        them = _drags(range(len(drags)), "asks", "ask")
+        them = in_words(range(len(drags)), "asks", "ask")
         sentence = (
             f"{falls}{them} for a turn by {abs(degrees):.0f} degrees, and each is pulled along a straight line; turn "
             "half as far, then again from there."
@@ -248,13 +252,16 @@ def stalled(
                 paired |= {i, j}
     rest = [i for i in which if i not in paired]
     if rest:
-        them = _drags(rest, "has", "have")
-        far = ("" if len(rest) == 1 else "up to ") + _px(away[-1, rest].max())
+        them = in_words(rest, "has", "have")
+        far = ("" if len(rest) == 1 else "up to ") + pixels(away[-1, rest].max())
         sentence = (
-            f"{falls}{them} not come nearer for {PATIENCE} iterations or more, with {far} to go; a nearer objective, a "
-            "mask that frees more, or a larger lr may help."
+            f"{falls}{them} not come nearer for {PATIENCE} iterations or more, with {far} to go; a larger lr, a nearer "
+            "objective, or a mask that frees more may help."
         )
-        findings.append(Finding("stalled", sentence, tuple(rest)))
+        since = min(len(away) - 1 - iterations_at_rest(away[:, i], state.frame.grid_step) for i in rest)
+        lr = min(2 * config.lr, 1000)
+        remedy = Remedy(f"go back to {since} with lr = {lr:g}", rewind=since, config={"lr": lr})
+        findings.append(Finding("stalled", sentence, tuple(rest), remedy, since))
     return findings
 
 
@@ -274,8 +281,8 @@ def out_of_iterations(which: Sequence[int], coming: Sequence[int], away: np.ndar
     away: (n + 1, m).  The number is what they need at the rate of the last half, in tens, at most as many again.
     """
     n = len(away) - 1
-    far = ("" if len(which) == 1 else "up to ") + _px(away[-1, list(which)].max())
-    sentence = f"{_drags(which, 'is', 'are')} {far} short after {n} iterations."
+    far = ("" if len(which) == 1 else "up to ") + pixels(away[-1, list(which)].max())
+    sentence = f"{in_words(which, 'is', 'are')} {far} short after {n} iterations."
     rates = [(away[n // 2, i] - away[-1, i]) / (n - n // 2) for i in coming]
     needed = [away[-1, i] / rate for i, rate in zip(coming, rates, strict=True) if rate > 0]
     if not needed:
@@ -289,12 +296,3 @@ def out_of_iterations(which: Sequence[int], coming: Sequence[int], away: np.ndar
         changes = {"max_iterations": max(n + more, config.max_iterations), "step_iterations": each}
         remedy = Remedy(f"again with {each} at each step", config=changes)
     return Finding("iterations", sentence, tuple(which), remedy, n)
-
-
-def _px(length: Any) -> str:
-    return f"{length:.0f} px" if length >= 9.95 else f"{length:.1f}".removesuffix(".0") + " px"
-
-
-def _drags(which: Sequence[int], one: str, many: str) -> str:
-    head = ", ".join(map(str, which[:-1]))
-    return f"drags {head} and {which[-1]} {many}" if head else f"drag {which[-1]} {one}"

@@ -1,4 +1,4 @@
-"""Relations between drags: drags that oppose each other, and drags that ask for a turn."""
+"""Relations between drags: those that oppose each other, and those that ask for a turn; drags and lengths in words."""
 
 from __future__ import annotations
 
@@ -78,3 +78,14 @@ def _complex(drags: Sequence[Drag]) -> tuple[np.ndarray, np.ndarray]:
     """Anchors and objectives as complex numbers, x + iy."""
     ends = np.array([(drag.anchor, drag.objective) for drag in drags], float)
     return ends[:, 0, 0] + 1j * ends[:, 0, 1], ends[:, 1, 0] + 1j * ends[:, 1, 1]
+
+
+def in_words(which: Sequence[int], one: str, many: str) -> str:
+    """Drags by their numbers, with the verb that fits: "drag 0 is", "drags 0, 1 and 2 are"."""
+    head = ", ".join(map(str, which[:-1]))
+    return f"drags {head} and {which[-1]} {many}" if head else f"drag {which[-1]} {one}"
+
+
+def pixels(length: float) -> str:
+    """A length in words: "12 px", or with a decimal below 10 that is no 0."""
+    return f"{length:.0f} px" if length >= 9.95 else f"{length:.1f}".removesuffix(".0") + " px"

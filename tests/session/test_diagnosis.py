@@ -219,7 +219,10 @@ def test_a_drag_that_rests_has_stalled_and_is_not_told_to_go_on() -> None:
     path = walk((20, 60), (40, 60), 10) + [(40, 60)] * 30
     findings = diagnose(state_of(together(path), [drag]))
     assert kinds(findings) == ["stalled", "iterations"] and findings[1].remedy is None
-    assert "20 px to go" in findings[0].sentence
+    assert "20 px to go" in findings[0].sentence and findings[0].iteration == 10
+    remedy = findings[0].remedy
+    assert remedy is not None and remedy.rewind == 10 and remedy.config == {"lr": 2 * DragConfig().lr}
+    assert remedy.label == f"go back to 10 with lr = {2 * DragConfig().lr:g}"
 
 
 def test_anchors_rest_for_half_of_the_iterations_before_they_count_as_stalled() -> None:
@@ -310,9 +313,6 @@ def test_a_run_that_fails_so_is_told_so_and_goes_on_with_the_remedy(small: Model
     list(session.optimize())
     assert session.status == "max_iterations"
     found = only(session.diagnose(), what)
-    if what == "stalled":
-        assert found.remedy is None
-        return
     assert found.remedy is not None
     before = len(session.history)
     found.remedy.apply(session)
