@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 
 import nbformat
@@ -142,6 +146,48 @@ def test_wheel_packages_exist() -> None:
     assert packages == ["dragnoise", "widgets/dragnoise_widgets"]
     for package in packages:
         assert (ROOT / package / "__init__.py").is_file()
+
+
+FROM_THE_WHEEL = """
+import dragnoise, dragnoise_widgets
+from dragnoise.toyland import render, sample_scene
+from PIL import Image
+
+Image.fromarray(render(sample_scene(3))).save("picture.png")
+{quickstart}
+studio = dragnoise_widgets.DragStudio(session, inline=True, autosave=None)
+studio.step()
+assert not studio.messages.error
+print(dragnoise.__file__, dragnoise_widgets.__file__, sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_from_a_wheel(tmp_path: Path) -> None:
+    """In an environment that has the wheel of its own, and of this one the libraries but not the source tree."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "empty", with_pip=False)
+    scheme = sysconfig.get_preferred_scheme("prefix")
+    python, packages = (
+        Path(sysconfig.get_path(name, scheme, {"base": str(tmp_path / "empty"), "platbase": str(tmp_path / "empty")}))
+        for name in ("scripts", "purelib")
+    )
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(packages), str(wheel)], check=True)
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")  # after its own
+    quickstart, *_ = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(python / "python"), "-c", FROM_THE_WHEEL.format(quickstart=quickstart)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert all(Path(line).is_relative_to(packages) for line in done.stdout.splitlines()[-2:]), done.stdout
+    assert (tmp_path / "edited.png").is_file() and (tmp_path / "edited again.png").is_file()
 
 
 def imported_packages(source: Path) -> set[str]:
