@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_without_python_it_says_which_to_install(clone: Path) -> None:
     assert done.returncode
     assert "There is no python-that-is-not-there here. Install Python 3.11 to 3.13" in done.stdout
     assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(("version", "fits"), [((3, 10, 14), False), ((3, 14, 0), False), ((3, 11, 0), True)])
+def test_a_python_that_is_too_old_or_too_new_is_named(clone: Path, version: tuple[int, ...], fits: bool) -> None:
+    """The check is carried out by this Python with another version."""
+    patched = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    python = program(clone / "python", f'[ "$1" = -c ] && exec {sys.executable} -c "{patched}" "$2"; exit 1')
+    done = made(clone, "lab", f"PYTHON={python}")
+    assert done.returncode and not (clone / ".venv").exists()
+    said = f"dragnoise needs Python 3.11 to 3.13, this is {version[0]}.{version[1]}: give another one with PYTHON="
+    assert (said in done.stdout + done.stderr) is not fits
+    assert ("python3-venv" in done.stdout) is fits, "it goes on to make an environment"
 
 
 def test_a_python_that_cannot_make_environments_names_the_package(clone: Path) -> None:
