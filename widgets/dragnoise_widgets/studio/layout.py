@@ -45,6 +45,9 @@ class Parts(Protocol):
     def refresh(self) -> None: ...
 
 
+GAP = 14
+"""CSS pixels between the pictures."""
+
 STYLE = """<style>
 .dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px; padding: 0 6px }
 .dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
@@ -57,15 +60,19 @@ STYLE = """<style>
 
 def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
     """The studio's parts from top to bottom.  folded: hide where pictures come from too."""
-    column = {"flex": f"1 1 {NARROWEST}px", "min_width": "0", "max_width": "540px", "overflow": "hidden"}
-    aside = column | {"flex": "1 1 180px", "max_width": "none"}
+    column = {"flex": f"1 1 {NARROWEST}px", "min_width": "0", "overflow": "hidden"}
     canvas, mask_row = studio.canvas, studio.canvas.toolbar.mask_row
     canvas.children = [canvas.column]  # its table goes below the pictures, which are used more often
     canvas.column.children = [part for part in canvas.column.children if part is not mask_row]
-    studio.stage.children = [
-        *(widgets.VBox([part], layout=column) for part in (studio.canvas, studio.preview)),
-        widgets.VBox([studio.curves], layout=aside),
-    ]
+    pictures = [widgets.VBox([part], layout=column) for part in (canvas, studio.preview)]
+    studio.stage.children = [*pictures, widgets.VBox([studio.curves], layout=column | {"flex": "1 1 180px"})]
+
+    def fit(_: Any = None) -> None:
+        for each in pictures:  # no wider than its picture, which a low window makes narrow
+            each.layout.max_width = f"max({NARROWEST}px, calc({canvas.view.width} + {GAP}px))"
+
+    fit()
+    canvas.observe(fit, "image")
     return [
         studio.access,
         widgets.HTML(STYLE, layout={"display": "none"}),
