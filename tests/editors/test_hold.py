@@ -12,6 +12,8 @@ from helpers import NEED_A_MASK, quick_session
 
 from dragnoise import DragConfig, Model
 from dragnoise.config import DEFAULTS, EDITORS, FIELDS
+from dragnoise.editors.parts.area import editable_area, reach_of
+from dragnoise.geometry import Frame
 
 ROW = {
     "convention": FIELDS["convention"].choices, "schedule": FIELDS["schedule"].choices,
@@ -62,3 +64,44 @@ def test_what_is_held_is_the_inversions_own_whatever_else_is_chosen(small: Model
         assert not same.all(), f"nothing was edited: {config}"
         assert bool(same[held].all()), config
         assert bool(torch.isfinite(ours).all()), config
+
+
+FRAME = Frame((128, 128), (128, 128), (64, 64))
+
+
+def reach(*drags: Any, reach: float = 0.1) -> float:
+    """In grid pixels of 64 for drags in grid pixels."""
+    starts, ends = (torch.tensor(points, dtype=torch.float64) for points in zip(*drags, strict=True))
+    return reach_of(DragConfig(reach=reach), FRAME, starts, ends)
+
+
+def test_without_a_mask_a_drag_reaches_as_far_as_it_needs() -> None:
+    assert reach(((10, 10), (12, 10))) == pytest.approx(6.4), "what the config says"
+    assert reach(((10, 10), (20, 10))) == pytest.approx(12), "1.2 times its length"
+    assert reach(((2, 10), (60, 10))) == pytest.approx(16), "a quarter of the picture at most"
+    assert reach(((10, 10), (60, 10)), reach=0.5) == pytest.approx(32)
+    assert reach(((10, 10), (20, 10)), ((10, 30), (20, 30)), reach=0) == 0, "everything is free"
+
+
+def test_drags_that_hold_one_thing_reach_as_far_as_it_is_large() -> None:
+    assert reach(((10, 10), (12, 10)), ((10, 30), (12, 30)), ((15, 30), (17, 30))) == pytest.approx(425**0.5)
+    turned = (((10, 10), (10, 10)), ((10, 30), (20, 27.32)))  # by 30 degrees: the distance is kept
+    assert reach(*turned) == pytest.approx(20)
+    assert reach(((10, 10), (12, 10)), ((10, 30), (12, 36))) < 8, "they move apart"
+    assert reach(((10, 10), (12, 10)), ((10, 50), (12, 50))) < 8, "two things, more than half of the picture apart"
+
+
+def test_drags_of_one_thing_free_what_lies_between_and_beside_them(small: Model) -> None:
+    session = quick_session(small)
+    session.config, session.mask = session.config.replace(reach=0.05), None
+    (_width, height) = session.image.size
+    ends = [((5, 5), (7, 5)), ((5, 5 + height // 3), (7, 5 + height // 3))]
+    free = []
+    for drags in (ends[:1], ends):
+        session.drags = drags
+        list(session.invert())
+        task = session.store.engine.editor(session.state).task
+        area = editable_area(task, task.frame.grid)
+        assert area is not None
+        free.append(float(area.mean()))
+    assert free[1] > 3 * free[0]
