@@ -19,6 +19,7 @@ from helpers import assert_one_sentence, complaints, smooth_picture
 from PIL import Image
 
 from dragnoise import Drag, DragSession
+from dragnoise.bench.datasets import read_dataset
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export import downloads
 from dragnoise_widgets.export.share import Share
@@ -174,6 +175,27 @@ def test_gif_and_code_go_with_the_drags_they_are_of(studio: DragStudio, tmp_path
     studio.canvas.drags = [((8, 9), (30, 31))]
     assert not studio.share.gif.value and not studio.share.code.value
     assert studio.share.code.layout.display == "none"
+
+
+def test_an_edit_is_saved_as_a_sample_and_none_is_lost(session: DragSession, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    studio = DragStudio(session, inline=True, autosave=None)
+    studio.share.make_sample.click()
+    assert studio.share.folder.value == "samples/mine/2" and "samples/mine/1" in studio.messages.note
+    studio.canvas.drags = [((8, 9), (30, 31))]
+    studio.share.folder.value = "samples/mine/1"
+    studio.share.make_sample.click()
+    assert_one_sentence(FileExistsError(studio.messages.error), "'samples/mine/1'", "another folder")
+    studio.share.folder.value = "samples/mine/fox"
+    studio.share.make_sample.click()
+    assert studio.share.folder.value == "samples/mine/fox"
+    studio.canvas.drags = []
+    studio.share.folder.value = "samples/mine/none"
+    studio.share.make_sample.click()
+    assert "no drags" in studio.messages.error and not (tmp_path / "samples/mine/none").exists()
+    first, fox = read_dataset("samples").samples
+    assert (first.id, fox.id) == ("mine/1", "mine/fox") and len(first.drags) == 2
+    assert fox.drags == (Drag((8, 9), (30, 31)),)
 
 
 def test_no_links_are_made_while_the_panel_is_folded(session: DragSession, monkeypatch: Any) -> None:

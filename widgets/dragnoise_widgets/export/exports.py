@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from dragnoise import DragSession, atomic_write
+from dragnoise.bench.exporting import save_sample
 from dragnoise.validation import as_path
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import downloads
@@ -47,7 +48,9 @@ class Exports:
 
     def __init__(self, shown: Shown) -> None:
         guarded: Callable[..., Any] = partial(partial, shown.messages.guarded)
-        self.panel = Share({"gif": guarded(self.make_gif), "code": guarded(self.show_code)})
+        self.panel = Share(
+            {"gif": guarded(self.make_gif), "code": guarded(self.show_code), "sample": guarded(self.save_sample)}
+        )
         self.clipboard = Clipboard(self._copied)
         self._shown = shown
         self._gif: Future[bytes] | None = None  # the one that is being made
@@ -77,6 +80,18 @@ class Exports:
         session = self._shown.session
         text = downloads.drags_json(session.drags, session.image.size)
         atomic_write.write_text(as_path(path, what="a file, such as 'drags.json'"), text)
+
+    def save_sample(self, folder: str | Path) -> None:
+        """Save picture, drags, prompt and mask as a sample of a data set; the panel then names the next folder.
+
+        Raises FileExistsError where there is a sample already, and as `bench.save_sample` does.
+        """
+        place = as_path(folder, name="folder", what="a sample's folder, such as 'samples/mine/1'")
+        if (place / "drags.json").exists():
+            raise FileExistsError(f"there is a sample in {str(place)!r} already; name another folder.")
+        self._shown.messages.tell(f"saved as a sample to {save_sample(self._shown.session, place)}")
+        if place.name.isdecimal():
+            self.panel.folder.value = str(place.with_name(str(int(place.name) + 1)))
 
     def save_gif(self, path: str | Path, iterations: Any = None) -> None:
         """Render the trajectory as a GIF and save it, when that is done."""

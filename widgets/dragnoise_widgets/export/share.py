@@ -1,4 +1,4 @@
-"""The export panel: download links, the GIF and the code that repeats the edit."""
+"""The export panel: download links, the GIF, the code that repeats the edit, and the sample of a benchmark."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GIF, NO_GIF = "Make a GIF", "Stop the GIF"
 
 
 class Share(widgets.VBox):
-    """Links to picture, drags and GIF, and a box of code.
+    """Links to picture, drags and GIF, a box of code, and the folder of a sample.
 
-    actions: what the buttons do, by name: gif(), code().
+    actions: what the buttons do, by name: gif(), code(), sample(folder).
     visible: is the panel unfolded?  While it is not, no links are made.
     """
 
@@ -38,10 +38,19 @@ class Share(widgets.VBox):
         )  # fmt: skip
         code = widgets.Textarea(layout={"width": "100%", "height": "220px", "display": "none"})
         self.code = named(code, "code that repeats this edit")
+        self.folder = widgets.Text(
+            value="samples/mine/1", description="folder", style={"description_width": "42px"},
+            layout={"flex": "0 1 260px", "min_width": "160px"},
+        )  # fmt: skip
+        self.make_sample = button(
+            "Save as a sample", lambda: actions["sample"](self.folder.value), icon="database", width="150px",
+            tooltip="Picture, drags, prompt and mask in this folder, as python -m dragnoise.bench reads them",
+        )  # fmt: skip
         super().__init__(
             [
                 widgets.HBox([self.picture, self.drags, self.make_gif, self.gif, self.make_code], layout=ROW),
                 self.code,
+                widgets.HBox([self.folder, self.make_sample], layout=ROW),
             ]
         )
 
