@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -256,6 +261,32 @@ def test_the_command_reads_editors_from_a_file(tmp_path: Path, monkeypatch: pyte
         file.write_text(text)
         with pytest.raises(SystemExit, match="editors-file"):
             command.main([*usual, "--editors-file", str(file)])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to all processes of a console")
+def test_ctrl_c_stops_two_processes_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
+    quick = {"steps": 6, "edit_from": 3, "refine_from": 0, "drag_steps": 1, "step_iterations": 1}
+    (tmp_path / "editors.json").write_text(json.dumps({"quick": quick}))
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "dragnoise.bench", "run", "--data", "toyland:1", "--editors-file",
+        str(tmp_path / "editors.json"), "--ensemble", "1", "--workers", "2", "--out", str(out),
+    ]  # fmt: skip
+    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until = time.monotonic() + 300
+    while not list(out.rglob("result.json")) and run.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does, to all of them
+    said = run.communicate(timeout=120)[0]
+    stopped = {path: path.read_bytes() for path in out.rglob("result.json")}
+    assert run.returncode and 0 < len(stopped) < 8, said
+    assert "Traceback" not in said and "go" in said.splitlines()[-1], said
+    assert all(json.loads(text)["id"] for text in stopped.values())
+    assert not [path for path in out.rglob("*") if path.is_file() and path.name.startswith(".")], "leftovers"
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert len(list(out.rglob("result.json"))) == 8, again.stdout + again.stderr
+    assert all(path.read_bytes() == text for path, text in stopped.items()), "what was there is not made again"
 
 
 @pytest.mark.slow

@@ -25,16 +25,16 @@ def test_ways_to_work_are_not_mixed(tmp_path: Path) -> None:
         runner.run("toyland:1", ["default"], tmp_path, workers=2, scheduler="tcp://127.0.0.1:1")
 
 
+@pytest.mark.slow
 def test_without_a_scheduler_one_sentence(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="the extra bench is not installed")
-    assert distributed
     with pytest.raises(OSError, match="no Dask scheduler answers"):
         runner.connected("tcp://127.0.0.1:9")
 
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="the extra bench is not installed")
+    import distributed  # here, as it takes a second
+
     data = read_dataset("toyland:1")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         killed: list[int] = []
