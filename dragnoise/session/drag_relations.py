@@ -86,6 +86,6 @@ def in_words(which: Sequence[int], one: str, many: str) -> str:
     return f"drags {head} and {which[-1]} {many}" if head else f"drag {which[-1]} {one}"
 
 
-def pixels(length: float) -> str:
+def pixels(length: float | np.floating) -> str:
     """A length in words: "12 px", or with a decimal below 10 that is no 0."""
     return f"{length:.0f} px" if length >= 9.95 else f"{length:.1f}".removesuffix(".0") + " px"

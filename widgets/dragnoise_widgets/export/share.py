@@ -23,7 +23,7 @@ class Share(widgets.VBox):
     visible: is the panel unfolded?  While it is not, no links are made.
     """
 
-    def __init__(self, actions: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, actions: Mapping[str, Callable[..., Any]]) -> None:
         self.visible = True
         self._shown: tuple[Any, ...] = ()
         self.picture = widgets.HTML(layout={"margin": "2px"})
