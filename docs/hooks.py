@@ -53,16 +53,34 @@ on_files.mkdocs_priority = 100  # type: ignore[attr-defined]  # before mkdocs-ju
 
 
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+CELL = re.compile(r'(?<=jp-MarkdownOutput" data-mime-type="text/markdown">).*?(?=</div>)', re.DOTALL)
+"""The text of a notebook's cell, as mkdocs-jupyter makes it."""
+
+CODE = re.compile(r"(<(pre|code)\b.*?</\2>)", re.DOTALL)
+DOLLARS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Equations as MathML, which browsers show without a script."""
+    """Equations as MathML, which browsers show without a script: of pages, and of the text in notebooks."""
+    html = MATHS.sub(lambda found: as_mathml(found[3], block=found[2] == "["), html)
+    return CELL.sub(lambda found: with_maths(found[0]), html)
+
+
+def as_mathml(latex: str, *, block: bool) -> str:
+    """An equation, in which &, < and > are escaped as in HTML."""
     from latex2mathml.converter import convert
 
-    def maths(found: re.Match[str]) -> str:
-        return convert(unescape(found[3]), display="block" if found[2] == "[" else "inline")
+    return convert(unescape(latex), display="block" if block else "inline")
 
-    return MATHS.sub(maths, html)
+
+def with_maths(html: str) -> str:
+    """The HTML of a text with what stands between dollars as MathML, but not in code."""
+
+    def maths(found: re.Match[str]) -> str:
+        return as_mathml(found[1] or found[2], block=found[1] is not None)
+
+    parts = CODE.split(html)  # text, code, the code's tag, text, ...
+    return "".join(part if i % 3 else DOLLARS.sub(maths, part) for i, part in enumerate(parts) if i % 3 != 2)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -117,3 +117,12 @@ def test_the_navigation_names_every_page_and_nothing_else(hooks: ModuleType) -> 
     assert sorted(named) == sorted(
         [page_name(path) for path in PAGES] + [f"notebooks/{path.name}" for path in hooks.notebooks()]
     )
+
+
+def test_equations_in_the_text_of_notebooks_become_mathml_and_code_stays(hooks: ModuleType) -> None:
+    pytest.importorskip("latex2mathml", reason="the extra docs is not installed")
+    cell = '<div class="jp-MarkdownOutput" data-mime-type="text/markdown">{}</div>'
+    text = "<p>The <code>$PATH</code> of $a_i &lt; 2$:</p><p>$$\\sum_i \\lVert F_p \\rVert_1$$</p><pre>$x$ or $y$</pre>"
+    made = hooks.on_page_content(cell.format(text) + "<p>$outside$</p>")
+    assert made.count("<math") == 2 and made.count('display="block"') == 1 and "&amp;lt" not in made
+    assert "<code>$PATH</code>" in made and "<pre>$x$ or $y$</pre>" in made and "<p>$outside$</p>" in made
