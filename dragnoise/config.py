@@ -139,8 +139,8 @@ class DragConfig:
     )
     reach: float = number(
         0.0, 10, "Supervision",
-        "without a mask, what lies farther than this from every drag is held as if a mask had been painted; long "
-        "drags, and several that hold one thing, reach farther; 0 holds nothing, as in the paper",
+        "without a mask, what lies farther than this from every drag is held as if a mask had been painted; with "
+        'start="carried" long drags, and several that hold one thing, reach farther; 0 holds nothing, as in the paper',
         unit="shares of the picture's longer side", forgets="editor",
     )  # fmt: skip
     target: Target = choice(

@@ -69,10 +69,10 @@ def test_what_is_held_is_the_inversions_own_whatever_else_is_chosen(small: Model
 FRAME = Frame((128, 128), (128, 128), (64, 64))
 
 
-def reach(*drags: Any, reach: float = 0.1) -> float:
+def reach(*drags: Any, reach: float = 0.1, start: str = "carried") -> float:
     """In grid pixels of 64 for drags in grid pixels."""
     starts, ends = (torch.tensor(points, dtype=torch.float64) for points in zip(*drags, strict=True))
-    return reach_of(DragConfig(reach=reach), FRAME, starts, ends)
+    return reach_of(DragConfig.preset("firm", reach=reach, start=start), FRAME, starts, ends)
 
 
 def test_without_a_mask_a_drag_reaches_as_far_as_it_needs() -> None:
@@ -81,6 +81,10 @@ def test_without_a_mask_a_drag_reaches_as_far_as_it_needs() -> None:
     assert reach(((2, 10), (60, 10))) == pytest.approx(16), "a quarter of the picture at most"
     assert reach(((10, 10), (60, 10)), reach=0.5) == pytest.approx(32)
     assert reach(((10, 10), (20, 10)), ((10, 30), (20, 30)), reach=0) == 0, "everything is free"
+    assert reach(((10, 10), (20, 10)), ((10, 30), (20, 30)), start="inverted") == pytest.approx(6.4), (
+        "nothing is carried"
+    )
+    assert reach(((10, 10), (20, 10)), ((10, 30), (20, 30)), reach=0.01) == pytest.approx(4 * 0.64), "a small one"
 
 
 def test_drags_that_hold_one_thing_reach_as_far_as_it_is_large() -> None:
@@ -93,7 +97,8 @@ def test_drags_that_hold_one_thing_reach_as_far_as_it_is_large() -> None:
 
 def test_drags_of_one_thing_free_what_lies_between_and_beside_them(small: Model) -> None:
     session = quick_session(small)
-    session.config, session.mask = session.config.replace(reach=0.05), None
+    carried = {"schedule": "alternate", "target": "direct", "start": "carried", "drag_steps": 1, "step_iterations": 1}
+    session.config, session.mask = session.config.replace(reach=0.08, **carried), None
     (_width, height) = session.image.size
     ends = [((5, 5), (7, 5)), ((5, 5 + height // 3), (7, 5 + height // 3))]
     free = []

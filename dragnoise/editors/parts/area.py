@@ -14,6 +14,9 @@ from dragnoise.images.masks import mask_tensor
 ROOM, ROOMIEST = 1.2, 0.25
 """What is stretched beside a drag needs more room than the drag is long, up to this share of the longer side."""
 
+MOST = 4.0
+"""Of `config.reach`, the most that long drags and large things may add up to: a small reach stays a small one."""
+
 
 def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
     """1 where the picture may change, 0 where it is held, (1, 1, height, width) float32; None if nothing is held.
@@ -30,12 +33,15 @@ def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
 def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tensor) -> float:
     """How far from a drag something may change when there is no mask, in grid pixels; 0 means everywhere.
 
-    It is `config.reach`, but at least `ROOM` times the longest drag, and for several drags that hold one thing at least
-    its `geometry.extent`.
+    It is `config.reach`.  Where the picture is carried along the drags, it is at least `ROOM` times the longest drag,
+    and for several drags that hold one thing at least its `geometry.extent`, but at most `MOST` times `config.reach`.
     """
     side = max(frame.grid)
-    room = min(ROOM * float((objectives - anchors).norm(dim=-1).max()), ROOMIEST * side)
-    return max(config.reach * side, room, extent(anchors, objectives, frame.grid)) if config.reach > 0 else 0.0
+    reach, room = config.reach * side, ROOM * float((objectives - anchors).norm(dim=-1).max())
+    if config.start != "carried":
+        return reach
+    needed = max(min(room, ROOMIEST * side), extent(anchors, objectives, frame.grid))
+    return max(reach, min(needed, MOST * reach))
 
 
 def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:
