@@ -238,6 +238,12 @@ def longer_side(gap: float, frame: Frame, config: DragConfig) -> int | None:
     return math.ceil(needed / 64) * 64 if needed <= LONGEST - 64 else None
 
 
+ROOM, ROOMIEST = 1.2, 0.25
+"""What is stretched beside a drag needs more room than the drag is long, up to this share of the longer side."""
+
+MOST = 4.0
+"""Of `config.reach`, the most that long drags and large things may add up to: a small reach stays a small one."""
+
 TOGETHER, ALIKE = 0.5, 0.15
 """Several drags hold one thing where any two anchors are at most this share of the longer side apart, and where their
 distance changes by at most this share of the largest one."""
@@ -254,6 +260,21 @@ def extent(starts: Tensor, ends: Tensor, size: tuple[int, int]) -> float:
     widest = float(before.max())
     alike = float(np.abs(after - before).max()) <= ALIKE * widest
     return widest if alike and widest <= TOGETHER * max(size) else 0.0
+
+
+def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tensor) -> float:
+    """How far from a drag something may change when there is no mask, in grid pixels; 0 means everywhere.
+
+    It is `config.reach`.  Where the picture is carried along the drags, it is at least `ROOM` times the longest drag,
+    and for several drags that hold one thing at least its `extent`, but at most `MOST` times `config.reach`.
+    """
+    side = max(frame.grid)
+    reach = config.reach * side
+    if config.start != "carried":
+        return reach
+    room = min(ROOM * float((objectives - anchors).norm(dim=-1).max()), ROOMIEST * side)
+    needed = max(room, extent(anchors, objectives, frame.grid))
+    return max(reach, min(needed, MOST * reach))
 
 
 def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:

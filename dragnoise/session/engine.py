@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
-from dragnoise.editors.parts.area import reach_of
 from dragnoise.editors.parts.carried import Carried, carry
 from dragnoise.images.pictures import padded_picture
 from dragnoise.lora.settings import Subject
@@ -77,6 +76,15 @@ class Engine:
         timestep = ddim.Schedule(model, config.steps).timestep(config.edit_from)
         return partial(self.cache.encoded, model, state.trajectory[-1], timestep, self._text(state))
 
+    def carried(self, state: SessionState) -> Callable[[], Carried]:
+        """Gives the picture carried along the drags, made once."""
+        model, config, image, frame, mask = self.model, state.config, state.image, state.frame, state.mask
+        key = (model, image, state.drags, mask, (config.reach, config.side, config.resize))
+        return partial(
+            self.cache.carried, key,
+            partial(carry, model, config, image, frame, *geometry.drag_tensors(state.drags, frame), mask),
+        )  # fmt: skip
+
     def editor(self, state: SessionState) -> Editor:
         """The editor of a state, made once; numbers that make nothing obsolete are exchanged in it."""
         key = (self.worn(state), state.trajectory[-1], state.prompt, state.drags, state.mask)
@@ -106,7 +114,7 @@ class Engine:
         """
         yield self.cache.decoded(self.model, state.trajectory[0]), state.image
         if state.config.start == "carried":
-            first, carried = state.trajectory[0], self._task(state).carried()
+            first, carried = state.trajectory[0], self.carried(state)()
             yield self.cache.known((first, carried), partial(self._known, first, carried, state.frame))
 
     def _known(self, first: Tensor, carried: Carried, frame: geometry.Frame) -> tuple[Tensor, Image.Image]:
@@ -132,15 +140,10 @@ class Engine:
     def _task(self, state: SessionState) -> Task:
         model = self.worn(state)
         anchors, objectives = geometry.drag_tensors(state.drags, state.frame)
-        config, frame, mask = state.config, state.frame, state.mask
-        reach = reach_of(config, frame, anchors, objectives)
-        key = (self.model, state.image, state.drags, mask, (config.reach, config.side, config.resize))
-        carrying = partial(carry, self.model, state.image, frame, anchors, objectives, mask=mask, reach=reach)
         return Task(
-            model=model, config=config, schedule=ddim.Schedule(model, config.steps), frame=frame,
-            trajectory=state.trajectory, first_pass=self.first_pass(state),
-            carried=partial(self.cache.carried, key, carrying), text=self._text(state), picture=state.image,
-            anchors=anchors, objectives=objectives, mask=mask,
+            model=model, config=state.config, schedule=ddim.Schedule(model, state.config.steps), frame=state.frame,
+            trajectory=state.trajectory, first_pass=self.first_pass(state), carried=self.carried(state),
+            text=self._text(state), picture=state.image, anchors=anchors, objectives=objectives, mask=state.mask,
         )  # fmt: skip
 
     def _text(self, state: SessionState) -> Any:

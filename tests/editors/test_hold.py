@@ -12,8 +12,8 @@ from helpers import NEED_A_MASK, quick_session
 
 from dragnoise import DragConfig, Model
 from dragnoise.config import DEFAULTS, EDITORS, FIELDS
-from dragnoise.editors.parts.area import editable_area, reach_of
-from dragnoise.geometry import Frame
+from dragnoise.editors.parts.area import editable_area
+from dragnoise.geometry import Frame, reach_of
 
 ROW = {
     "convention": FIELDS["convention"].choices, "schedule": FIELDS["schedule"].choices,

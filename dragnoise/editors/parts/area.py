@@ -6,42 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dragnoise.config import DragConfig
 from dragnoise.editors.base import Task
-from dragnoise.geometry import Frame, around, extent
+from dragnoise.geometry import around, reach_of
 from dragnoise.images.masks import mask_tensor
-
-ROOM, ROOMIEST = 1.2, 0.25
-"""What is stretched beside a drag needs more room than the drag is long, up to this share of the longer side."""
-
-MOST = 4.0
-"""Of `config.reach`, the most that long drags and large things may add up to: a small reach stays a small one."""
 
 
 def editable_area(task: Task, size: tuple[int, int]) -> Tensor | None:
     """1 where the picture may change, 0 where it is held, (1, 1, height, width) float32; None if nothing is held.
 
-    It is the mask, and without one what lies within `reach_of` a drag.  size: (width, height) of the tensor.
+    It is the mask, and without one what lies within `geometry.reach_of` a drag.  size: (width, height) of the tensor.
     """
     mask = None if task.mask is None else task.frame.pad(task.mask)
     if mask is None and task.config.reach > 0:
         reach = reach_of(task.config, task.frame, task.anchors, task.objectives)
         mask = around(task.anchors, task.objectives, reach, task.frame.grid)
     return None if mask is None else mask_tensor(mask, size).to(task.latents)
-
-
-def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tensor) -> float:
-    """How far from a drag something may change when there is no mask, in grid pixels; 0 means everywhere.
-
-    It is `config.reach`.  Where the picture is carried along the drags, it is at least `ROOM` times the longest drag,
-    and for several drags that hold one thing at least its `geometry.extent`, but at most `MOST` times `config.reach`.
-    """
-    side = max(frame.grid)
-    reach, room = config.reach * side, ROOM * float((objectives - anchors).norm(dim=-1).max())
-    if config.start != "carried":
-        return reach
-    needed = max(min(room, ROOMIEST * side), extent(anchors, objectives, frame.grid))
-    return max(reach, min(needed, MOST * reach))
 
 
 def latent_area(task: Task, *, blank_mask_holds: bool) -> Tensor | None:

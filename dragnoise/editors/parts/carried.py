@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from dragnoise.config import DragConfig
 from dragnoise.editors.parts import motion
-from dragnoise.geometry import Frame
+from dragnoise.geometry import Frame, reach_of
 from dragnoise.images.masks import mask_tensor
 from dragnoise.images.pictures import as_seen, padded_picture
 from dragnoise.models.model import Model
@@ -49,25 +50,23 @@ class Carried:
 @torch.no_grad()
 def carry(
     model: Model,
+    config: DragConfig,
     picture: Image.Image,
     frame: Frame,
     anchors: Tensor,
     objectives: Tensor,
-    *,
     mask: np.ndarray | None,
-    reach: float,
 ) -> Carried:
     """The picture carried along the drags, as the model sees it.
 
-    anchors, objectives: (m, 2) grid pixels.  mask: (H, W) bool of the picture.  reach: in grid pixels, see
-    `parts.area.reach_of`.
+    anchors, objectives: (m, 2) grid pixels.  mask: (H, W) bool of the picture, or None.
     """
     seen = as_seen(padded_picture(picture, frame), frame.padded)
     size = seen.size[::-1]
     starts, ends = (frame.grid_to_cells(points, size).numpy() for points in (anchors, objectives))
     inside = None if mask is None else mask_tensor(frame.pad(mask), seen.size)[0, 0].numpy() >= 0.5
-    scale = max(seen.size) / max(frame.grid)
-    pixels, field = motion.moved(np.asarray(seen), starts, ends, mask=inside, reach=reach * scale)
+    reach = reach_of(config, frame, anchors, objectives) * max(seen.size) / max(frame.grid)
+    pixels, field = motion.moved(np.asarray(seen), starts, ends, mask=inside, reach=reach)
     after = Image.fromarray(pixels)
     before_latent, after_latent = (model.encode_picture(each, frame.padded) for each in (seen, after))
     return Carried(seen, after, (before_latent, after_latent), field)
