@@ -119,9 +119,8 @@ def diagnose(state: SessionState, *, anchors: np.ndarray | None = None) -> list[
     ]
     told = {i for finding in (*found, *lost) for i in finding.drags}
     resting = [i for i in np.flatnonzero(short).tolist() if i not in told and rests(away[:, i], frame.grid_step)]
-    losses = [snapshot.loss for snapshot in state.history]
     found += sorted(lost, key=lambda finding: finding.iteration or 0)
-    found += stalled(resting, drags, losses, away, state)
+    found += stalled(resting, away, state)
     if state.status == "max_iterations" and short.any():
         told = {i for finding in found for i in finding.drags}
         which = np.flatnonzero(short).tolist()
@@ -217,18 +216,15 @@ def iterations_at_rest(away: np.ndarray, step: float) -> int:
     return len(away) - 1 - int((away <= away.min() + NEARER * step).argmax())
 
 
-def stalled(
-    which: Sequence[int], drags: Sequence[Drag], losses: Sequence[float], away: np.ndarray, state: SessionState
-) -> list[Finding]:
+def stalled(which: Sequence[int], away: np.ndarray, state: SessionState) -> list[Finding]:
     """Of drags that come no nearer: a turn, those that pull against each other, and the rest.
 
-    losses: by iteration, NaN where there is none.  away: (n + 1, m).  The rest is offered larger updates, from where it
-    began to rest.
+    away: (n + 1, m).  The rest is offered larger updates, from where it began to rest.
     """
     if not which:
         return []
-    size, config = state.frame.given, state.config
-    falls = "" if still_falls(losses) else "the loss stopped falling: "
+    drags, size, config = state.drags, state.frame.given, state.config
+    falls = "" if still_falls([snapshot.loss for snapshot in state.history]) else "the loss stopped falling: "
     if degrees := turn_of(drags):
         them = in_words(range(len(drags)), "asks", "ask")
         sentence = (
@@ -266,7 +262,7 @@ def stalled(
 
 
 def still_falls(losses: Sequence[float]) -> bool:
-    """Is the median of the last quarter of the losses below that of the quarter before?  See `FALLING`."""
+    """Is the median of the last quarter of the losses, NaN where there is none, below that before?  See `FALLING`."""
     known = np.array([loss for loss in losses if math.isfinite(loss)])
     quarter = len(known) // 4
     if quarter < 2:
