@@ -56,8 +56,7 @@ MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
 CELL = re.compile(r'(?<=jp-MarkdownOutput" data-mime-type="text/markdown">).*?(?=</div>)', re.DOTALL)
 """The text of a notebook's cell, as mkdocs-jupyter makes it."""
 
-CODE = re.compile(r"(<(pre|code)\b.*?</\2>)", re.DOTALL)
-DOLLARS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
+CODE_OR_MATHS = re.compile(r"<(pre|code)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 
 
 def on_page_content(html: str, **_: Any) -> str:
@@ -77,10 +76,9 @@ def with_maths(html: str) -> str:
     """The HTML of a text with what stands between dollars as MathML, but not in code."""
 
     def maths(found: re.Match[str]) -> str:
-        return as_mathml(found[1] or found[2], block=found[1] is not None)
+        return found[0] if found[1] else as_mathml(found[2] or found[3], block=found[2] is not None)
 
-    parts = CODE.split(html)  # text, code, the code's tag, text, ...
-    return "".join(part if i % 3 else DOLLARS.sub(maths, part) for i, part in enumerate(parts) if i % 3 != 2)
+    return CODE_OR_MATHS.sub(maths, html)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

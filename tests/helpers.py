@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,3 +172,8 @@ def complaints(studio: Any) -> list[str]:
     """What the log tells, but for news of what was done."""
     news = ("are kept as the branch", "of these drags is back", "are in the folder", "was ended; choose it")
     return [entry for entry in studio.journal.text if not any(told in entry for told in news)]
+
+
+def python_blocks(document: Path) -> list[str]:
+    """The fenced Python blocks of a Markdown file."""
+    return re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

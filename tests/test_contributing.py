@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import smooth_picture
+from helpers import python_blocks, smooth_picture
 
 import dragnoise
 from dragnoise import DragConfig, DragSession, Model
@@ -20,7 +19,7 @@ from dragnoise.config import EDITORS, FIELDS
 from dragnoise.toyland import cases, measures, suite
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+BLOCKS = python_blocks(ROOT / "CONTRIBUTING.md")
 LINES = 11
 """A block's non-empty lines at most: its file's name and ten of code."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from helpers import python_blocks
 from PIL import Image
 
 import dragnoise
@@ -21,11 +22,6 @@ from dragnoise.toyland.scenes import render, sample_scene
 
 ROOT = Path(__file__).parent.parent
 OURS = ("dragnoise", "dragnoise_widgets", "recipes", "benchmarks")
-
-
-def python_blocks(document: Path) -> list[str]:
-    """The fenced Python blocks of a Markdown file."""
-    return re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def code_cells(notebook: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from helpers import python_blocks
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -177,9 +177,7 @@ def test_the_quickstart_runs_from_a_wheel(tmp_path: Path) -> None:
     )
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(packages), str(wheel)], check=True)
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")  # after its own
-    quickstart, *_ = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
+    quickstart, *_ = python_blocks(ROOT / "README.md")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(python / "python"), "-c", FROM_THE_WHEEL.format(quickstart=quickstart)],

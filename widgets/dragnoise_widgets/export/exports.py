@@ -89,7 +89,8 @@ class Exports:
         place = as_path(folder, name="folder", what="a sample's folder, such as 'samples/mine/1'")
         if (place / "drags.json").exists():
             raise FileExistsError(f"there is a sample in {str(place)!r} already; name another folder.")
-        self._shown.messages.tell(f"saved as a sample to {save_sample(self._shown.session, place)}")
+        save_sample(self._shown.session, place)
+        self._shown.messages.tell(f"saved as a sample to {place}")
         if place.name.isdecimal():
             self.panel.folder.value = str(place.with_name(str(int(place.name) + 1)))
 
