@@ -55,7 +55,7 @@ def test_the_others_come_ready_to_run(empty: DragStudio, kind: str) -> None:
 
 def test_one_that_is_not_there(empty: DragStudio) -> None:
     with pytest.raises(ValueError, match="must be one of sun, head"):
-        empty.library.example("moon")
+        empty.library.beginning.example("moon")
 
 
 def test_pictures_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_two_clicks_on_example_are_one_load(loader: Loader) -> None:
 def test_loads_of_two_studios_are_done_one_after_the_other(loader: Loader) -> None:
     studios = [DragStudio(autosave=None) for _ in range(3)]
     for studio in studios:
-        studio.library.example()
+        studio.library.beginning.example()
     until(lambda: loader.names)
     loader.gate.set()
     assert all(studio.wait(WAIT) for studio in studios)
@@ -98,7 +98,7 @@ def test_loads_of_two_studios_are_done_one_after_the_other(loader: Loader) -> No
 def test_two_pictures_at_once_are_two_sessions(loader: Loader) -> None:
     studio, pictures = DragStudio(autosave=None), [Image.new("RGB", (40, 32), colour) for colour in ("red", "blue")]
     for picture in pictures:
-        studio.library.begin(picture)
+        studio.library.beginning.picture(picture)
     loader.gate.set()
     assert studio.wait(WAIT)
     assert [session.image.getpixel((0, 0)) for session in studio.library.sessions] == [(255, 0, 0), (0, 0, 255)]
@@ -107,7 +107,7 @@ def test_two_pictures_at_once_are_two_sessions(loader: Loader) -> None:
 
 def test_a_studio_that_is_closed_meanwhile_gets_no_session(loader: Loader) -> None:
     studio = DragStudio(autosave=None)
-    studio.library.example()
+    studio.library.beginning.example()
     until(lambda: loader.names)
     studio.close()
     loader.gate.set()
@@ -289,9 +289,9 @@ def test_a_picture_that_the_model_cannot_reproduce_is_told_of_at_once(
 
     monkeypatch.setattr(limits, "at_upload", at_upload)
     studio = DragStudio(session, inline=True)
-    studio.library.begin(Image.new("RGB", (40, 40)))
+    studio.library.beginning.picture(Image.new("RGB", (40, 40)))
     assert "reproduce" not in studio.transport.line.value
-    studio.library.begin(Image.new("RGB", (60, 40)))
+    studio.library.beginning.picture(Image.new("RGB", (60, 40)))
     assert studio.session.image.size == (60, 40)
     assert "the model cannot reproduce this picture (21 dB)." in studio.transport.line.value
     studio.close()

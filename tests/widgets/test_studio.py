@@ -432,7 +432,7 @@ def test_a_lora_that_is_ticked_is_fitted_before_the_first_iteration(studio: Drag
     lora = session.lora
     studio.step(1)
     assert session.lora is lora and len(session.history) == 3
-    studio.library.set_prompt("another")
+    studio.library.beginning.set_prompt("another")
     assert "the LoRA was of the other prompt" in studio.transport.line.value
     assert studio.session.lora is None
     studio.journal.text.clear()
@@ -630,14 +630,14 @@ def test_there_is_nothing_to_draw_on_before_there_is_a_picture(empty: DragStudio
     parts = (empty.stage, empty.canvas.table)
     assert [part.layout.display for part in parts] == ["none", "none"]
     assert "Upload a picture" in empty.transport.line.value
-    empty.library.example()
+    empty.library.beginning.example()
     assert [part.layout.display for part in parts] == ["", ""]
 
 
 def test_upload(empty: DragStudio) -> None:
     empty.library.source.prompt.value = "a red fox"
     picture = smooth_picture(90, 64)
-    empty.library.upload(png(picture))
+    empty.library.beginning.upload(png(picture))
     assert empty.session.prompt == "a red fox"
     np.testing.assert_array_equal(pixels(empty.session.image), pixels(picture))
     np.testing.assert_array_equal(pixels(empty.canvas.image), pixels(empty.session.image))

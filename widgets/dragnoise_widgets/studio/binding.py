@@ -30,14 +30,17 @@ class Binding:
         changed: Callable[[Callable[[DragSession], Any]], Any],
         pictured: Callable[[Any], Any],
         updated: Callable[[Update], Any],
+        keep: bool = False,
     ) -> None:
         """Show the session on the canvas, and keep both alike.
 
         changed: runs a function that takes what was drawn to the session.  pictured: told when another picture is put
-        on the canvas.  updated: told how the work goes.
+        on the canvas.  updated: told how the work goes.  keep: the canvas shows the picture, and what has been drawn on
+        it is to be the session's.
         """
         session = self.session
-        canvas.begin(session.image, session.drags, session.mask)
+        if not keep:
+            canvas.begin(session.image, session.drags, session.mask)
         if self._is_closed():  # an observer of the canvas has shown another session
             return
         canvas.observe(pictured, "image")

@@ -1,8 +1,7 @@
-"""The library: where a studio's sessions come from, and the files they are kept in."""
+"""The library: a studio's sessions, and the files they are kept in."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -10,18 +9,14 @@ from typing import Any
 
 from PIL import Image
 
-from dragnoise import DragSession, Model
+from dragnoise import DragSession
 from dragnoise.archive.autosave import failure
-from dragnoise.inspection import limits
-from dragnoise.validation import is_one_of, shown
 from dragnoise_widgets.branching.branches import Branches
 from dragnoise_widgets.branching.keeping import Keeping
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.autosaves import Autosaves
-from dragnoise_widgets.export.model_names import EMBEDDED, asked
-from dragnoise_widgets.panels import gallery, source
-from dragnoise_widgets.panels.source import Source
 from dragnoise_widgets.runner.commands import Branch, Save
+from dragnoise_widgets.studio.beginning import Beginning
 from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.loads import Loads
 from dragnoise_widgets.studio.models import Models
@@ -31,7 +26,8 @@ from dragnoise_widgets.studio.opening import Opening
 class Library:
     """Sessions by the order in which they came, and the two panels that are about them.
 
-    `source` is the panel that new ones come from, `keeping` the one for branches and files.
+    `beginning` makes new ones; `source` is its panel, and `keeping` the one for branches and files.
+    expected: the picture of the first session while that is being made, else None.
     autosave: a file, True for the default one in the folder .dragnoise, None or False for none.
     """
 
@@ -39,18 +35,14 @@ class Library:
         self._desk = desk
         self._autosaves = Autosaves(autosave, every, on_error=self._autosave_failed)
         self.branches = Branches()
-        self._models = Models(lambda: self.sessions)
-        self._example: tuple[str, Callable[[], DragSession | None]] = "", lambda: None
+        self.expected: Image.Image | None = None
+        models = Models(lambda: self.sessions)
 
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *arguments: desk.messages.guarded(action, *arguments)
 
-        self.source = Source(
-            {
-                "picture": by_hand(self.upload), "example": by_hand(self.example), "prompt": by_hand(self.set_prompt),
-                "model": by_hand(self.set_model),
-            }
-        )  # fmt: skip
+        self.beginning = Beginning(desk, models, self._later, self.expect, by_hand)
+        self.source = self.beginning.source
         self.keeping = Keeping(
             {
                 "choose": by_hand(self.choose), "forget": by_hand(self.forget), "rename": by_hand(self.rename),
@@ -58,7 +50,7 @@ class Library:
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
         )  # fmt: skip
-        self._opening = Opening(desk, self._models, self._later)
+        self._opening = Opening(desk, models, self._later)
         self._loads = Loads(inline=desk.inline, changed=self._loads_changed)
 
     # ---- going between them ------------------------------------------------------------------
@@ -71,6 +63,7 @@ class Library:
     def adopt(self, session: DragSession) -> Album:
         """Take a session that is about to be shown, and give the pictures known of it."""
         with self.branches.lock:
+            self.expected = None
             album = self.branches.add(session)
             self._begin_autosave(session)
             return album
@@ -131,70 +124,12 @@ class Library:
             self.keeping.show(branches.listed, branches.names, chosen, compared)
             self.source.show(session.prompt, session.model.name if session.model else "")
 
-    # ---- where new ones come from ------------------------------------------------------------
-
-    def upload(self, data: bytes) -> None:
-        """A new session on an uploaded picture."""
-        self.begin(source.read_picture(data))
-
-    def begin(self, picture: Image.Image) -> None:
-        """A new session on a picture; the prompt of another one does not go with it.
-
-        Says so at once where the model cannot reproduce the picture.
-        """
-        prompt, said = "" if self.sessions else self.source.prompt.value, ""
-
-        def make() -> DragSession:
-            nonlocal said
-            model = self._model()
-            limit = limits.at_upload(model, picture)
-            said = "" if limit is None else limit.sentence
-            return DragSession(model, picture, prompt)
-
-        def then() -> None:
-            if said:
-                self._desk.messages.tell(said)
-
-        self._later("reading the picture", make, then, of=id(picture))
-
-    def example(self, kind: str = "sun") -> None:
-        """A new session on an example, unless the one shown is that, as it was given; the gallery folds away."""
-        if not is_one_of(kind, tuple(gallery.EXAMPLES)):
-            raise ValueError(f"kind={shown(kind)} must be one of {', '.join(gallery.EXAMPLES)}.")
-
-        def make() -> DragSession | None:
-            here = self._desk.session if self._desk.has_session else None
-            if here is not None and self._example[0] == kind and self._example[1]() is here and not here.history:
-                return None
-            session = gallery.session_of(self._models.load(EMBEDDED), kind)
-            self._example = kind, weakref.ref(session)
-            return session
-
-        def then() -> None:
-            self._desk.messages.tell(hint)
-            self._desk.unfold(self.source, folded=True)  # the pictures have the screen
-
-        hint = gallery.EXAMPLES[kind].hint
-        self._later("loading the embedded model", make, then, hint, of=kind)
-
-    def set_prompt(self, prompt: str) -> None:
-        """The same picture with another prompt, beside the one shown; without a session it is kept for the first."""
-        if self.sessions and prompt != self._desk.session.prompt:
-            worn = self._desk.session.lora is not None
-            self._desk.session = source.with_changes(self._desk.session, prompt=prompt)
-            if worn:
-                self._desk.messages.tell("the LoRA was of the other prompt; Prepare fits one of this")
-
-    def set_model(self, name: str, dtype: str | None = None, memory: str = "normal") -> None:
-        """The same picture with another model, beside the one shown.  dtype, memory: as `load_model` has them."""
-        if not name:
-            raise ValueError("there is no model named; give a hub id, a folder, a .safetensors file, or toyland.")
-
-        def make() -> DragSession | None:
-            model = self._models.load(name, **asked(dtype=dtype, memory=memory))
-            return source.with_changes(self._desk.session, model=model) if self.sessions else None
-
-        self._later(f"loading {name}", make)
+    def expect(self, picture: Image.Image | None) -> None:
+        """Before there is a session, show the picture of one that is being made, to be drawn on; None if it failed."""
+        if not self._desk.has_session and (picture is not None or self.expected is not None):
+            self.expected = picture
+            self._desk.canvas.begin(picture)
+            self._desk.preview.show(picture, "given")
 
     # ---- files -------------------------------------------------------------------------------
 
@@ -267,6 +202,7 @@ class Library:
                     self._desk.messages.tell(done or f"{what}: done")
                 then()
             except Exception as error:
+                self.expect(None)
                 self._desk.messages.failed(error)
 
         self._loads.begin(what, work, of=of)
@@ -276,13 +212,6 @@ class Library:
         for control in (*self.source.starts, self.keeping.open_button):
             control.disabled = bool(self.loading)
         self._desk.refresh()
-
-    def _model(self) -> Model:
-        """The model of the session shown, else the one that is named."""
-        session = self._desk.session if self.sessions else None
-        if session is not None and session.model is not None:
-            return session.model
-        return self._models.load(self.source.model.value.strip() or EMBEDDED)
 
     # ---- autosave ----------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ class Parts(Protocol):
 class Shelf(Protocol):
     """The panels of the other sessions."""
 
+    expected: Image.Image | None
+
     @property
     def loading(self) -> str: ...
 
@@ -155,15 +157,12 @@ class Showing:
         if self._shown is not None and self._shown >= len(history) - 1:
             self._shown = None
         k, session = self.iteration, None if self._binding is None else self._binding.session
-        drags = () if session is None else session.drags
-        ready = session is not None
-        parts.transport.show(
-            status, history, k, ready=ready, drags=len(drags), busy_aside=self._busy_aside(),
-            playing=self.player.playing,
-        )  # fmt: skip
+        drags, ready = () if session is None else session.drags, session is not None
+        aside, playing = self._busy_aside(), self.player.playing
+        parts.transport.show(status, history, k, ready=ready, drags=len(drags), busy_aside=aside, playing=playing)
         self._shelf.show()
         for part in (parts.stage, parts.canvas.table):
-            part.layout.display = "none" if session is None else ""
+            part.layout.display = "none" if session is None and self._shelf.expected is None else ""
         if session is None:
             self._say(None, status, history, k)
             return

@@ -58,7 +58,9 @@ class Shown:
 
     @property
     def runner(self) -> Runner:
-        """Raises RuntimeError if there is no session."""
+        """That of a session that is being made when it is there.  Raises RuntimeError if there is no session."""
+        if self.binding is None and self._parts.library.expected is not None:
+            self._parts.library.wait()
         if self.binding is None:
             raise RuntimeError("there is no picture yet; upload one, take an example, or set studio.session.")
         return self.binding.runner
@@ -70,6 +72,7 @@ class Shown:
         parts = self._parts
         with self._switching:
             before, left = self.binding, self._left_behind(session)
+            keep = before is None and parts.library.expected == session.image and not session.drags
             self.binding = binding = Binding(session, inline=parts.inline)
             if before is not None:
                 before.close()
@@ -82,6 +85,7 @@ class Shown:
                 changed=partial(self._drawn, binding),
                 pictured=self._given_picture,
                 updated=partial(parts.showing.updated, binding),
+                keep=keep,
             )
             parts.showing.updated(binding, binding.runner.latest)
         if left:
@@ -162,7 +166,7 @@ class Shown:
     def _given_picture(self, change: Any) -> None:
         """A picture that was put on the canvas by code is another session's."""
         if change.new is not None:
-            self._parts.messages.guarded(self._parts.library.begin, change.new)
+            self._parts.messages.guarded(self._parts.library.beginning.picture, change.new)
 
     def _left_behind(self, session: DragSession) -> str:
         """A sentence about the run that ends because another session is shown."""

@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise import DragSession
+from dragnoise.images.pictures import as_picture
 from dragnoise.session.history import Snapshot
 from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
@@ -44,30 +45,32 @@ from dragnoise_widgets.studio.shown import Shown
 class DragStudio(widgets.VBox):
     """Place drags on a picture, prepare, step, run, pause; look inside, go back, change a number, go on.
 
-    session: a `DragSession`; without one the studio begins with an upload and an example.
+    session: a `DragSession`; without one the studio begins with an upload and examples, or with `picture`.
+    picture: a path, a PIL image or an array, shown at once, to be drawn on while the model is loaded.
+    prompt: what it shows.  model: a name for `load_model`, default the embedded one.
     inline: do everything at once in the caller's thread, for tests and places without threads.
     autosave: a file that the session is saved to after every `every` iterations; True, the default, for one in the
         folder .dragnoise beside the notebook, None or False for none.
     preview_vae: a small VAE for the quick looks, as a hub id, a folder or an AutoencoderTiny of the model's family.
 
-    `session`, `canvas`, `runner` and `image` (the picture shown) are there to be used; what is done to
-    them shows, and what is done by hand is found in them.  Use `studio.runner.call(function)` to change
-    a session that may be running.
+    `session`, `canvas`, `runner` and `image` (the picture shown) are there to be used; what is done to them shows, and
+    what is done by hand is found in them.  `studio.runner.call(function)` changes a session that may be running.
 
     Whatever goes wrong is told under the buttons and in the Log tab; all of this may be called from any thread.
     """
 
     def __init__(
-        self, session: DragSession | None = None, *, inline: bool = False,
-        autosave: str | Path | bool | None = True, every: int = 5, preview_vae: Any = None,
+        self, session: DragSession | None = None, *, picture: Any = None, prompt: str = "", model: str = "",
+        inline: bool = False, autosave: str | Path | bool | None = True, every: int = 5, preview_vae: Any = None,
     ) -> None:  # fmt: skip
+        if session is not None and picture is not None:
+            raise ValueError("a session has its picture; give a session, or picture= for a new one.")
         self.inline = inline
-
         self.journal = Log()
         self.transport = Transport(
             self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
-        self.access = Access(lambda name, data: self.messages.guarded(self.library.upload, data))
+        self.access = Access(lambda name, data: self.messages.guarded(self.library.beginning.upload, data))
         self.messages = Messages(self.journal, self.transport, self.access.tell)
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
@@ -88,7 +91,7 @@ class DragStudio(widgets.VBox):
             lambda config: guarded(self._shown.set_config, config),
         )
         self.stops = Stops(lambda: guarded(self._shown.set_stops))
-        self.inspector = Inspector(partial(self._call, aside=True), self.journal)
+        self.inspector = Inspector(lambda function: self.runner.do(Apply(function, aside=True)), self.journal)
         self.access.observe(lambda change: guarded(self.inspector.set_dark, change.new), "dark")
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
@@ -98,10 +101,12 @@ class DragStudio(widgets.VBox):
             self, self.library, branches, comparing, busy_aside=lambda: self.exports.making_gif, inline=inline
         )
         self._shown: Shown = Shown(self)
-        super().__init__(arranged(self, folded=session is not None))
+        super().__init__(arranged(self, folded=session is not None or picture is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
             self.session = session
+        elif picture is not None:
+            self.library.beginning.first(as_picture(picture), prompt, model)
         else:
             self.showing.refresh()
         self.library.look_for_autosave()
@@ -111,10 +116,7 @@ class DragStudio(widgets.VBox):
 
     @property
     def session(self) -> DragSession:
-        """The session shown; setting another one keeps this one among the branches.
-
-        Raises RuntimeError as long as there is none.
-        """
+        """The session shown; setting another one keeps this one among the branches.  RuntimeError if there is none."""
         return self.runner.session
 
     @session.setter
@@ -210,7 +212,8 @@ class DragStudio(widgets.VBox):
         began, seconds = time.monotonic(), checked_timeout(timeout)
         if not self.library.wait(seconds):
             return False
-        return self.runner.wait(None if seconds is None else max(seconds - (time.monotonic() - began), 0.0))
+        left = None if seconds is None else max(seconds - (time.monotonic() - began), 0.0)
+        return not self.has_session or self.runner.wait(left)
 
     def show(self, k: int | None) -> None:
         """Show iteration k, its anchors, losses and picture; None follows the newest.  Raises IndexError beyond."""
@@ -289,9 +292,6 @@ class DragStudio(widgets.VBox):
             return self.messages.guarded(getattr(self, name), *given)
 
         return {name: partial(by_hand, name) for name in names}
-
-    def _call(self, function: Callable[[DragSession], Any], *, aside: bool = False) -> Future[Any]:
-        return self.runner.do(Apply(function, aside))
 
     def _fit_if_ticked(self) -> None:
         """Before the first iteration, a LoRA that was asked for and is not there yet."""
