@@ -18,7 +18,7 @@ from dragnoise.editors.parts.single import SingleTimestep
 PROGRAM = """
 import sys
 
-import conftest
+import pipelines
 import numpy as np
 import torch
 from helpers import assert_same_snapshots, quick_session
@@ -28,7 +28,7 @@ from dragnoise.lora.files import pack
 
 device, dtype, build = sys.argv[1:]
 torch.use_deterministic_algorithms(True)
-model = Model(getattr(conftest, build)().to(getattr(torch, dtype)), device=device)
+model = Model(getattr(pipelines, build)().to(getattr(torch, dtype)), device=device)
 session, again = quick_session(model, 5, history_limit=1), quick_session(model, 5)
 assert_same_snapshots(session.history, again.history)
 session.rewind(2)

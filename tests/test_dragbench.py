@@ -7,10 +7,10 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import build_sd15
 from dragbench import DATA, Sample, samples
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
+from pipelines import build_sd15
 from torch import Tensor
 
 from dragnoise import DragConfig, DragSession, Model, load_model, semantics

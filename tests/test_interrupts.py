@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_three_block
 from helpers import assert_same_snapshots, quick_session
+from pipelines import build_three_block
 
 import dragnoise
 from dragnoise import DragSession, Model

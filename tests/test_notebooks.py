@@ -12,11 +12,11 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import build_three_block
 from dragbench import DATA
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
+from pipelines import build_three_block
 
 import dragnoise
 from dragnoise.toyland import drag_cases, render

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-SAME, CHANGED = 6, 18
+SAME, CHANGED = 10, 30
 """Largest difference of a channel, of 255, up to which a pixel counts as equal, and from which on as changed."""
 
-MARGIN = 3
+MARGIN = 2
 """Pixels of the working picture round what changed that count as changed too."""
 
 

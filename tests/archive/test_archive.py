@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import build_three_block
 from helpers import QUICK, assert_one_sentence, assert_same_snapshots, fingerprint, quick_session, smooth_picture
 from PIL import Image
+from pipelines import build_three_block
 from properties import given, settings, st
 
 from dragnoise import DragSession, Model, ModelInfo, atomic_write, load_model

@@ -178,8 +178,8 @@ def test_a_picture_comes_in_every_iteration(watched: Watched) -> None:
     kernel.until("studio.wait(60) and not studio.preview.quick")
     page.locator(".dragnoise-quick").first.wait_for(state="hidden")
     print(
-        f"\nstudio {watched.seconds_to_studio:.1f} s after running its cell, with its model {watched.seconds_to_model:.1f} s "
-        f"({watched.work_to_model:.1f} s CPU), "
+        f"\nstudio {watched.seconds_to_studio:.1f} s after running its cell, "
+        f"with its model {watched.seconds_to_model:.1f} s ({watched.work_to_model:.1f} s CPU), "
         f"first quick look {first:.1f} s after Run ({work:.1f} s CPU), {frames} frames in {iterations} iterations, "
         f"{ran:.1f} s for the run (load {os.getloadavg()[0]:.1f})"
     )

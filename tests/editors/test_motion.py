@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from helpers import smooth_picture
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from dragnoise.editors.parts import motion
 
@@ -133,18 +133,81 @@ def test_a_head_moves_as_a_whole_and_its_neck_is_stretched() -> None:
     assert np.array_equal(picture[~mask], pixels[~mask])
 
 
-def test_a_face_moves_in_a_head_whose_outline_stays() -> None:
-    """Three drags inside of a thing: between them everything moves, and its outline does not."""
-    crossed, thing = np.zeros((64, 64), bool), box(12, 12, 52, 52)
+def head(dx: float = 0, face: float = 0, *, neck: bool = True) -> np.ndarray:
+    """A head with two eyes and a mouth on a neck: moved by dx; its face, within it, by `face` pixels."""
+    picture = Image.new("RGB", (128, 128), (90, 140, 200))
+    draw = ImageDraw.Draw(picture)
+    if neck:
+        draw.rectangle((54, 60, 66, 128), fill=(200, 150, 120))
+    draw.ellipse((36 + dx, 30, 84 + dx, 78), fill=(200, 150, 120))
+    at = dx + face
+    for x, y in ((50, 46), (66, 46)):
+        draw.ellipse((x - 4 + at, y - 4, x + 4 + at, y + 4), fill=(30, 30, 30))
+    draw.rectangle((52 + at, 62, 64 + at, 65), fill=(150, 20, 30))
+    return np.asarray(picture)
+
+
+FACE = points((50, 46), (66, 46), (58, 63))
+
+
+def painted(*pictures: np.ndarray, by: int = 4) -> np.ndarray:
+    """What differs between the first picture and one without a head, or with another head, and a little round it."""
+    empty = np.full((128, 128, 3), (90, 140, 200), np.uint8)
+    differs = np.any([np.abs(each.astype(int) - empty).max(-1) > 12 for each in pictures], axis=0)
+    return np.asarray(Image.fromarray(differs).convert("L").filter(ImageFilter.MaxFilter(2 * by + 1))) > 0
+
+
+@pytest.mark.parametrize("by", [-9, 10, 12])
+def test_a_face_turns_in_a_head_that_is_painted_no_wider_than_it_is(by: float) -> None:
+    given, answer = head(), head(face=by)
+    mask = painted(head(neck=False))
+    result, field = motion.moved(given, FACE, FACE + np.array([by, 0.0]), mask=mask)
+    outline = mask & ~motion.eroded(painted(head(neck=False), by=0), 2)
+    np.testing.assert_array_equal(result[outline], given[outline])
+    np.testing.assert_allclose(field[47, 58 + round(by)], [by, 0], atol=1e-3)
+    wrong = np.abs(result.astype(int) - answer).max(-1) > 30
+    assert wrong.sum() < 0.1 * (np.abs(given.astype(int) - answer).max(-1) > 30).sum()
+
+
+@pytest.mark.parametrize("by", [-12, 14])
+def test_a_head_moves_as_a_whole_where_the_mask_has_room_for_it(by: float) -> None:
+    given, answer = head(), head(dx=by)
+    mask = painted(head(neck=False), head(dx=by, neck=False))
+    result, _ = motion.moved(given, FACE, FACE + np.array([by, 0.0]), mask=mask)
+    above = np.s_[:70]
+    wrong = np.abs(result[above].astype(int) - answer[above]).max(-1) > 30
+    assert wrong.sum() < 0.1 * (np.abs(given[above].astype(int) - answer[above]).max(-1) > 30).sum()
+
+
+def test_tightness_is_the_edge_crossed_and_what_leaves() -> None:
+    mask, thing, crossed = box(10, 10, 40, 40), box(14, 14, 36, 36), box(10, 10, 13, 40)
+    edge = mask & ~motion.eroded(mask, 3)
+    found = motion.tightness(mask, edge, crossed & edge, thing, np.array([16.0, 0.0]))
+    leaving = sum(x + 16 >= 40 for x in range(14, 36)) / 22
+    over, leaving = 90 / edge.sum(), motion.LEAVING * leaving / (16 / 64)
+    assert found == pytest.approx(max(over, (over + leaving) / 2))
+    more = motion.tightness(mask, edge, crossed & edge, thing, np.array([2.5, 0.0]))
+    assert more == pytest.approx(over) and motion.tightness(mask, edge, edge & False, thing, np.array([16.0, 0.0])) == (
+        pytest.approx(leaving / 2)
+    )
+    roomy = motion.tightness(mask, edge, crossed & edge & False, thing, np.array([3.0, 0.0]))
+    assert roomy == 0
+
+
+def test_what_is_stretched_moves_fully_near_the_drags_and_not_at_the_crossings() -> None:
+    crossed = np.zeros((64, 64), bool)
     crossed[13:15, 12:52] = True
     ends = points((28, 28), (38, 28), (33, 40))
-    share = motion.stretching(crossed, thing, ends, loose=0.0)
+    share = motion.stretching(crossed, ends)
     for x, y in ends.astype(int):
         assert share[y, x] == pytest.approx(1, abs=1e-5)
-    assert share[~thing].max() < 1e-6 and share[crossed].max() < 1e-6
-    assert share[34, 13] < 0.1 < 0.8 < share[33, 33], "little at the outline, much between the drags"
-    free = motion.stretching(crossed, thing, ends, loose=1.0)
-    assert free[34, 13] > 0.5, "the outline moves where only crossings stay"
+    assert share[crossed].max() < 1e-6 and share[34, 13] > 0.5
+
+
+def test_holes_and_bays_are_closed_and_the_outline_stays() -> None:
+    mask = box(10, 10, 50, 50)
+    with_hole = mask & ~box(20, 20, 26, 26) & ~box(10, 34, 16, 38)
+    np.testing.assert_array_equal(motion.closed(with_hole, 4), mask)
 
 
 def test_depth_is_the_city_block_distance_to_the_outside() -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pipelines import build_sd15, build_three_block
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,7 +29,6 @@ from dragnoise.lora.fitting import checkpoints
 from dragnoise.lora.settings import Subject
 from dragnoise.lora.training import Trainee, draw
 from dragnoise.models.text import Conditioning
-from tests.conftest import build_sd15, build_three_block
 from tests.helpers import assert_one_sentence, smooth_picture
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, lr=0.05)

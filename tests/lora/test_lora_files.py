@@ -14,6 +14,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from pipelines import build_sd15, build_sd21, build_sdxl, build_three_block
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from dragnoise import DragSession, Lora, LoraCache, Model
 from dragnoise.lora import fuse
 from dragnoise.lora.adapters import TARGETS
 from dragnoise.lora.files import FILE_NAME, pack, unpack
-from tests.conftest import build_sd15, build_sd21, build_sdxl, build_three_block
 from tests.helpers import assert_one_sentence
 from tests.ldm_layout import unet_weights
 from tests.lora.test_lora import FIT, assert_same_bits, fit, make_session, predict, random_lora

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import build_kl, build_sd15, build_sdxl, randomise
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from helpers import assert_one_sentence, smooth_picture
 from huggingface_hub import utils as hub
 from ldm_layout import checkpoint, unet_weights, vae_weights
+from pipelines import build_kl, build_sd15, build_sdxl, randomise
 from safetensors.torch import save_file
 
 from dragnoise import DragConfig, DragSession, Model, load_model

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_sd15, build_sdxl, build_three_block
 from diffusers import DiffusionPipeline
 from helpers import assert_one_sentence, smooth_picture
+from pipelines import build_sd15, build_sdxl, build_three_block
 
 from benchmarks import memory as bench
 from benchmarks.measuring.counting import Live

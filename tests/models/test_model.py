@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import build_sd15, build_three_block
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 from helpers import assert_one_sentence, smooth_picture
 from PIL import Image
+from pipelines import build_sd15, build_three_block
 
 import dragnoise
 from dragnoise import DragConfig, Model, load_model

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import build_sd15, build_three_block
 from diffusers import DiffusionPipeline
 from helpers import assert_one_sentence
 from ldm_layout import checkpoint
+from pipelines import build_sd15, build_three_block
 from safetensors.torch import load_file, save_file
 
 from dragnoise import ModelInfo, load_model

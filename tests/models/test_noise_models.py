@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build_sdxl, build_three_block
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -28,6 +27,7 @@ from diffusers import (
 )
 from helpers import assert_one_sentence
 from ldm_layout import checkpoint
+from pipelines import build_sdxl, build_three_block
 from safetensors.torch import save_file
 
 from dragnoise import Model, load_model

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import build_sdxl
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from helpers import assert_one_sentence, smooth_picture
+from pipelines import build_sdxl
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.models.text import Conditioning, moved

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_sd15
 from diffusers import DDIMScheduler
 from helpers import assert_one_sentence
+from pipelines import build_sd15
 
 from dragnoise import DragConfig, DragSession, Model
 from dragnoise.sampling.text_to_image import generate, generate_picture

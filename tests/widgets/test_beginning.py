@@ -1,4 +1,4 @@
-"""A studio that begins with a picture: it is shown and drawn on at once, and its session comes when there is a model."""
+"""A studio that begins with a picture: it is shown and drawn on while the model is loaded for its session."""
 
 from __future__ import annotations
 

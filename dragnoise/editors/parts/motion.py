@@ -6,7 +6,9 @@ from round the mask; the thing is what differs from that, and is pasted where it
 drag does not say whether its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the
 motion is taken that changes it least there.  Where even that one tears the picture at the edge, the thing goes on
 outside of the mask, as an ear does: then what is dragged is stretched between the drags' ends, which move fully, and
-the places where it crosses the edge, which do not move; a face in a head is stretched to the outline of the head.
+the places where it crosses the edge, which do not move.  Where several drags ask for more room than the mask leaves
+their thing, as for the eyes and the mouth of a head that is painted no wider than it is, only what they hold moves,
+within the thing, whose outline stays: the face turns.
 Without a mask, what lies within reach of the drags counts as inside.
 """
 
@@ -43,12 +45,15 @@ CORE, SPREAD = 0.03, 1.5
 """Radius round a drag's end within which a stretched thing moves fully: `CORE` of the picture's longer side, and
 `SPREAD` times the largest distance between two ends, because several drags hold a thing as a whole."""
 
-HANGING, BOUND = 0.3, 0.4
-"""Up to the first share of a mask's edge that is crossed, `SPREAD` counts fully, as for a head on its neck; from the
-second on not at all, as for a face in a head, whose outline stays."""
+TIGHT, LEAVING = 0.41, 0.16
+"""The `tightness` of a mask from which on several drags move a face in its head; and what a thing that leaves its mask
+counts there beside the edge that it crosses."""
 
-FACE = 0.05
-"""What `CORE` is for such a face."""
+FACE = 0.07
+"""What lies this near to a line between two drags' points belongs to such a face; of the picture's longer side."""
+
+CLOSED, RIM = 4, 2
+"""Pixels by which holes in a thing are closed, and which its outline is wide."""
 
 GROWN = 2
 """Pixels round a thing at which what is behind is filled in too, so that its edge is not left where it was."""
@@ -75,22 +80,49 @@ def moved(
     difference = np.abs(pixels - behind).max(-1)
     thing = np.where(mask, ((difference - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
     edge = mask & ~eroded(mask, EDGE)
-    slid = (shift * mask[..., None]).astype(np.float32)
-    translated = pasted(pixels, behind, thing, slid, mask=mask)
-    best = seam_of(translated, pixels, edge), translated, slid
-    for turning in rotations(size, starts, ends):
-        field = (turning * mask[..., None]).astype(np.float32)
-        picture = pasted(pixels, behind, thing, field, mask=mask)
-        best = min(best, (seam_of(picture, pixels, edge) / FAVOUR, picture, field), key=lambda each: each[0])
+    slid, rigid = as_a_whole(pixels, behind, thing, mask, edge, starts, ends)
     contrast = float(difference[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
-    crossed = edge & (np.abs(translated.astype(float) - pixels).max(-1) > CROSSED)
-    if best[0] <= TORN * contrast or not crossed.any():
-        return best[1], best[2]
-    held = float(crossed.sum() / edge.sum())
-    loose = min(1.0, max(0.0, (BOUND - held) / (BOUND - HANGING))) if len(starts) > 1 else 1.0
-    share = stretching(crossed, thing > 0.5, ends, loose=loose)
+    crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
+    if rigid[0] <= TORN * contrast or not crossed.any():
+        return rigid[1:]
+    if len(starts) > 1 and tightness(mask, edge, crossed, thing > 0.5, (ends - starts).mean(0)) > TIGHT:
+        body = closed(thing > 0.5, CLOSED) & mask
+        face = eroded(body, RIM) & joined(size, starts, ends, FACE * max(size))
+        if face.any():
+            behind = filled(pixels, face | ~eroded(body, 1))
+            features = np.where(face, ((np.abs(pixels - behind).max(-1) - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
+            return as_a_whole(pixels, behind, features, face, face & ~eroded(face, RIM), starts, ends)[1][1:]
+    share = stretching(crossed, ends)
     field = (shift * (share * mask)[..., None]).astype(np.float32)
-    return pasted(pixels, behind, thing, field, mask=mask, share=loose * share), field
+    return pasted(pixels, behind, thing, field, mask=mask, share=share), field
+
+
+Motion = tuple[float, np.ndarray, np.ndarray]
+"""The seam that a motion leaves, the moved picture and the field."""
+
+
+def as_a_whole(
+    pixels: np.ndarray,
+    behind: np.ndarray,
+    thing: np.ndarray,
+    mask: np.ndarray,
+    edge: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+) -> tuple[Motion, Motion]:
+    """The translation of a thing within a mask, and the rigid motion that leaves the least seam at the mask's edge."""
+    size = mask.shape
+
+    def motion(field: np.ndarray) -> Motion:
+        within = (field * mask[..., None]).astype(np.float32)
+        picture = pasted(pixels, behind, thing, within, mask=mask)
+        return seam_of(picture, pixels, edge), picture, within
+
+    slid = best = motion(translation(size, starts, ends))
+    for turning in rotations(size, starts, ends):
+        seam, picture, field = motion(turning)
+        best = min(best, (seam / FAVOUR, picture, field), key=lambda each: each[0])
+    return slid, best
 
 
 def seam_of(picture: np.ndarray, pixels: np.ndarray, edge: np.ndarray) -> float:
@@ -193,18 +225,46 @@ def _turned(size: tuple[int, int], centre: np.ndarray, target: np.ndarray, angle
     return np.asarray(q - source)
 
 
-def stretching(crossed: np.ndarray, thing: np.ndarray, ends: np.ndarray, *, loose: float) -> np.ndarray:
-    """Share of the drags' motion: 1 near their ends, falling smoothly to 0 where nothing moves, (H, W).
+def tightness(mask: np.ndarray, edge: np.ndarray, crossed: np.ndarray, thing: np.ndarray, along: np.ndarray) -> float:
+    """How little room a mask leaves its thing, from 0; all masks (H, W) bool, along: the mean drag (x, y) in pixels.
 
-    crossed: (H, W) bool, where the thing crosses the edge.  thing: (H, W) bool.  ends: (m, 2) pixels.
-    loose: 1 when only the crossings stay, 0 when the outline of the thing does too.
+    A mask that was painted for a head that moves holds the place where it goes; one that was painted for a face that
+    turns within its head ends at the head.  The share of the mask's edge that the thing crosses, and `LEAVING` times
+    the share of the thing that a translation takes out of the mask, for one by the picture's longer side; half of
+    their sum where that is more than the first alone, as it is for small things.
     """
-    side = max(thing.shape)
-    apart = np.linalg.norm(places(thing.shape)[:, :, None] - ends, axis=-1).min(-1)
+    y, x = np.nonzero(thing)
+    h, w = mask.shape
+    to_x, to_y = ((at + by).round().astype(int) for at, by in ((x, along[0]), (y, along[1])))
+    outside = ~mask[to_y.clip(0, h - 1), to_x.clip(0, w - 1)]
+    length = max(float(np.linalg.norm(along)) / max(h, w), 1e-6)
+    over, leaving = crossed.sum() / edge.sum(), LEAVING * outside.mean() / length
+    return float(max(over, (over + leaving) / 2))
+
+
+def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:
+    """What lies within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
+    one, other = np.triu_indices(len(starts), 1)
+    begin = np.concatenate([starts, starts[one], ends[one]])
+    end = np.concatenate([ends, starts[other], ends[other]])
+    return to_segments(places(size).reshape(-1, 2), begin, end).reshape(size) <= radius
+
+
+def closed(mask: np.ndarray, by: int) -> np.ndarray:
+    """A mask with its holes and bays up to twice `by` pixels wide closed."""
+    picture = Image.fromarray(np.pad(mask, by).astype(np.uint8) * 255)
+    wide = picture.filter(ImageFilter.MaxFilter(2 * by + 1)).filter(ImageFilter.MinFilter(2 * by + 1))
+    return np.asarray(wide)[by:-by, by:-by] > 0
+
+
+def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Share of the drags' motion: 1 near their ends, falling smoothly to 0 where the thing crosses the edge, (H, W).
+
+    crossed: (H, W) bool, where it does.  ends: (m, 2) pixels.
+    """
+    apart = np.linalg.norm(places(crossed.shape)[:, :, None] - ends, axis=-1).min(-1)
     spread = float(np.linalg.norm(ends[:, None] - ends, axis=-1).max())
-    core = (loose * CORE + (1 - loose) * FACE) * side + SPREAD * loose * spread
-    crossing = depth(~crossed)
-    away = loose * crossing + (1 - loose) * np.minimum(crossing, depth(thing))
+    core, away = CORE * max(crossed.shape) + SPREAD * spread, depth(~crossed)
     share = away / (away + np.maximum(apart - core, 0) + 1e-6)
     return np.asarray(share * share * (3 - 2 * share))
 
