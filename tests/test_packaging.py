@@ -60,6 +60,15 @@ def environment() -> tuple[dict[str, SpecifierSet], list[str]]:
     return conda, pip
 
 
+def test_every_python_that_is_promised_is_tested() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))["jobs"]
+    tested = {step["with"]["python-version"] for step in jobs["everything"]["steps"] if "with" in step}
+    tested |= set(jobs["quick"]["strategy"]["matrix"]["python"])
+    named = {line.split()[-1] for line in read_pyproject()["project"]["classifiers"] if "Python :: 3." in line}
+    bounds = SpecifierSet(read_pyproject()["project"]["requires-python"])
+    assert tested == named == {f"3.{minor}" for minor in range(30) if Version(f"3.{minor}") in bounds}
+
+
 def test_a_package_has_one_bound_in_pyproject() -> None:
     bounds = pyproject_bounds()
     assert all(r.specifier == bounds[canonicalize_name(r.name)] for r in pyproject_requirements())

@@ -48,6 +48,9 @@ class Parts(Protocol):
 GAP = 14
 """CSS pixels between the pictures."""
 
+NOTES = "38px"
+"""Room kept below the pictures for a remark or an advice with its button, so that nothing moves when one comes."""
+
 STYLE = """<style>
 .dragnoise-studio .widget-button, .dragnoise-studio .jupyter-button { border-radius: 4px; padding: 0 6px }
 .dragnoise-studio .widget-html-content, .dragnoise-studio .widget-html > div { line-height: 1.5 }
@@ -80,8 +83,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         studio.transport,
         studio.question,
         studio.stage,
-        studio.remarks,
-        studio.advice,
+        widgets.VBox([studio.remarks, studio.advice], layout={"min_height": NOTES}),
         mask_row,
         studio.clipboard,
         studio.canvas.table,
