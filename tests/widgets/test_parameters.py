@@ -48,8 +48,9 @@ def texts(widget: widgets.Widget) -> list[str]:
 
 
 def row_of(parameters: Parameters, name: str) -> widgets.HBox:
+    field = parameters.fields[name]
     rows = (*parameters.children, *parameters.rest.children[0].children)
-    (row,) = [row for row in rows if parameters.fields[name] in getattr(row, "children", ())]
+    (row,) = [row for row in rows if field in getattr(row, "children", ())]
     return row
 
 
@@ -152,6 +153,26 @@ def test_the_six_that_matter_are_seen_and_the_rest_is_folded_away(studio: DragSt
     assert len(MAIN) == 6 and parameters.rest.selected_index is None
     seen = [name for name in NAMES if row_of(parameters, name) in parameters.children]
     assert sorted(seen) == sorted(MAIN)
+
+
+def test_fields_are_made_when_the_panel_is_unfolded(studio: DragStudio, session: DragSession) -> None:
+    parameters = studio.parameters
+    session.config = session.config.replace(lr=0.3)
+    studio.refresh()
+    assert len(parameters.children) == 2, "nobody has seen it yet"
+    fold = next(fold for fold in studio.children if parameters in getattr(fold, "children", ()))
+    fold.selected_index = 0
+    assert len(parameters.children) == 3 + len(MAIN) and not parameters.rest.children[0].children
+    named = [row.children[1] for row in parameters.children[2:-1]]
+    assert [field.disabled for field in named] == [False] * len(MAIN) and 0.3 in [field.value for field in named]
+    parameters.rest.selected_index = 0
+    assert len([row for row in parameters.rest.children[0].children if hasattr(row, "children")]) == len(NAMES) - len(
+        MAIN
+    )
+    made = parameters.fields
+    fold.selected_index = None
+    fold.selected_index = 0
+    assert parameters.fields is made, "once"
 
 
 def test_changed_numbers_are_marked_and_one_button_goes_back(studio: DragStudio, session: DragSession) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -42,7 +42,8 @@ class Parameters(widgets.VBox):
     change: called with (name, value) for what was typed; what it raises, or the Future that it returns, refuses it.
     preset: called with a `DragConfig` to take as a whole, None for the model's own; returns a Future as `change` does.
 
-    Fields that the chosen editor does not read are greyed out.
+    Fields that the chosen editor does not read are greyed out.  They are more than half of a studio's widgets, and made
+    when the panel is unfolded (`fill`) or asked for.
     """
 
     def __init__(self, change: Callable[[str, Any], Any], preset: Callable[[DragConfig | None], Any]) -> None:
@@ -54,8 +55,8 @@ class Parameters(widgets.VBox):
         self._given: dict[str, Any] = {}  # typed, and not yet in a config that was shown
         self._busy = False
         self._lock = threading.RLock()  # fields are typed in on one thread and brought up to date on others
-        self.fields: dict[str, widgets.Widget] = {}
-        self.labels: dict[str, widgets.HTML] = {}
+        self._fields: dict[str, widgets.Widget] = {}  # those that have been made
+        self._labels: dict[str, widgets.HTML] = {}
         self._notes: dict[str, str] = {}  # the tooltips, as HTML
         self.error = widgets.HTML()
         self.presets = widgets.Dropdown(
@@ -65,55 +66,89 @@ class Parameters(widgets.VBox):
         self.presets.observe(lambda change: self._chosen(change.new), "value")
         self.back = button("", self._go_back, tooltip="Undo all changes by hand")
         self.back.layout.visibility = "hidden"
-        rows = {name: self._row(name, info) for name, info in FIELDS.items()}
-        rest: list[widgets.Widget] = []
-        section = ""
-        for name, info in FIELDS.items():
-            if name in MAIN:
-                continue
-            if info.group != section:
-                section = info.group
-                rest.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
-            rest.append(rows[name])
-        self.rest = widgets.Accordion([widgets.VBox(rest)], layout={"margin": "4px 0"})
+        self.rest = widgets.Accordion([widgets.VBox()], layout={"margin": "4px 0"})
         self.rest.set_title(0, "All other numbers")
         self.rest.selected_index = None
-        top = widgets.HBox([self.presets, self.back], layout=ROW)
-        super().__init__([top, self.error, *(rows[name] for name in MAIN), self.rest])
-        self.show(DragConfig())
-        self._shown = None
-        for field in (self.presets, *self.fields.values()):
-            field.disabled = True  # until there is a session
+        self.rest.observe(lambda _: self._fill_rest(), "selected_index")
+        self._top = widgets.HBox([self.presets, self.back], layout=ROW)
+        super().__init__([self._top, self.error])
+
+    @property
+    def fields(self) -> dict[str, widgets.Widget]:
+        """The control of each field of `DragConfig`, by name."""
+        self.fill()
+        self._fill_rest()
+        return self._fields
+
+    @property
+    def labels(self) -> dict[str, widgets.HTML]:
+        """The name of each field as it is shown, marked where it was changed."""
+        return self._labels if self.fields else {}
+
+    def fill(self) -> None:
+        """Make the fields that are seen at once."""
+        with self._lock:
+            if not self._fields:
+                rows = [self._row(name, FIELDS[name]) for name in MAIN]
+                self.children = [self._top, self.error, *rows, self.rest]
+                self._show_fields(MAIN)
+
+    def _fill_rest(self) -> None:
+        with self._lock:
+            content = self.rest.children[0]
+            if content.children:
+                return
+            rest: list[widgets.Widget] = []
+            section, names = "", [name for name in FIELDS if name not in MAIN]
+            for name in names:
+                if FIELDS[name].group != section:
+                    section = FIELDS[name].group
+                    rest.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
+                rest.append(self._row(name, FIELDS[name]))
+            self._show_fields(names)
+            content.children = rest
 
     def show(self, config: DragConfig, own: DragConfig | None = None) -> None:
         """Show the numbers of a config.  own: those recommended for the model, if there is one."""
         with self._lock:
             if config is self._shown and own == self._own:
                 return
-            self._shown, self._own, self._given, self._busy = config, own, {}, True
+            self._shown, self._own, self._given = config, own, {}
+            busy, self._busy = self._busy, True
             try:
                 self.presets.disabled = False
                 self.presets.value = label = _preset_of(config, own)
                 self._base = _base_of(config, own, label, self._base)
                 self.back.description = f"Back to {self._base[0]}"
                 self.back.layout.visibility = "visible" if label == CHANGED else "hidden"
-                for name, field in self.fields.items():
-                    field.disabled = bool(FIELDS[name].editors) and config.editor not in FIELDS[name].editors
-                    value = getattr(config, name)
-                    field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
-                    self._mark(name, changed=label == CHANGED and value != getattr(self._base[1], name))
             finally:
-                self._busy = False
+                self._busy = busy
+            self._show_fields(self._fields)
+
+    def _show_fields(self, names: Iterable[str]) -> None:
+        """Bring these fields in line with the config shown; without one they cannot be used."""
+        shown = self._shown
+        config, changed = shown or DragConfig(), shown is not None and self.presets.value == CHANGED
+        busy, self._busy = self._busy, True
+        try:
+            for name in names:
+                field, value = self._fields[name], getattr(config, name)
+                reads = not FIELDS[name].editors or config.editor in FIELDS[name].editors
+                field.disabled = shown is None or not reads
+                field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
+                self._mark(name, changed=changed and value != getattr(self._base[1], name))
+        finally:
+            self._busy = busy
 
     def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
-        field = self.fields[name] = named(_field(info), name)
+        field = self._fields[name] = named(_field(info), name)
         field.observe(lambda change: self._typed(name, field, change.new), "value")
         effects = [f"{_listed(info.editors)} alone"] if info.editors else []
         effect = "; ".join([*effects, *([EFFECTS[info.forgets]] if info.forgets in EFFECTS else [])])
         meaning = f"{info.meaning} ({info.range}{', ' + info.unit if info.unit else ''})"
         note = meaning + (f" [{effect}]" if effect else "")
         tag = f'<span style="color: {AMBER}"> · {effect}</span>' if effect else ""
-        self.labels[name] = label = widgets.HTML(layout={"width": "158px", "flex": "0 0 auto"})
+        self._labels[name] = label = widgets.HTML(layout={"width": "158px", "flex": "0 0 auto"})
         self._notes[name] = html.escape(note)
         self._mark(name, changed=False)
         text = (
@@ -134,8 +169,8 @@ class Parameters(widgets.VBox):
         weight, dot = ("bold", f'<span style="color: {AMBER}" aria-label="changed">● </span>') if changed else ("", "")
         style = f"font-family: monospace; font-weight: {weight or 'normal'}"
         text = f'<span title="{self._notes[name]}" style="{style}">{dot}{name}</span>'
-        if text != self.labels[name].value:
-            self.labels[name].value = text
+        if text != self._labels[name].value:
+            self._labels[name].value = text
 
     def _go_back(self) -> None:
         """Take the preset that was shown last."""

@@ -88,7 +88,7 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         studio.clipboard,
         studio.canvas.table,
         _fold("Inspector", studio.inspector, unfolded=studio.refresh),
-        _fold("Parameters", studio.parameters),
+        _fold("Parameters", studio.parameters, unfolded=studio.parameters.fill),
         _fold("Breakpoints", studio.stops),
         _fold("Download and code", studio.share, unfolded=studio.refresh),
         _fold("Branches and files", studio.library.keeping, unfolded=studio.refresh),
