@@ -30,8 +30,9 @@ class Report:
     records: tuple[dict[str, Any], ...]
 
     def table(self, form: str = "text") -> str:
-        """The rows as "text", "markdown" or "csv": "mean [low, high]", in CSV three columns a metric.
+        """The rows as "text", "markdown" or "csv".
 
+        "mean [low, high]", of a single picture the mean alone; in CSV three columns a metric.
         Below the text and the Markdown stands the protocol, a line for each that the results have.
         """
         if form == "csv":
@@ -39,7 +40,7 @@ class Report:
             cells = [[str(n) for m in self.metrics for n in row.get(m, ("", "", ""))] for row in self.rows]
             heads = ["editor", "category", "pictures", *ends]
         else:
-            cells = [[_cell(row[m]) if m in row else "" for m in self.metrics] for row in self.rows]
+            cells = [[_cell(row[m], row["pictures"]) if m in row else "" for m in self.metrics] for row in self.rows]
             heads = ["editor", "category", "pictures", *self.metrics]
         lines = [
             [row["editor"], row["category"], str(row["pictures"]), *some]
@@ -125,5 +126,6 @@ def protocols(records: Iterable[dict[str, Any]]) -> list[str]:
     return [f"{line[:-1]} ({count} results)." for line, count in lines.items() if line != "Protocol: ."]
 
 
-def _cell(found: tuple[float, ...]) -> str:
-    return "{:.3g} [{:.3g}, {:.3g}]".format(*found)
+def _cell(found: tuple[float, ...], pictures: int) -> str:
+    """One picture has no interval."""
+    return ("{:.3g} [{:.3g}, {:.3g}]" if pictures > 1 else "{:.3g}").format(*found)
