@@ -87,19 +87,19 @@ def test_every_field_of_the_config_has_a_control_and_nothing_else_has(studio: Dr
     assert sorted(studio.parameters.fields) == sorted(NAMES) == sorted(OTHER)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_tooltip_tells_meaning_and_range(studio: DragStudio, name: str) -> None:
-    titles = [
-        html.unescape(title)
-        for text in texts(row_of(studio.parameters, name))
-        for title in re.findall(r'title="([^"]*)"', text)
-    ]
-    assert len(titles) == 2  # on the name and on what stands beside it
-    for title in titles:
-        assert title.startswith(FIELDS[name].meaning) and FIELDS[name].range in title
-    field = studio.parameters.fields[name]
-    if isinstance(field, widgets.Dropdown):
-        assert tuple(field.options) == FIELDS[name].choices
+def test_tooltips_tell_meaning_and_range(studio: DragStudio) -> None:
+    for name in NAMES:
+        titles = [
+            html.unescape(title)
+            for text in texts(row_of(studio.parameters, name))
+            for title in re.findall(r'title="([^"]*)"', text)
+        ]
+        assert len(titles) == 2, f"{name}: on the name and on what stands beside it"
+        for title in titles:
+            assert title.startswith(FIELDS[name].meaning) and FIELDS[name].range in title
+        field = studio.parameters.fields[name]
+        if isinstance(field, widgets.Dropdown):
+            assert tuple(field.options) == FIELDS[name].choices
 
 
 @pytest.mark.parametrize("name", NAMES)
