@@ -63,7 +63,7 @@ DOCUMENTED = {
 }
 """The parts that docs/studio.md explains, by their names in docs/label_studio.py."""
 
-FORTY = "str(studio.configure(max_iterations=40, drag_steps=10, step_iterations=4, tolerance=1e-3))"
+FORTY = "str(studio.configure(max_iterations=40, drag_steps=8, step_iterations=5, tolerance=1e-3))"
 """So many iterations, since no anchor comes as near as that."""
 
 PAIRS = 5
