@@ -204,6 +204,23 @@ def test_what_is_stretched_moves_fully_near_the_drags_and_not_at_the_crossings()
     assert share[crossed].max() < 1e-6 and share[34, 13] > 0.5
 
 
+def test_what_is_joined_lies_near_a_line_between_points() -> None:
+    starts, ends = points((20, 20), (40, 22), (30, 44)), points((26, 20), (46, 22), (36, 44))
+    found = motion.joined((64, 64), starts, ends, 5.0)
+    lines = [(starts[i], ends[i]) for i in range(3)]
+    lines += [(p[i], p[j]) for p in (starts, ends) for i in range(3) for j in range(i)]
+    apart = np.full((64, 64), np.inf)
+    for one, other in lines:
+        for share in np.linspace(0, 1, 200):
+            apart = np.minimum(apart, np.linalg.norm(motion.places((64, 64)) - (one + share * (other - one)), axis=-1))
+    assert found[apart <= 4].all() and not found[apart >= 6].any()
+
+
+def test_a_thing_that_hardly_differs_leaves_nothing() -> None:
+    mask, edge = box(10, 10, 40, 40), box(10, 10, 13, 40)
+    assert motion.tightness(mask, edge, edge, box(0, 0, 0, 0), np.array([5.0, 0.0])) == 1
+
+
 def test_holes_and_bays_are_closed_and_the_outline_stays() -> None:
     mask = box(10, 10, 50, 50)
     with_hole = mask & ~box(20, 20, 26, 26) & ~box(10, 34, 16, 38)

@@ -15,9 +15,10 @@ Without a mask, what lies within reach of the drags counts as inside.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from dragnoise.images.warp import sampled, to_segments
 
@@ -237,17 +238,22 @@ def tightness(mask: np.ndarray, edge: np.ndarray, crossed: np.ndarray, thing: np
     h, w = mask.shape
     to_x, to_y = ((at + by).round().astype(int) for at, by in ((x, along[0]), (y, along[1])))
     outside = ~mask[to_y.clip(0, h - 1), to_x.clip(0, w - 1)]
+    share = float(outside.mean()) if len(outside) else 0.0
     length = max(float(np.linalg.norm(along)) / max(h, w), 1e-6)
-    over, leaving = crossed.sum() / edge.sum(), LEAVING * outside.mean() / length
-    return float(max(over, (over + leaving) / 2))
+    over, leaving = float(crossed.sum() / edge.sum()), LEAVING * share / length
+    return max(over, (over + leaving) / 2)
 
 
 def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:
     """What lies within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
-    one, other = np.triu_indices(len(starts), 1)
-    begin = np.concatenate([starts, starts[one], ends[one]])
-    end = np.concatenate([ends, starts[other], ends[other]])
-    return to_segments(places(size).reshape(-1, 2), begin, end).reshape(size) <= radius
+    picture = Image.new("L", size[::-1])
+    draw = ImageDraw.Draw(picture)
+    lines = [*zip(starts, ends, strict=True), *combinations(starts, 2), *combinations(ends, 2)]
+    for one, other in lines:  # drawn, for many drags on a large picture have more distances than memory
+        draw.line([*map(float, one), *map(float, other)], fill=255, width=max(round(2 * radius), 1))
+    for x, y in map(tuple, (*starts, *ends)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return np.asarray(picture) > 0
 
 
 def closed(mask: np.ndarray, by: int) -> np.ndarray:
