@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ from dragnoise_widgets.studio.studio import DragStudio
 
 WAIT = 60.0
 DRAG = (10.0, 12.0), (20.0, 16.0)
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -89,6 +97,21 @@ def test_a_model_that_cannot_be_had_is_told_and_another_picture_begins_anew(
     studio.library.source.model.value = "toyland"
     studio.library.beginning.picture(picture)
     assert studio.wait(WAIT) and studio.has_session
+    studio.close()
+
+
+def test_what_is_pulled_meanwhile_is_shown_and_stays_a_drag(gate: threading.Event, picture: Image.Image) -> None:
+    studio = DragStudio(picture=picture, autosave=None)
+    canvas, view = studio.canvas, studio.canvas.view
+    start, end = ((x * view.scale, y * view.scale) for x, y in DRAG)
+    canvas.pointer.down(*start)
+    canvas.pointer.move(*end)
+    until(lambda: studio.preview.quick)
+    canvas.pointer.up(*end)
+    until(lambda: not studio.preview.quick)
+    assert studio.preview.caption.value == "given" and studio.preview.picture.size == picture.size
+    gate.set()
+    assert studio.wait(WAIT) and len(studio.session.drags) == 1
     studio.close()
 
 

@@ -153,12 +153,16 @@ class Shown:
         return binding.runner.do(Apply(tell))
 
     def _pull(self, sketch: Sketch) -> None:
-        if self.binding is not None and self._parts.preview.every.value:
-            self._pulled.pull(self.binding.session.image, sketch)
+        picture = self._parts.library.expected if self.binding is None else self.binding.session.image
+        if picture is not None and self._parts.preview.every.value:
+            self._pulled.pull(picture, sketch)
 
     def _warped(self, picture: Image.Image | None) -> None:
         """Show what a drag that is being pulled asks for, until it is let go."""
-        if picture is None:
+        expected = self._parts.library.expected
+        if picture is None and self.binding is None:
+            self._parts.preview.show(expected, "given")
+        elif picture is None:
             self._parts.showing.refresh()
         else:
             self._parts.preview.show(picture, "what the drag asks for", quick=True, mark="without the model")
