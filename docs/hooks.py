@@ -56,7 +56,7 @@ MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
 CELL = re.compile(r'(?<=jp-MarkdownOutput" data-mime-type="text/markdown">).*?(?=</div>)', re.DOTALL)
 """The text of a notebook's cell, as mkdocs-jupyter makes it."""
 
-CODE_OR_MATHS = re.compile(r"<(pre|code)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
+CODE_OR_MATHS = re.compile(r"<(pre|code)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$<]+?)\$", re.DOTALL)
 
 
 def on_page_content(html: str, **_: Any) -> str:

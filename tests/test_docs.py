@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.toyland import render, sample_scene
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
@@ -119,10 +121,21 @@ def test_the_navigation_names_every_page_and_nothing_else(hooks: ModuleType) -> 
     )
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_equation_of_a_notebook_is_found(path: Path, hooks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "as_mathml", lambda latex, *, block: "")
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"```.*?```|`[^`]*`", "", "".join(cell["source"]), flags=re.DOTALL).replace("<", "&lt;")
+            assert "$" not in hooks.with_maths(text), text
+
+
 def test_equations_in_the_text_of_notebooks_become_mathml_and_code_stays(hooks: ModuleType) -> None:
     pytest.importorskip("latex2mathml", reason="the extra docs is not installed")
     cell = '<div class="jp-MarkdownOutput" data-mime-type="text/markdown">{}</div>'
     text = "<p>The <code>$PATH</code> of $a_i &lt; 2$:</p><p>$$\\sum_i \\lVert F_p \\rVert_1$$</p><pre>$x$ or $y$</pre>"
     made = hooks.on_page_content(cell.format(text) + "<p>$outside$</p>")
     assert made.count("<math") == 2 and made.count('display="block"') == 1 and "&amp;lt" not in made
+    over_lines = hooks.on_page_content(cell.format("<p>by $x \\leftarrow\ny$, for 5 $</p><p>and 6 $</p>"))
+    assert over_lines.count("<math") == 1 and "</math>, for 5 $</p><p>and 6 $</p>" in over_lines
     assert "<code>$PATH</code>" in made and "<pre>$x$ or $y$</pre>" in made and "<p>$outside$</p>" in made
