@@ -20,7 +20,7 @@ from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.toyland import render, sample_scene
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
