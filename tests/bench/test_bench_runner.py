@@ -273,7 +273,10 @@ def test_ctrl_c_stops_two_processes_and_the_run_goes_on_from_there(tmp_path: Pat
         sys.executable, "-m", "dragnoise.bench", "run", "--data", "toyland:1", "--editors-file",
         str(tmp_path / "editors.json"), "--ensemble", "1", "--workers", "2", "--out", str(out),
     ]  # fmt: skip
-    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )  # fmt: skip
     until = time.monotonic() + 300
     while not list(out.rglob("result.json")) and run.poll() is None and time.monotonic() < until:
         time.sleep(0.05)

@@ -159,7 +159,7 @@ def test_fields_are_made_when_the_panel_is_unfolded(studio: DragStudio, session:
     parameters = studio.parameters
     session.config = session.config.replace(lr=0.3)
     studio.refresh()
-    assert len(parameters.children) == 2, "nobody has seen it yet"
+    assert len(parameters.children) == 3, "nobody has seen it yet"
     fold = next(fold for fold in studio.children if parameters in getattr(fold, "children", ()))
     fold.selected_index = 0
     assert len(parameters.children) == 3 + len(MAIN) and not parameters.rest.children[0].children

@@ -71,7 +71,7 @@ class Parameters(widgets.VBox):
         self.rest.selected_index = None
         self.rest.observe(lambda _: self._fill_rest(), "selected_index")
         self._top = widgets.HBox([self.presets, self.back], layout=ROW)
-        super().__init__([self._top, self.error])
+        super().__init__([self._top, self.error, self.rest])
 
     @property
     def fields(self) -> dict[str, widgets.Widget]:
