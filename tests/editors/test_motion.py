@@ -10,6 +10,7 @@ from helpers import smooth_picture
 from PIL import Image, ImageDraw, ImageFilter
 
 from dragnoise.editors.parts import motion
+from dragnoise.images import filling
 
 PIXELS = np.asarray(smooth_picture(64, 64))
 
@@ -240,7 +241,7 @@ def test_what_is_behind_is_filled_in_from_round_the_mask() -> None:
     covered = ramp.copy()
     mask = box(20, 20, 44, 40)
     covered[24:36, 24:40] = 255
-    filled = motion.filled(covered.round().astype(np.uint8), mask)
+    filled = filling.filled(covered.round().astype(np.uint8), mask)
     assert np.abs(filled - ramp).max() <= 12
     np.testing.assert_array_equal(filled[~mask], covered.round()[~mask])
 
@@ -250,7 +251,7 @@ def test_odd_sizes_and_narrow_pictures() -> None:
         pixels = np.full((height, width, 3), 70, np.uint8)
         mask = np.zeros((height, width), bool)
         mask[0, 0] = True
-        assert (motion.filled(pixels, mask).round() == 70).all()
+        assert (filling.filled(pixels, mask).round() == 70).all()
 
 
 def test_it_moves_the_picture_as_said() -> None:

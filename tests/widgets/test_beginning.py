@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import until
 from PIL import Image
 
 from dragnoise import DragSession, Model
@@ -16,13 +16,6 @@ from dragnoise_widgets.studio.studio import DragStudio
 
 WAIT = 60.0
 DRAG = (10.0, 12.0), (20.0, 16.0)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -106,10 +99,11 @@ def test_what_is_pulled_meanwhile_is_shown_and_stays_a_drag(gate: threading.Even
     start, end = ((x * view.scale, y * view.scale) for x, y in DRAG)
     canvas.pointer.down(*start)
     canvas.pointer.move(*end)
-    until(lambda: studio.preview.quick)
+    until(lambda: studio.preview.caption.value != "given")  # the caption is shown last
+    assert studio.preview.quick
     canvas.pointer.up(*end)
-    until(lambda: not studio.preview.quick)
-    assert studio.preview.caption.value == "given" and studio.preview.picture.size == picture.size
+    until(lambda: studio.preview.caption.value == "given")
+    assert not studio.preview.quick and studio.preview.picture.size == picture.size
     gate.set()
     assert studio.wait(WAIT) and len(studio.session.drags) == 1
     studio.close()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import until
 from PIL import Image
 
 from dragnoise import DragSession, Model
@@ -20,13 +21,6 @@ from dragnoise_widgets.panels.source import USUAL
 from dragnoise_widgets.studio.studio import DragStudio
 
 WAIT = 60.0
-
-
-def until(condition: Callable[[], Any], seconds: float = WAIT) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 class Loader:

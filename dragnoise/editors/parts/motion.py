@@ -14,12 +14,13 @@ Without a mask, what lies within reach of the drags counts as inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterable, Iterator
+from itertools import chain, combinations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from dragnoise.images.filling import filled
 from dragnoise.images.warp import sampled, to_segments
 
 EDGE = 3
@@ -59,9 +60,6 @@ CLOSED, RIM = 4, 2
 GROWN = 2
 """Pixels round a thing at which what is behind is filled in too, so that its edge is not left where it was."""
 
-SMOOTHING = 30
-"""Rounds of averaging over neighbours in what is filled in."""
-
 
 def moved(
     pixels: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, mask: np.ndarray | None, reach: float = 0.0
@@ -78,11 +76,10 @@ def moved(
     if mask is None or mask.all():
         return taken(pixels, shift.astype(np.float32)), shift.astype(np.float32)
     behind = filled(pixels, mask)
-    difference = np.abs(pixels - behind).max(-1)
-    thing = np.where(mask, ((difference - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
+    thing = standing_out(pixels, behind, mask)
     edge = mask & ~eroded(mask, EDGE)
-    slid, rigid = as_a_whole(pixels, behind, thing, mask, edge, starts, ends)
-    contrast = float(difference[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
+    slid, rigid = as_a_whole(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
+    contrast = float(np.abs(pixels - behind).max(-1)[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
     crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
     if rigid[0] <= TORN * contrast or not crossed.any():
         return rigid[1:]
@@ -91,8 +88,9 @@ def moved(
         face = eroded(body, RIM) & joined(size, starts, ends, FACE * max(size))
         if face.any():
             behind = filled(pixels, face | ~eroded(body, 1))
-            features = np.where(face, ((np.abs(pixels - behind).max(-1) - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
-            return as_a_whole(pixels, behind, features, face, face & ~eroded(face, RIM), starts, ends)[1][1:]
+            features, rim = standing_out(pixels, behind, face), face & ~eroded(face, RIM)
+            fields = chain([shift], rotations(size, starts, ends))
+            return as_a_whole(pixels, behind, features, face, rim, fields)[1][1:]
     share = stretching(crossed, ends)
     field = (shift * (share * mask)[..., None]).astype(np.float32)
     return pasted(pixels, behind, thing, field, mask=mask, share=share), field
@@ -108,22 +106,28 @@ def as_a_whole(
     thing: np.ndarray,
     mask: np.ndarray,
     edge: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
+    fields: Iterable[np.ndarray],
 ) -> tuple[Motion, Motion]:
-    """The translation of a thing within a mask, and the rigid motion that leaves the least seam at the mask's edge."""
-    size = mask.shape
+    """The first motion of a thing within a mask, a translation, and the one that leaves the least seam at its edge.
+
+    fields: (H, W, 2) each, of that translation and then of rotations.
+    """
 
     def motion(field: np.ndarray) -> Motion:
         within = (field * mask[..., None]).astype(np.float32)
         picture = pasted(pixels, behind, thing, within, mask=mask)
         return seam_of(picture, pixels, edge), picture, within
 
-    slid = best = motion(translation(size, starts, ends))
-    for turning in rotations(size, starts, ends):
-        seam, picture, field = motion(turning)
-        best = min(best, (seam / FAVOUR, picture, field), key=lambda each: each[0])
+    each = map(motion, fields)
+    slid = best = next(each)
+    for seam, picture, field in each:
+        best = min(best, (seam / FAVOUR, picture, field), key=lambda one: one[0])
     return slid, best
+
+
+def standing_out(pixels: np.ndarray, behind: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The thing in a mask, (H, W): 1 where a pixel differs from what is behind by `THING`, 0 up to `BEHIND`."""
+    return np.where(mask, ((np.abs(pixels - behind).max(-1) - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
 
 
 def seam_of(picture: np.ndarray, pixels: np.ndarray, edge: np.ndarray) -> float:
@@ -157,37 +161,6 @@ def grown(thing: np.ndarray) -> np.ndarray:
     """A thing, (H, W) from 0 to 1, with `GROWN` pixels more round it and a soft edge."""
     wide = Image.fromarray((thing * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * GROWN + 1))
     return np.maximum(np.asarray(wide.filter(ImageFilter.BoxBlur(1))) / 255, thing)
-
-
-def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture with what a mask frees, which is not all, filled in smoothly from round it, (H, W, 3) float64."""
-    known = (~mask).astype(float)
-    result = np.where(mask[..., None], _pulled(pixels * known[..., None], known), pixels)
-    for _ in range(SMOOTHING):
-        p = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        around = (p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2]) / 4
-        result = np.where(mask[..., None], around, result)
-    return np.asarray(result)
-
-
-def _pulled(sums: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours (h, w, 3) from sums of known ones, and coarse ones where nothing is known, (h, w): pull-push."""
-    here = sums / np.maximum(known, 1e-9)[..., None]
-    if known.min() > 0 or max(known.shape) == 1:
-        return np.asarray(here)
-    low = _pulled(_halved(sums), _halved(known))
-    size = known.shape[::-1]
-    channels = [
-        Image.fromarray(low[..., c].astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for c in range(3)
-    ]
-    share = known.clip(0, 1)[..., None]
-    return np.asarray(share * here + (1 - share) * np.stack([np.asarray(c) for c in channels], -1))
-
-
-def _halved(values: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2, with zeros beside an odd side."""
-    padded = np.pad(values, [(0, values.shape[0] % 2), (0, values.shape[1] % 2)] + [(0, 0)] * (values.ndim - 2))
-    return np.asarray((padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4)
 
 
 def taken(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:

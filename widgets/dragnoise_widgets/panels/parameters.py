@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -76,14 +77,18 @@ class Parameters(widgets.VBox):
     @property
     def fields(self) -> dict[str, widgets.Widget]:
         """The control of each field of `DragConfig`, by name."""
-        self.fill()
-        self._fill_rest()
+        self._fill_all()
         return self._fields
 
     @property
     def labels(self) -> dict[str, widgets.HTML]:
         """The name of each field as it is shown, marked where it was changed."""
-        return self._labels if self.fields else {}
+        self._fill_all()
+        return self._labels
+
+    def _fill_all(self) -> None:
+        self.fill()
+        self._fill_rest()
 
     def fill(self) -> None:
         """Make the fields that are seen at once."""
@@ -114,31 +119,34 @@ class Parameters(widgets.VBox):
             if config is self._shown and own == self._own:
                 return
             self._shown, self._own, self._given = config, own, {}
-            busy, self._busy = self._busy, True
-            try:
+            with self._by_code():
                 self.presets.disabled = False
                 self.presets.value = label = _preset_of(config, own)
                 self._base = _base_of(config, own, label, self._base)
                 self.back.description = f"Back to {self._base[0]}"
                 self.back.layout.visibility = "visible" if label == CHANGED else "hidden"
-            finally:
-                self._busy = busy
             self._show_fields(self._fields)
 
     def _show_fields(self, names: Iterable[str]) -> None:
         """Bring these fields in line with the config shown; without one they cannot be used."""
         shown = self._shown
         config, changed = shown or DragConfig(), shown is not None and self.presets.value == CHANGED
-        busy, self._busy = self._busy, True
-        try:
+        with self._by_code():
             for name in names:
                 field, value = self._fields[name], getattr(config, name)
                 reads = not FIELDS[name].editors or config.editor in FIELDS[name].editors
                 field.disabled = shown is None or not reads
                 field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
                 self._mark(name, changed=changed and value != getattr(self._base[1], name))
+
+    @contextmanager
+    def _by_code(self) -> Iterator[None]:
+        """What changes meanwhile was not typed."""
+        self._busy = True
+        try:
+            yield
         finally:
-            self._busy = busy
+            self._busy = False
 
     def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
         field = self._fields[name] = named(_field(info), name)

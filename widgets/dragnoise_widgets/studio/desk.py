@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from dragnoise import DragSession
 from dragnoise_widgets.canvas.canvas import DragCanvas
-from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.runner.runner import Runner
@@ -16,7 +15,6 @@ class Desk(Protocol):
     """The part of `DragStudio` that the library uses."""
 
     canvas: DragCanvas
-    preview: Preview
     messages: Messages
     question: Question
     session: DragSession

@@ -129,7 +129,6 @@ class Library:
         if not self._desk.has_session and (picture is not None or self.expected is not None):
             self.expected = picture
             self._desk.canvas.begin(picture)
-            self._desk.preview.show(picture, "given")
 
     # ---- files -------------------------------------------------------------------------------
 

@@ -164,6 +164,7 @@ class Showing:
         for part in (parts.stage, parts.canvas.table):
             part.layout.display = "none" if session is None and self._shelf.expected is None else ""
         if session is None:
+            parts.preview.show(self._shelf.expected, "given" if self._shelf.expected else "")
             self._say(None, status, history, k)
             return
         settled = status.state in ("idle", "paused", "error") and status.task == ""

@@ -159,10 +159,7 @@ class Shown:
 
     def _warped(self, picture: Image.Image | None) -> None:
         """Show what a drag that is being pulled asks for, until it is let go."""
-        expected = self._parts.library.expected
-        if picture is None and self.binding is None:
-            self._parts.preview.show(expected, "given")
-        elif picture is None:
+        if picture is None:
             self._parts.showing.refresh()
         else:
             self._parts.preview.show(picture, "what the drag asks for", quick=True, mark="without the model")
