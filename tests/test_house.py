@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ENGINE, WIDGETS = ROOT / "dragnoise", ROOT / "widgets" / "dragnoise_widgets"
 
 FLOORS = [
-    {"locks", "validation", "atomic_write", "lazy_names"},
+    {"identity", "locks", "validation", "atomic_write", "lazy_names"},
     {"fields", "numerics", "transfers"},
     {"config"},
     {"geometry", "images"},

@@ -14,8 +14,9 @@ from PIL import Image
 from dragnoise.bench.datasets import read_dataset
 from dragnoise.bench.reports.tables import table
 from dragnoise.bench.runner import stored
-from dragnoise.plots.panels import COLOURS, GREY, INK, NotebookFigure, calm
-from dragnoise.toyland.judge import sightings
+from dragnoise.plots.colours import COLOURS, GREY, INK
+from dragnoise.plots.panels import NotebookFigure, calm
+from dragnoise.toyland.detector import sightings
 
 HIGHER_IS_BETTER = {
     "md": False, "m_md": False, "regiondrag_md": False, "dai_1": False, "dai_5": False, "dai_10": False,

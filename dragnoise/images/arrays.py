@@ -24,7 +24,8 @@ def as_array(value: Any, expected: str) -> np.ndarray:
 
     expected: the sentence's beginning, such as "a picture must be a path, a PIL image or an array".
     """
-    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+    tensor = getattr(sys.modules.get("torch"), "Tensor", ())  # another thread may be in the middle of importing torch
+    if isinstance(value, tensor):
         raise TypeError(
             f"{expected}, not a torch tensor of shape {tuple(value.shape)}: convert it, for (3, H, W) in -1..1 with "
             "(x.permute(1, 2, 0) / 2 + 0.5).clip(0, 1).cpu().numpy(), for a (1, H, W) mask with x[0].cpu().numpy()."

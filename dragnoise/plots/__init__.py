@@ -10,10 +10,18 @@ the model; a list of snapshots costs nothing, and may be drawn while another thr
 Drags have one colour each and are numbered as in `session.drags`.
 """
 
-from dragnoise.plots.curves import plot_anchor_motion, plot_loss
-from dragnoise.plots.features import plot_bottleneck, plot_latents, plot_similarity, principal_colours
-from dragnoise.plots.panels import COLOURS, NotebookFigure, Panels
-from dragnoise.plots.pictures import plot_pictures, plot_trajectory
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dragnoise.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from dragnoise.plots.colours import COLOURS
+    from dragnoise.plots.curves import plot_anchor_motion, plot_loss
+    from dragnoise.plots.features import plot_bottleneck, plot_latents, plot_similarity, principal_colours
+    from dragnoise.plots.panels import NotebookFigure, Panels
+    from dragnoise.plots.pictures import plot_pictures, plot_trajectory
 
 __all__ = [
     "COLOURS",
@@ -28,3 +36,11 @@ __all__ = [
     "plot_trajectory",
     "principal_colours",
 ]
+
+_MODULES = {
+    "COLOURS": "colours", "NotebookFigure": "panels", "Panels": "panels", "plot_anchor_motion": "curves",
+    "plot_bottleneck": "features", "plot_latents": "features", "plot_loss": "curves", "plot_pictures": "pictures",
+    "plot_similarity": "features", "plot_trajectory": "pictures", "principal_colours": "features",
+}  # fmt: skip
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise.plots import plot_pictures
-from dragnoise.plots.panels import COLOURS, DOTS, GREY, NotebookFigure, Panels, calm, require_panels
+from dragnoise.plots.colours import COLOURS, GREY
+from dragnoise.plots.panels import DOTS, NotebookFigure, Panels, calm, require_panels
 from dragnoise.session.history import Snapshot
 from dragnoise.session.session import DragSession
 from dragnoise.validation import shown

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise import DragSession, Snapshot
-from dragnoise.plots.panels import COLOURS, DOTS, GREY, INK, calm, one_axes
+from dragnoise.plots.colours import COLOURS, GREY, INK
+from dragnoise.plots.panels import DOTS, calm, one_axes
 from dragnoise.plots.source import snapshots_of
 from dragnoise.validation import as_float, shown
 

@@ -12,15 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, withStroke
 from matplotlib.ticker import MaxNLocator
 
+from dragnoise.plots.colours import GREY, HAIR, INK
 from dragnoise.validation import shown
-
-COLOURS = ("#2f6db5", "#dd7a1f", "#2e9163", "#c43c63", "#7a58b5", "#a8841f", "#28b0a8", "#6b6f76")
-"""One colour per drag, used again from the ninth on."""
 
 Panels = Axes | Sequence[Axes] | np.ndarray
 """What several panels may be drawn on: one Axes to divide, or one for each."""
 
-INK, GREY, HAIR = "#333840", "#7b828c", "#e4e7eb"
 DOTS: dict[str, Any] = {"marker": "o", "ms": 3}
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from dragnoise.identity import same
 from dragnoise.lora import Lora
 from dragnoise.lora.adapters import fuse
 from dragnoise.models.model import Model
@@ -73,12 +74,6 @@ class Cache:
         with self._lock:
             self._kept[kind] = [(key, made), *self._kept[kind]][: KEPT[kind]]
         return made
-
-
-def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Are two keys the same: each part the very same object, or an equal number, text or tuple of them?"""
-    return all(a is b or (isinstance(a, str | int | tuple) and type(a) is type(b) and a == b)
-               for a, b in zip(one, other, strict=True))  # fmt: skip
 
 
 @torch.no_grad()

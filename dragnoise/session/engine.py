@@ -14,12 +14,13 @@ from torch import Tensor
 from dragnoise import geometry
 from dragnoise.editors import Editor, Task, make_editor
 from dragnoise.editors.parts.carried import Carried, carry
+from dragnoise.identity import same
 from dragnoise.images.pictures import padded_picture
 from dragnoise.lora.settings import Subject
 from dragnoise.models.model import Model
 from dragnoise.models.unet import Encoded
 from dragnoise.sampling import ddim
-from dragnoise.session.cache import Cache, same
+from dragnoise.session.cache import Cache
 from dragnoise.session.history import Snapshot
 from dragnoise.session.state import SessionState
 

@@ -6,21 +6,28 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from torch import Tensor
 
 from dragnoise.config import DragConfig
-from dragnoise.editors.base import EditState, Status
 from dragnoise.geometry import Drag
 from dragnoise.validation import as_float, shown
+
+if TYPE_CHECKING:  # a page shows a history before torch has been imported
+    from torch import Tensor
+
+    from dragnoise.editors.base import EditState, Status
 
 HISTORY_LIMIT = 2**30
 """Bytes of tensors that a session's history keeps unless told otherwise: 1 GiB.
 
 Stable Diffusion 1.5 takes 1 MB an iteration at 512x512, SDXL 16 MB at 1024x1024.
 """
+
+
+class OvertakenError(RuntimeError):
+    """An input was changed while something was computed from it; nothing of that was kept."""
 
 
 class ThinnedError(ValueError):

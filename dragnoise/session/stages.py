@@ -23,8 +23,8 @@ from dragnoise.images.keeping import keep_pixels
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, checkpoints, fit, load
 from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling.ddim import DDIMState
-from dragnoise.session.history import History, Snapshot
-from dragnoise.session.state import OvertakenError, SessionState
+from dragnoise.session.history import History, OvertakenError, Snapshot
+from dragnoise.session.state import SessionState
 from dragnoise.session.store import Store
 from dragnoise.validation import as_integer
 

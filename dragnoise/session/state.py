@@ -15,6 +15,7 @@ from torch import Tensor
 from dragnoise.config import FIELDS, DragConfig
 from dragnoise.editors.base import Status
 from dragnoise.geometry import Drag, Frame, short_drags
+from dragnoise.identity import Identity
 from dragnoise.images.masks import mask_remarks
 from dragnoise.lora import Lora
 from dragnoise.lora.files import pack, unpack
@@ -44,23 +45,6 @@ FORGOTTEN: dict[str, Any] = {"trajectory": (), "history": EMPTY, "anchors": None
 
 INPUTS = ("prompt", "config", "drags", "mask", "lora", "trajectory", "history")
 """Fields that an iteration is computed from: a change of one while it is computed overtakes it."""
-
-
-class OvertakenError(RuntimeError):
-    """An input was changed while something was computed from it; nothing of that was kept."""
-
-
-class Identity:
-    """An object as part of a key: equal to itself alone, and kept alive, so that nothing else gets its place."""
-
-    def __init__(self, thing: object) -> None:
-        self._thing = thing
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and other._thing is self._thing
-
-    def __hash__(self) -> int:
-        return id(self._thing)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -21,8 +21,8 @@ from dragnoise.models.model import Model, require_model
 from dragnoise.session import replay
 from dragnoise.session.cache import Cache
 from dragnoise.session.engine import Engine
-from dragnoise.session.history import History, Snapshot, require_limit
-from dragnoise.session.state import FORGOTTEN, INPUTS, OvertakenError, SessionState
+from dragnoise.session.history import History, OvertakenError, Snapshot, require_limit
+from dragnoise.session.state import FORGOTTEN, INPUTS, SessionState
 from dragnoise.validation import as_integer, shown
 
 T = TypeVar("T")

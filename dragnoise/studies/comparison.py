@@ -15,7 +15,8 @@ from dragnoise.images.difference import psnr
 from dragnoise.images.masks import as_mask
 from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.models.model import Model
-from dragnoise.plots.panels import COLOURS, NotebookFigure, calm, label, picture_panels
+from dragnoise.plots.colours import COLOURS
+from dragnoise.plots.panels import NotebookFigure, calm, label, picture_panels
 from dragnoise.plots.pictures import plot_trajectory, show_picture
 from dragnoise.studies.editing import Edit, as_config, edits
 from dragnoise.validation import shown

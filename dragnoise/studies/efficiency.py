@@ -14,7 +14,8 @@ import torch
 
 from dragnoise.config import DragConfig
 from dragnoise.models.model import Model, load_model
-from dragnoise.plots.panels import COLOURS, NotebookFigure, calm
+from dragnoise.plots.colours import COLOURS
+from dragnoise.plots.panels import NotebookFigure, calm
 from dragnoise.studies.bootstrap import Interval, interval
 from dragnoise.studies.comparison import Comparison, plot_distances
 from dragnoise.studies.editing import Edit, edits

@@ -1,7 +1,21 @@
 """The embedded miniature: a rendered world with known ground truth and a small Stable Diffusion trained on it."""
 
-from dragnoise.toyland.cases import DragCase, drag_cases
-from dragnoise.toyland.judge import judge
-from dragnoise.toyland.scenes import Scene, caption, landmarks, render, sample_scene
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dragnoise.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from dragnoise.toyland.cases import DragCase, drag_cases
+    from dragnoise.toyland.detector import judge
+    from dragnoise.toyland.scenes import Scene, caption, landmarks, render, sample_scene
 
 __all__ = ["DragCase", "Scene", "caption", "drag_cases", "judge", "landmarks", "render", "sample_scene"]
+
+_MODULES = {
+    "DragCase": "cases", "Scene": "scenes", "caption": "scenes", "drag_cases": "cases", "judge": "detector",
+    "landmarks": "scenes", "render": "scenes", "sample_scene": "scenes",
+}  # fmt: skip
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

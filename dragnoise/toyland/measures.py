@@ -9,7 +9,7 @@ import numpy as np
 
 from dragnoise.images.difference import psnr
 from dragnoise.toyland.cases import DragCase
-from dragnoise.toyland.judge import sightings
+from dragnoise.toyland.detector import sightings
 from dragnoise.toyland.scenes import LANDMARKS, SIZE, landmarks
 
 CREATURE = tuple(name for name in LANDMARKS if name not in ("sun", "peak"))

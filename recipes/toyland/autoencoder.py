@@ -12,7 +12,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from tqdm import tqdm
 
-from dragnoise.toyland.judge import to_unit
+from dragnoise.toyland.detector import to_unit
 from dragnoise.toyland.scenes import SIZE
 from recipes.toyland.checkpoint import Average, Checkpoint
 from recipes.toyland.device import CPU, Device

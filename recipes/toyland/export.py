@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from dragnoise.atomic_write import write_bytes, write_picture, write_text
 from dragnoise.models.model_folder import CONFIG_FILE
-from dragnoise.toyland.judge import WEIGHTS as JUDGE
+from dragnoise.toyland.detector import WEIGHTS as JUDGE
 from dragnoise.toyland.scenes import SIZE, caption, sample_scene
 from recipes.toyland import networks
 from recipes.toyland.denoiser import load_denoiser

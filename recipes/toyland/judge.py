@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dragnoise.atomic_write import atomic_write
 from dragnoise.toyland.cases import TRAIN_SEED
-from dragnoise.toyland.judge import WEIGHTS, LandmarkNet, to_unit
+from dragnoise.toyland.detector import WEIGHTS, LandmarkNet, to_unit
 from dragnoise.toyland.scenes import LANDMARKS, SIZE
 from recipes.toyland.checkpoint import Average, Checkpoint
 from recipes.toyland.device import CPU, Device

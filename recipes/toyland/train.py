@@ -21,7 +21,7 @@ import torch
 from diffusers import AutoencoderTiny
 
 from dragnoise.atomic_write import atomic_write
-from dragnoise.toyland.judge import WEIGHTS as JUDGE
+from dragnoise.toyland.detector import WEIGHTS as JUDGE
 from recipes.toyland.autoencoder import encode_all, train_autoencoder
 from recipes.toyland.denoiser import train_denoiser
 from recipes.toyland.device import Device

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import math
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -655,3 +657,9 @@ def test_the_released_program_stretches_the_result_as_it_always_did(sd15: Any) -
     pixels = model.decode_latents(session.latents)
     expected = pictures.tensor_picture(pixels, (67, 70), released=True)
     assert session.picture_of(session.latents).tobytes() == expected.tobytes()
+
+
+def test_a_picture_is_read_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))  # as it is at first: there, and empty
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    assert np.array_equal(np.asarray(pictures.as_picture(rgb)), rgb)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dragnoise import DragSession, Model
 from dragnoise.plots.branches import fork, plot_before_after, plot_branches
-from dragnoise.plots.panels import COLOURS
+from dragnoise.plots.colours import COLOURS
 
 
 @pytest.fixture(scope="module")

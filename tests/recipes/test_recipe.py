@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import dragnoise
-from dragnoise.toyland.judge import to_unit
+from dragnoise.toyland.detector import to_unit
 from dragnoise.toyland.scenes import RANGES, caption, factors, landmarks, render, sample_scene
 from recipes.toyland import autoencoder, denoiser, networks, samples, train
 from recipes.toyland.autoencoder import add_blocks, build_autoencoder, train_autoencoder

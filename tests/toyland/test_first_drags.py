@@ -9,7 +9,7 @@ import pytest
 
 from dragnoise import DragSession, load_model
 from dragnoise.toyland.cases import TEST_SEED, DragCase, drag_cases
-from dragnoise.toyland.judge import sightings
+from dragnoise.toyland.detector import sightings
 from dragnoise.toyland.measures import NEAR, visible
 from dragnoise.toyland.scenes import landmarks, render
 

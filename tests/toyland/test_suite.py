@@ -18,7 +18,7 @@ from dragnoise import DragSession, Model
 from dragnoise.locks import PATCHING
 from dragnoise.toyland import caption, drag_cases, judge, render, suite
 from dragnoise.toyland.cases import TEST_SEED
-from dragnoise.toyland.judge import load_judge, sightings
+from dragnoise.toyland.detector import load_judge, sightings
 from dragnoise.toyland.measures import CREATURE, Quality, psnr, quality, ssim_map, visible
 from dragnoise.toyland.results import Result, sheet, summary, table
 from dragnoise.toyland.scenes import LANDMARKS, Body, Scene, landmarks, render_land, sample_scene

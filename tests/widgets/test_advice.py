@@ -35,7 +35,7 @@ def test_each_finding_is_a_line_with_its_button() -> None:
 
 def test_more_iterations_are_run_by_the_button(studio: DragStudio, monkeypatch: pytest.MonkeyPatch) -> None:
     more = finding("2 more", config={"max_iterations": 4})
-    monkeypatch.setattr("dragnoise_widgets.studio.showing.diagnose", lambda state, anchors: [more])
+    monkeypatch.setattr("dragnoise.session.diagnosis.diagnose", lambda state, anchors: [more])
     studio.configure(max_iterations=2)
     studio.run()
     assert studio.session.status == "max_iterations"
@@ -46,7 +46,7 @@ def test_more_iterations_are_run_by_the_button(studio: DragStudio, monkeypatch: 
 def test_a_remedy_that_goes_back_does_and_runs_on(studio: DragStudio, monkeypatch: pytest.MonkeyPatch) -> None:
     remedy = Remedy("go back to 1 with r2 = 4", rewind=1, config={"r2": 4})
     lost = Finding("lost", "the anchor of drag 0 was lost at iteration 2.", (0,), remedy, 2)
-    monkeypatch.setattr("dragnoise_widgets.studio.showing.diagnose", lambda state, anchors: [lost])
+    monkeypatch.setattr("dragnoise.session.diagnosis.diagnose", lambda state, anchors: [lost])
     studio.configure(max_iterations=3)
     studio.run()
     before = studio.session.history

@@ -26,7 +26,7 @@ def other(session: DragSession) -> DragSession:
 
 @pytest.fixture(autouse=True)
 def loads(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", lambda name: small)
+    monkeypatch.setattr("dragnoise.load_model", lambda name: small)
 
 
 def test_what_is_offered_is_still_there_after_more_work(

@@ -29,7 +29,7 @@ def gate(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Ev
             raise OSError("there is no such model.")
         return Model(small.pipeline, name=name)
 
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", load)
+    monkeypatch.setattr("dragnoise.load_model", load)
     yield gate
     gate.set()
 

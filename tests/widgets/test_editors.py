@@ -69,7 +69,7 @@ def test_the_inspector_looks_inside(dragdiffusion: DragStudio) -> None:
     for i, page in enumerate(inspector.pages[:5]):
         inspector.selected_index = i
         dragdiffusion.refresh()
-        assert page.plot.picture.layout.display == "", (page.title, page.plot.note.value)
+        assert page.plot.picture.layout.display == "", (i, page.plot.note.value)
     assert inspector.get_title(2) == "Edited latent"
 
 

@@ -20,7 +20,8 @@ from dragnoise import DragSession
 from dragnoise.inspection import feature_maps
 from dragnoise_widgets.pages import page as module
 from dragnoise_widgets.pages import pages
-from dragnoise_widgets.pages.page import Page, Sight
+from dragnoise_widgets.pages.page import Page
+from dragnoise_widgets.pages.sight import Sight
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.studio.studio import DragStudio
@@ -322,8 +323,8 @@ def test_while_it_runs_figures_take_a_twentieth_of_the_time(
 def test_what_is_not_seen_is_not_drawn(session: DragSession, monkeypatch: pytest.MonkeyPatch) -> None:
     studio = DragStudio(session, inline=True)
     drawn: list[str] = []
-    for each in studio.inspector.pages:
-        monkeypatch.setattr(each.plot, "draw", lambda paint, title=each.title: drawn.append(title))
+    for title, each in zip(TITLES, studio.inspector.pages, strict=False):
+        monkeypatch.setattr(each.plot, "draw", lambda paint, title=title: drawn.append(title))
     studio.step(2)
     assert drawn == []  # folded away
     fold = next(c for c in studio.children if studio.inspector in getattr(c, "children", ()))

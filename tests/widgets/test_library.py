@@ -45,7 +45,7 @@ class Loader:
 @pytest.fixture
 def loader(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
     loader = Loader(small)
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", loader)
+    monkeypatch.setattr("dragnoise.load_model", loader)
     yield loader
     loader.gate.set()
 
@@ -169,7 +169,7 @@ def test_a_model_that_cannot_be_had_leaves_something_to_look_at(stranger: Path, 
     def none(name: str, **how: Any) -> Model:
         raise OSError(f"there is no model {name!r}.")
 
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", none)
+    monkeypatch.setattr("dragnoise.load_model", none)
     studio = DragStudio(inline=True, autosave=None)
     studio.library.open(stranger)
     studio.question.answers[0].click()

@@ -605,7 +605,7 @@ def png(picture: Image.Image) -> bytes:
 
 @pytest.fixture
 def empty(small: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[DragStudio]:
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", lambda name: small)
+    monkeypatch.setattr("dragnoise.load_model", lambda name: small)
     studio = DragStudio(inline=True)
     yield studio
     studio.close()
@@ -663,7 +663,7 @@ def test_another_prompt_keeps_the_drags_and_loses_nothing(studio: DragStudio, se
 
 def test_another_model(studio: DragStudio, session: DragSession, small: Model, monkeypatch: Any) -> None:
     other = Model(small.pipeline, name="another")
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", lambda name, **how: {"another": other}[name])
+    monkeypatch.setattr("dragnoise.load_model", lambda name, **how: {"another": other}[name])
     studio.library.source.model.value = "another"
     studio.library.source.load.click()
     assert studio.session.model is other
@@ -681,7 +681,7 @@ def test_a_model_is_loaded_as_it_was_asked_for_and_goes_with_its_last_session(
         asked.append(how)
         return Model(small.pipeline, name=name)
 
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", load)
+    monkeypatch.setattr("dragnoise.load_model", load)
     source = studio.library.source
     source.model.value, source.dtype.value, source.memory.value = "another", "bfloat16", "low"
     source.load.click()
@@ -720,7 +720,7 @@ def test_a_model_that_cannot_be_loaded(troubled: DragStudio, session: DragSessio
     def fail(name: str, **how: Any) -> Model:
         raise OSError(f"there is no model {name!r}.")
 
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", fail)
+    monkeypatch.setattr("dragnoise.load_model", fail)
     troubled.library.source.model.value = "nowhere"
     troubled.library.source.load.click()
     assert "there is no model 'nowhere'." in troubled.transport.line.value.replace("&#x27;", "'")
@@ -733,7 +733,7 @@ def test_a_model_that_cannot_be_loaded(troubled: DragStudio, session: DragSessio
 def test_save_and_open(
     studio: DragStudio, session: DragSession, tmp_path: Path, small: Model, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", lambda name: small)
+    monkeypatch.setattr("dragnoise.load_model", lambda name: small)
     studio.step(2)
     keeping = studio.library.keeping
     keeping.path.value = str(tmp_path / "edit.drag")
@@ -753,7 +753,7 @@ def test_a_file_of_a_model_made_of_a_pipeline_can_be_looked_at(
 ) -> None:
     troubled.step(2)
     session.save(tmp_path / "edit.drag")
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", None)
+    monkeypatch.setattr("dragnoise.load_model", None)
     other = DragStudio(DragSession(Model(sd15), session.image), inline=True)
     other.library.open(tmp_path / "edit.drag")
     assert other.session.model is None and len(other.session.history) == 3
@@ -767,7 +767,7 @@ def test_a_file_of_a_model_made_of_a_pipeline_can_be_looked_at(
 def test_a_model_that_was_not_loaded_by_name_is_found_again(
     studio: DragStudio, session: DragSession, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", None)
+    monkeypatch.setattr("dragnoise.load_model", None)
     session.save(tmp_path / "edit.drag")
     studio.library.open(tmp_path / "edit.drag")
     assert studio.session is not session and studio.session.model is session.model
@@ -777,7 +777,7 @@ def test_a_model_that_was_not_loaded_by_name_is_found_again(
 def test_autosave_is_found_after_a_restart(
     session: DragSession, tmp_path: Path, small: Model, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("dragnoise_widgets.studio.models.load_model", lambda name: small)
+    monkeypatch.setattr("dragnoise.load_model", lambda name: small)
     path = tmp_path / "auto.drag"
     first = DragStudio(session, inline=True, autosave=path, every=1)
     assert first.library.keeping.found.layout.display == "none"

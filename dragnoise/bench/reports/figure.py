@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dragnoise.bench.reports.published import FIGURES
-from dragnoise.plots.panels import COLOURS, INK, NotebookFigure, calm
+from dragnoise.plots.colours import COLOURS, INK
+from dragnoise.plots.panels import NotebookFigure, calm
 
 MARKERS = "os^Dv"
 """Of the published figures' sources, in the order of `FIGURES`."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from dragnoise import DragSession
 from dragnoise.session.history import History
 from dragnoise_widgets.branching.rows import Listed
 from dragnoise_widgets.export.album import Album
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 
 @dataclass(frozen=True, eq=False)

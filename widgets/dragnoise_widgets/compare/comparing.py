@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dragnoise import DragSession
+from dragnoise.identity import Identity
 from dragnoise.images.difference import difference
-from dragnoise.inspection import limits
-from dragnoise.inspection.limits import Limit
-from dragnoise.session.history import History
-from dragnoise.session.state import Identity, SessionState
 from dragnoise_widgets.branching.branches import Branches
 from dragnoise_widgets.compare.choice import BRANCH, GIVEN, ITERATION, RECONSTRUCTION, SHOWN
 from dragnoise_widgets.compare.preview import Preview
@@ -21,6 +17,12 @@ from dragnoise_widgets.compare.reconstruction import Reconstruct
 from dragnoise_widgets.export import pictures
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+    from dragnoise.inspection.limits import Limit
+    from dragnoise.session.history import History
+    from dragnoise.session.state import SessionState
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,8 @@ class Comparing:
         self._asked = asked
 
         def done(state: SessionState, picture: Image.Image) -> None:
+            from dragnoise.inspection import limits
+
             self._made = {_key(state): limits.judged(session, picture)}
 
         return Reconstruct(done)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
-from dragnoise import DragSession
-from dragnoise.session import stages
-from dragnoise.session.state import SessionState
 from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
 
-Done = Callable[[SessionState, Image.Image], Any]
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+    from dragnoise.session.state import SessionState
+
+Done = Callable[["SessionState", Image.Image], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,8 @@ class Reconstruct:
     aside: ClassVar[bool] = True
 
     def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+        from dragnoise.session import stages
+
         branch = session.branch()
         state = branch.state
         if not state.inverted:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dragnoise.plots import plot_trajectory
 from dragnoise.session import stages
 from dragnoise.studies.comparison import Comparison
-from dragnoise.studies.editing import Edit
 from dragnoise.validation import shown
 from dragnoise_widgets.controls import UNSEEN_LABELS, named
 from dragnoise_widgets.pages.figures import FigureImage
 from dragnoise_widgets.sentences import short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dragnoise.studies.editing import Edit
 
 SIDE, NARROW = 240, 170
 """Width of a column in CSS pixels, and the least before columns go below one another."""

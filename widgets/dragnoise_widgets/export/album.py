@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from dragnoise.session.history import History
-from dragnoise.session.state import Identity, SessionState
+from dragnoise.identity import Identity
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import History
+    from dragnoise.session.state import SessionState
 
 LIMIT = 2**28
 """Bytes of pixels that the pictures of all sessions may take together, 256 MiB; those not asked for longest go."""

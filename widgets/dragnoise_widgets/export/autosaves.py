@@ -9,11 +9,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise import DragSession
 from dragnoise.validation import as_integer, as_path
 from dragnoise_widgets.export import autosave_folder
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 KEPT = 10
 """Files of earlier edits that stay; older ones are deleted when one more is put aside."""

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 
-from dragnoise import Drag, DragConfig, DragSession
 from dragnoise.atomic_write import one_sentence, write_bytes
-from dragnoise.lora import Lora
-from dragnoise.models.model import Model
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export.model_names import can_be_loaded
 from dragnoise_widgets.sketch.masks import alike
+
+if TYPE_CHECKING:
+    from dragnoise import Drag, DragConfig, DragSession
+    from dragnoise.lora import Lora
+    from dragnoise.models.model import Model
 
 SMALL = 3000
 """A mask whose PNG has fewer bytes stands in the code itself."""

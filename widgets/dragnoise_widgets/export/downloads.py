@@ -7,16 +7,18 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dragnoise import Drag, DragSession
-from dragnoise.plots.panels import COLOURS
-from dragnoise.session.history import History
+from dragnoise.plots.colours import COLOURS
 from dragnoise.validation import shown
 from dragnoise_widgets.runner.telling import Pace, duration
+
+if TYPE_CHECKING:
+    from dragnoise import Drag, DragSession
+    from dragnoise.session.history import History
 
 FRAMES = 24
 """Iterations of a GIF at most, unless they are chosen."""

@@ -6,19 +6,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from dragnoise import DragSession, atomic_write
-from dragnoise.bench.exporting import save_sample
+from dragnoise import atomic_write
 from dragnoise.validation import as_path
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import downloads
 from dragnoise_widgets.export.clipboard import Clipboard
-from dragnoise_widgets.export.code import Code, code_of
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.panels.messages import Messages
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+    from dragnoise_widgets.export.code import Code
 
 
 class Shown(Protocol):
@@ -86,6 +88,8 @@ class Exports:
 
         Raises FileExistsError where there is a sample already, and as `bench.save_sample` does.
         """
+        from dragnoise.bench.exporting import save_sample
+
         place = as_path(folder, name="folder", what="a sample's folder, such as 'samples/mine/1'")
         if (place / "drags.json").exists():
             raise FileExistsError(f"there is a sample in {str(place)!r} already; name another folder.")
@@ -132,6 +136,8 @@ class Exports:
 
     def code(self, folder: str | Path) -> Code:
         """The Python that repeats the edit up to the iteration shown; its files are saved in the folder."""
+        from dragnoise_widgets.export.code import code_of
+
         return code_of(self._shown.session, as_path(folder, name="folder", what="a folder"), k=self._shown.iteration)
 
     def show_code(self) -> None:

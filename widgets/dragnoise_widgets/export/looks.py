@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from dragnoise import DragSession, Model
-from dragnoise.inspection.quick_look import SHARE, QuickLooks
-from dragnoise.session.history import Snapshot
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model
+    from dragnoise.inspection.quick_look import QuickLooks
+    from dragnoise.session.history import Snapshot
 
 MODELS = 2
 """Models whose looks are kept; those of the one not used for longest go."""
@@ -24,12 +25,12 @@ SEEN = 64
 class Looks:
     """Makes and finds quick looks, which never change a session; for all threads.
 
-    preview_vae, share: see `QuickLooks`; read when a model is looked at for the first time.  on_error: told what went
-    wrong, once, such as a VAE that cannot be read; that model is not looked at any more.
+    preview_vae, share: see `QuickLooks`, None for its own; read when a model is looked at for the first time.
+    on_error: told what went wrong, once, such as a VAE that cannot be read; that model is not looked at any more.
     """
 
     def __init__(
-        self, preview_vae: Any = None, share: float = SHARE, *, on_error: Callable[[Exception], Any] | None = None
+        self, preview_vae: Any = None, share: float | None = None, *, on_error: Callable[[Exception], Any] | None = None
     ) -> None:
         self.preview_vae, self.share, self._on_error = preview_vae, share, on_error
         self._given_up: weakref.WeakSet[Model] = weakref.WeakSet()
@@ -64,9 +65,12 @@ class Looks:
             return known[1]
 
     def _of_model(self, model: Model) -> QuickLooks:
+        from dragnoise.inspection.quick_look import SHARE, QuickLooks
+
         with self._loading:
             found = next((one for one in self._models if one.model is model), None)
             if found is None:
-                found = QuickLooks(model, preview_vae=self.preview_vae, share=self.share)
+                share = SHARE if self.share is None else self.share
+                found = QuickLooks(model, preview_vae=self.preview_vae, share=share)
                 self._models = (*self._models, found)[-MODELS:]
             return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise import ModelInfo
-from dragnoise.models import arguments
+if TYPE_CHECKING:
+    from dragnoise import ModelInfo
 
 EMBEDDED = "toyland"
 
@@ -29,5 +29,7 @@ def asked(*, dtype: str | None, memory: str) -> dict[str, str]:
 
 def how(info: ModelInfo) -> dict[str, Any]:
     """Arguments of `load_model` that load it as it was; the dtype only on the kind of device that it was on."""
+    from dragnoise.models import arguments
+
     same_place = info.dtype and info.device == arguments.as_device(None).type
     return dict(info.options) | ({"dtype": info.dtype} if same_place else {})

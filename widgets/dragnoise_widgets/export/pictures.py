@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from dragnoise.session.history import History
-from dragnoise.session.state import SessionState
 from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import History
+    from dragnoise.session.state import SessionState
 
 SKIPPED = 10
 """Iterations back that a quick look may be of and still be shown."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import Drag
 from dragnoise_widgets.controls import ROW, button, named
 from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export import downloads
+
+if TYPE_CHECKING:
+    from dragnoise import Drag
 
 GIF, NO_GIF = "Make a GIF", "Stop the GIF"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 import numpy as np
 
-from dragnoise.plots.panels import COLOURS
+from dragnoise.plots.colours import COLOURS
 from dragnoise.session.history import History
 from dragnoise_widgets.sentences import short
 

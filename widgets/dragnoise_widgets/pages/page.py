@@ -1,52 +1,24 @@
-"""Page: a tab of the inspector with one figure; Sight: what the figures show."""
+"""Page: a tab of the inspector with one figure."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
-from PIL import Image
 
-from dragnoise import Drag, DragSession
-from dragnoise.session.cache import same
-from dragnoise.session.history import History
+from dragnoise.identity import same
 from dragnoise_widgets.pages.figures import FigureImage
+from dragnoise_widgets.pages.sight import Sight
 
 WIDE = 760
 """CSS pixels of a figure at most."""
 
 SHARE = 0.05
 """Of the time while something runs, so much may go into figures at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """The session's snapshots and choices at one moment; the session may run on meanwhile.
-
-    history: of the session.  k: the iteration shown.  drags: of the session.  picture: to draw paths
-    on.  tolerance: in image pixels.  other: the history of a branch to compare with, may be empty.
-    running: is there work under way?
-    """
-
-    session: DragSession
-    history: History
-    k: int
-    drags: tuple[Drag, ...]
-    picture: Image.Image
-    tolerance: float
-    other: History = field(default_factory=History)
-    running: bool = False
-
-    @property
-    def until(self) -> Any:
-        """The snapshots up to the one shown."""
-        return self.history[: self.k + 1]
-
 
 Paint = Callable[[Figure, Sight], object]
 """Fills an empty figure; a ValueError that it raises is shown as a note instead."""
@@ -66,10 +38,8 @@ class Page(widgets.VBox):
     height: CSS pixels.  above: widgets over the figure.
     """
 
-    def __init__(
-        self, title: str, paint: Paint, *, key: Key = by_history, height: int = 300, above: tuple[Any, ...] = ()
-    ) -> None:
-        self.title, self.paint, self.key = title, paint, key
+    def __init__(self, paint: Paint, *, key: Key = by_history, height: int = 300, above: tuple[Any, ...] = ()) -> None:
+        self.paint, self.key = paint, key
         self.plot = FigureImage(WIDE, height)
         self.due = 0.0  # when it may be drawn again while something runs, `time.monotonic()`
         self._drawn: tuple[Any, ...] | None = None

@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dragnoise import DragSession, plots
+from dragnoise.identity import same
 from dragnoise.inspection.feature_maps import FeatureMaps, measure
-from dragnoise.plots import panels
-from dragnoise.session.cache import same
-from dragnoise_widgets.pages.page import Page, Sight
+from dragnoise.plots.colours import COLOURS, GREY, HAIR, INK
+from dragnoise_widgets.pages.page import Page
+from dragnoise_widgets.pages.sight import Sight
 from dragnoise_widgets.sentences import sentence
 
 
 def loss_page() -> Page:
-    return Page("Loss", paint_loss)
+    return Page(paint_loss)
 
 
 def paint_loss(figure: Figure, sight: Sight) -> None:
@@ -29,13 +30,13 @@ def paint_loss(figure: Figure, sight: Sight) -> None:
     plots.plot_loss(sight.history, ax=(ax := figure.subplots()))
     if len(sight.other) > 1:
         losses = [(s.iteration, s.loss) for s in sight.other[1:]]
-        ax.plot(*zip(*losses, strict=True), color=panels.GREY, lw=1.4, ls="--", label="compared")
+        ax.plot(*zip(*losses, strict=True), color=GREY, lw=1.4, ls="--", label="compared")
         ax.legend(frameon=False, fontsize="small")
     mark(ax, sight)
 
 
 def anchors_page() -> Page:
-    return Page("Anchors", paint_anchors)
+    return Page(paint_anchors)
 
 
 def paint_anchors(figure: Figure, sight: Sight) -> None:
@@ -43,13 +44,13 @@ def paint_anchors(figure: Figure, sight: Sight) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     plots.plot_anchor_motion(sight.history, tolerance=sight.tolerance, ax=left)
     for i, far in enumerate(np.transpose([s.distances for s in sight.other]) if sight.other else ()):
-        left.plot(far, color=panels.COLOURS[i % len(panels.COLOURS)], lw=1.2, ls="--")
+        left.plot(far, color=COLOURS[i % len(COLOURS)], lw=1.2, ls="--")
     mark(left, sight)
     plots.plot_trajectory(sight.until, image=sight.picture, drags=sight.drags, ax=right)
 
 
 def bottleneck_page() -> Page:
-    return Page("Bottleneck", paint_bottleneck, height=470)
+    return Page(paint_bottleneck, height=470)
 
 
 def paint_bottleneck(figure: Figure, sight: Sight) -> None:
@@ -68,7 +69,7 @@ class LatentsPage(Page):
         self._sight: Sight | None = None
         self._latents: tuple[Tensor, ...] = ()
         self.step.observe(self._chosen, "value")
-        super().__init__("Latents", self._paint, key=self._key, height=240, above=(self.step,))
+        super().__init__(self._paint, key=self._key, height=240, above=(self.step,))
 
     def show(self, sight: Sight) -> None:
         """Read the latents where they lie, without a copy; during an inversion only as often as is drawn."""
@@ -115,7 +116,7 @@ class FeaturesPage(Page):
         self._maps: FeatureMaps | str = ""
         self._asked: tuple[Any, ...] = ()
         self._asked_at = 0.0
-        super().__init__("Features", self._paint, key=self._key, height=330)
+        super().__init__(self._paint, key=self._key, height=330)
 
     def show(self, sight: Sight) -> None:
         if len(sight.history) == 0:
@@ -154,7 +155,7 @@ class FeaturesPage(Page):
 
 
 def lora_page() -> Page:
-    return Page("LoRA", paint_lora, key=lambda sight: (sight.session.lora,), height=330)
+    return Page(paint_lora, key=lambda sight: (sight.session.lora,), height=330)
 
 
 def paint_lora(figure: Figure, sight: Sight) -> None:
@@ -166,10 +167,10 @@ def paint_lora(figure: Figure, sight: Sight) -> None:
     left.set(xlabel="step", ylabel="loss" if lora.losses else "loss (the LoRA's file does not say)")
     if lora.losses:
         steps = np.arange(1, len(lora.losses) + 1)
-        left.plot(steps, lora.losses, color=panels.HAIR, lw=1)
-        left.plot(steps, _smooth(lora.losses), color=panels.INK, lw=1.8)
+        left.plot(steps, lora.losses, color=HAIR, lw=1)
+        left.plot(steps, _smooth(lora.losses), color=INK, lw=1.8)
     names, norms = list(lora.norms), list(lora.norms.values())
-    right.barh(range(len(norms)), norms, color=panels.COLOURS[0])
+    right.barh(range(len(norms)), norms, color=COLOURS[0])
     right.invert_yaxis()
     right.set(xlabel=f"norm of the change, rank {lora.rank}, weight {lora.weight:g}")
     few = range(0, len(names), max(len(names) // 16, 1))
@@ -181,7 +182,7 @@ def paint_lora(figure: Figure, sight: Sight) -> None:
 def mark(ax: Any, sight: Sight) -> None:
     """A line at the iteration shown, where it is not the last."""
     if sight.k < len(sight.history) - 1:
-        ax.axvline(sight.k, color=panels.COLOURS[1], lw=1.2)
+        ax.axvline(sight.k, color=COLOURS[1], lw=1.2)
 
 
 def _smooth(losses: Any, window: int = 9) -> np.ndarray:

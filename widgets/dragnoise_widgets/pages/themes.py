@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from dragnoise.plots.panels import GREY, HAIR, INK
+from dragnoise.plots.colours import GREY, HAIR, INK
 
 LETTERS, FAINT, LINES = "#e3e6ea", "#a6aeb8", "#3d444d"
 """Of texts, of ticks and spines, of grids on a dark page."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import numpy as np
 
-from dragnoise.session.diagnosis import Finding, Remedy
 from dragnoise_widgets.controls import ROW, button
+
+if TYPE_CHECKING:
+    from dragnoise.session.diagnosis import Finding, Remedy
+    from dragnoise.session.state import SessionState
 
 BEFORE = ("short", "mask")
 """Kinds of findings whose sentences are among the remarks: of them only the remedy is shown."""
@@ -34,6 +38,14 @@ class Advice(widgets.VBox):
         """Those of the remedies, in the order of the findings."""
         rows = (row for row in self.children if isinstance(row, widgets.HBox))
         return tuple(each for row in rows for each in row.children if isinstance(each, widgets.Button))
+
+    def examine(self, state: SessionState | None, anchors: np.ndarray | None) -> None:
+        """Show what `session.diagnose()` finds in a state, with the anchors after its last update; None: nothing."""
+        if state is None:
+            return self.show(())
+        from dragnoise.session.diagnosis import diagnose
+
+        self.show(diagnose(state, anchors=anchors))
 
     def show(self, findings: Sequence[Finding]) -> None:
         """Show these instead of those before."""

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import DragSession, Model
+import dragnoise
 from dragnoise.toyland import caption, drag_cases, render
 from dragnoise.toyland.cases import TUNE_SEED, DragCase
 from dragnoise_widgets.controls import button
 from dragnoise_widgets.encoded import png_within
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model
 
 SIDE = 72
 """CSS pixels of a picture."""
@@ -59,7 +62,7 @@ def session_of(model: Model, kind: str) -> DragSession:
     """A new session on an example, with its drags and mask where they come with it."""
     example = EXAMPLES[kind]
     case = example.case
-    session = DragSession(model, render(case.scene), prompt=caption(case.scene))
+    session = dragnoise.DragSession(model, render(case.scene), prompt=caption(case.scene))
     if example.drawn:
         session.drags, session.mask = case.drags, case.mask
     return session

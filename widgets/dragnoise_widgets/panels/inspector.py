@@ -4,61 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from dragnoise import DragSession
-from dragnoise_widgets.pages import pages
-from dragnoise_widgets.pages.page import Sight
+from dragnoise_widgets.pages.sight import Sight
 from dragnoise_widgets.panels.log import Log
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+    from dragnoise_widgets.pages.page import Page
 
 VARIABLES = {"latent": "Edited latent"}
 """The title of the page of the optimised tensor, by the tensor's name, where it is no bottleneck."""
 
+TITLES = ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log")
+VARIABLE = TITLES.index("Bottleneck")
+
 
 class Inspector(widgets.Tab):
-    """All pages and the log; only the one that is seen is drawn."""
+    """All pages and the log; only the one that is seen is drawn.
+
+    The pages are made when the inspector is first seen, for matplotlib takes a while to be imported.
+    """
 
     def __init__(self, call: Callable[[Callable[[DragSession], Any]], Future[Any]], log: Log) -> None:
-        self._variable = pages.bottleneck_page()
-        self.pages = (
-            pages.loss_page(), pages.anchors_page(), self._variable, pages.LatentsPage(), pages.FeaturesPage(call),
-            pages.lora_page(),
-        )  # fmt: skip
-        self._journal = log
+        self._call, self._journal = call, log
+        self._pages: tuple[Page, ...] = ()
+        self._dark = False
         self.visible = True
         self._sight: Sight | None = None
-        super().__init__([*self.pages, log])
+        super().__init__([*[widgets.HTML()] * (len(TITLES) - 1), log])
         self.add_class("dragnoise-inspector")
-        for i, title in enumerate([*(page.title for page in self.pages), "Log"]):
+        for i, title in enumerate(TITLES):
             self.set_title(i, title)
         self.selected_index = 0
         self.observe(lambda _: self.show(self._sight), "selected_index")
 
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """The pages in order, without the log."""
+        if not self._pages:
+            self._make_pages()
+        return self._pages
+
     def show(self, sight: Sight | None) -> None:
         """Bring the page that is seen up to date."""
         self._sight = sight
+        if not self.visible:
+            return
+        pages, at = self.pages, self.selected_index
         self._name_variable(sight)
-        at = self.selected_index
-        if sight is None or not self.visible or at is None or at >= len(self.pages):
+        if sight is None or at is None or at >= len(pages):
             return
         try:
-            self.pages[at].show(sight)
+            pages[at].show(sight)
         except Exception as error:
-            self._journal.error(f"the tab {self.pages[at].title} failed", error)
+            self._journal.error(f"the tab {TITLES[at]} failed", error)
 
     def set_dark(self, dark: bool) -> None:
         """Draw for a page with a dark theme, or with a light one."""
-        for page in self.pages:
+        self._dark = dark
+        for page in self._pages:
             page.plot.dark = dark
             page.forget()
         self.show(self._sight)
 
+    def _make_pages(self) -> None:
+        from dragnoise_widgets.pages import pages
+
+        self._pages = (
+            pages.loss_page(), pages.anchors_page(), pages.bottleneck_page(), pages.LatentsPage(),
+            pages.FeaturesPage(self._call), pages.lora_page(),
+        )  # fmt: skip
+        for page in self._pages:
+            page.plot.dark = self._dark
+        self.children = [*self._pages, self._journal]
+
     def _name_variable(self, sight: Sight | None) -> None:
         """Call the page of the optimised tensor after it."""
         name = "" if sight is None or not len(sight.history) else next(iter(sight.history[-1].state.tensors), "")
-        title = VARIABLES.get(name, self._variable.title)
-        at = self.pages.index(self._variable)
-        if self.get_title(at) != title:
-            self.set_title(at, title)
+        title = VARIABLES.get(name, TITLES[VARIABLE])
+        if self.get_title(VARIABLE) != title:
+            self.set_title(VARIABLE, title)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import Drag, DragSession, Model
+import dragnoise
 from dragnoise.images import pictures
 from dragnoise_widgets.canvas.toolbar import uploaded
 from dragnoise_widgets.controls import ROW, button, named
 from dragnoise_widgets.panels import gallery
 from dragnoise_widgets.panels.gallery import Gallery
+
+if TYPE_CHECKING:
+    from dragnoise import Drag, DragSession, Model
 
 USUAL = ""
 """The value of a list's first entry: None would leave the list empty when it is chosen a second time."""
@@ -34,7 +37,7 @@ def read_picture(data: bytes) -> Image.Image:
 
 def with_changes(session: DragSession, *, model: Model | None = None, prompt: str | None = None) -> DragSession:
     """A new session on the same picture with its drags and mask; another model comes with its own numbers."""
-    other = DragSession(
+    other = dragnoise.DragSession(
         session.model if model is None else model,
         session.image,
         session.prompt if prompt is None else prompt,

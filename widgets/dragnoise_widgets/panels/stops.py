@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from dragnoise import DragSession
-from dragnoise.session.history import History
 from dragnoise_widgets.controls import named
 from dragnoise_widgets.runner import breakpoints
 from dragnoise_widgets.runner.breakpoints import Breakpoint, supervision_pixel
 from dragnoise_widgets.runner.runner import Runner
 
-Make = Callable[[DragSession, int], Breakpoint]
+if TYPE_CHECKING:
+    from dragnoise import DragSession
+    from dragnoise.session.history import History
+
+Make = Callable[["DragSession", int], Breakpoint]
 
 KINDS: dict[str, tuple[str, str, int, Make]] = {
     "reached": (

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from dragnoise.session.history import History
 from dragnoise_widgets.controls import ROW, button
 from dragnoise_widgets.runner.status_line import DOING, stoppable
 from dragnoise_widgets.runner.telling import duration
 from dragnoise_widgets.runner.updates import Status
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import History
 
 
 class Transport(widgets.VBox):

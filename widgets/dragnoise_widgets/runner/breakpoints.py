@@ -11,14 +11,17 @@ holds the anchors that update k was computed from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dragnoise import geometry
-from dragnoise.session.history import History, Snapshot
-from dragnoise.session.session import DragSession
+from dragnoise.session.history import History
 from dragnoise.validation import as_integer, as_number, shown
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import Snapshot
+    from dragnoise.session.session import DragSession
 
 Breakpoint = Callable[[History], str]
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from dragnoise import DragConfig, DragSession, Model
 from dragnoise_widgets.runner import stages
 from dragnoise_widgets.runner.stages import Kept, Options, Stage
+
+if TYPE_CHECKING:
+    from dragnoise import DragConfig, DragSession, Model
 
 
 class Task(Protocol):

@@ -6,10 +6,13 @@ import atexit
 import threading
 import time
 import weakref
+from typing import TYPE_CHECKING
 
-from dragnoise.session.session import DragSession
 from dragnoise_widgets.runner.teams import leave_a_core
 from dragnoise_widgets.runner.worker import Worker
+
+if TYPE_CHECKING:
+    from dragnoise.session.session import DragSession
 
 FAREWELL = 5.0
 """Seconds that the end of the process waits for the unit of work under way."""

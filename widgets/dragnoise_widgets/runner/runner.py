@@ -6,14 +6,16 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise.session.session import DragSession
 from dragnoise.validation import as_float, as_integer, is_one_of, shown
 from dragnoise_widgets.runner.commands import Apply, Call, Prepare, Render, Rewind, Run, Step, Task
 from dragnoise_widgets.runner.registry import worker_of
 from dragnoise_widgets.runner.stages import Breakpoint, Options, PreviewEvery
 from dragnoise_widgets.runner.updates import State, Status, Update
+
+if TYPE_CHECKING:
+    from dragnoise.session.session import DragSession
 
 __all__ = ["Runner", "State", "Status", "Update"]
 

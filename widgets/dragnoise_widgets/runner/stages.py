@@ -13,15 +13,18 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
 from dragnoise.geometry import short_drags
-from dragnoise.session.history import History, Snapshot
-from dragnoise.session.session import DragSession
-from dragnoise.session.state import OvertakenError, SessionState
+from dragnoise.session.history import History, OvertakenError
 from dragnoise_widgets.runner.updates import TaskName
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import Snapshot
+    from dragnoise.session.session import DragSession
+    from dragnoise.session.state import SessionState
 
 Breakpoint = Callable[[History], Any]
 PreviewEvery = int | Literal["auto", "end"]

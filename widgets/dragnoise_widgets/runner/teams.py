@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-import torch
-
 SOFT = 1
 """`omp_pause_soft` of OpenMP 5.0, section 3.2: what the program has set is kept."""
 
@@ -22,6 +20,8 @@ def leave_a_core() -> None:
     are four times slower than one: 24 iterations on the embedded model then take 14 s in place of 4 s.  Done once a
     process, for the calling thread and all that begin later: whoever calls `torch.set_num_threads` afterwards decides.
     """
+    import torch
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if 1 < cores <= torch.get_num_threads():
         torch.set_num_threads(cores - 1)

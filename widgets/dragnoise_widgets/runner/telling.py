@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise.session.history import History
 from dragnoise_widgets.runner.stages import Progress, stands
 from dragnoise_widgets.runner.updates import State, Status, TaskName, Update
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import History
 
 INTERVAL = 0.1
 """Seconds between two updates at least, but for the state that a command leaves, which comes at once."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
 from dragnoise.session.history import History
-from dragnoise.session.state import SessionState
+
+if TYPE_CHECKING:
+    from dragnoise.session.state import SessionState
 
 State = Literal["idle", "running", "paused", "stopping", "error"]
 TaskName = Literal["", "lora", "inverting", "optimising", "rendering"]

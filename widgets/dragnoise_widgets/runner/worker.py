@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dragnoise.session.history import History
-from dragnoise.session.session import DragSession
 from dragnoise_widgets.runner import stages
 from dragnoise_widgets.runner.commands import Call, Pause, Stop, Task
 from dragnoise_widgets.runner.queue import CommandQueue, Queued
@@ -18,6 +16,10 @@ from dragnoise_widgets.runner.telling import Teller
 from dragnoise_widgets.runner.updates import Ended, Update
 from dragnoise_widgets.runner.watchers import Receiver, Watchers
 from dragnoise_widgets.sentences import LastError
+
+if TYPE_CHECKING:
+    from dragnoise.session.history import History
+    from dragnoise.session.session import DragSession
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,6 @@ class Worker:
         self._rest: Literal["idle", "paused"] = "idle"
         self._thread: threading.Thread | None = None  # who works: a thread of our own, or an inline caller's
         self._preview_wanted = False
-
-    # ---- commands, from any thread -----------------------------------------------------------
 
     def put(self, task: Task, options: Options) -> None:
         """Do a task when those before it are done."""

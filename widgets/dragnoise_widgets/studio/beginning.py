@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dragnoise import DragSession, Model
-from dragnoise.inspection import limits
+import dragnoise
 from dragnoise.validation import is_one_of, shown
 from dragnoise_widgets.export.model_names import EMBEDDED, asked
 from dragnoise_widgets.panels import gallery, source
 from dragnoise_widgets.panels.source import Source
 from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.models import Models
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model
 
 
 class Beginning:
@@ -60,11 +62,13 @@ class Beginning:
         prompt = self.source.prompt.value if here is None else ""
 
         def make() -> DragSession:
+            from dragnoise.inspection import limits
+
             nonlocal said
             used: Model = self._models.load(name) if model is None else model
             limit = limits.at_upload(used, picture)
             said = "" if limit is None else limit.sentence
-            return DragSession(used, picture, prompt)
+            return dragnoise.DragSession(used, picture, prompt)
 
         def then() -> None:
             if said:

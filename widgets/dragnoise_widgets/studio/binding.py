@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise import DragSession
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.runner.runner import Runner
 from dragnoise_widgets.runner.updates import Update
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 
 class Binding:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dragnoise import DragSession
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.question import Question
 from dragnoise_widgets.runner.runner import Runner
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 
 class Desk(Protocol):

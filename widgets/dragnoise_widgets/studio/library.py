@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dragnoise import DragSession
-from dragnoise.archive.autosave import failure
 from dragnoise_widgets.branching.branches import Branches
 from dragnoise_widgets.branching.keeping import Keeping
 from dragnoise_widgets.export.album import Album
@@ -21,6 +19,9 @@ from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.loads import Loads
 from dragnoise_widgets.studio.models import Models
 from dragnoise_widgets.studio.opening import Opening
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 
 class Library:
@@ -223,6 +224,8 @@ class Library:
     def _autosave_failed(self, error: Exception | None) -> None:
         """Told by whoever saves, on any thread; None: it works again."""
         if error is not None:
+            from dragnoise.archive.autosave import failure
+
             self._desk.messages.refused(failure(error))
         else:
             self._desk.messages.tell("autosave works again")

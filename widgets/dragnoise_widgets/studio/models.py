@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise import DragSession, Model, ModelInfo, load_model
+import dragnoise
 from dragnoise_widgets.export.model_names import EMBEDDED, how
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model, ModelInfo
 
 
 class Models:
@@ -26,7 +29,7 @@ class Models:
         key = f"{name} {sorted(given.items())}"
         if key not in self._loaded:
             self._loaded = {k: model for k, model in self._loaded.items() if any(model is one for one in used)}
-            self._loaded[key] = load_model(name, **given)
+            self._loaded[key] = dragnoise.load_model(name, **given)
         return self._loaded[key]
 
     def at_hand(self, info: ModelInfo) -> Model | None:

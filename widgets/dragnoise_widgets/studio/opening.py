@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragnoise import DragSession, Model
+import dragnoise
 from dragnoise_widgets.export.model_names import can_be_loaded, how
 from dragnoise_widgets.runner.commands import SetModel
 from dragnoise_widgets.sentences import sentence
 from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.models import Models
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Model
 
 
 class Opening:
@@ -30,7 +33,7 @@ class Opening:
         opened: list[tuple[DragSession, Model | None]] = []
 
         def make() -> DragSession:
-            session = DragSession.open(path)
+            session = dragnoise.DragSession.open(path)
             opened.append((session, self._models.at_hand(session.store.made_with)))
             return session
 

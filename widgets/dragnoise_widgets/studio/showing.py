@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
-from dragnoise import DragSession
 from dragnoise.geometry import short_drags
-from dragnoise.session.cache import same
-from dragnoise.session.diagnosis import diagnose
+from dragnoise.identity import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.comparing import Comparing
@@ -24,7 +22,7 @@ from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
 from dragnoise_widgets.export.share import Share
 from dragnoise_widgets.pages.curves import Curves
-from dragnoise_widgets.pages.page import Sight
+from dragnoise_widgets.pages.sight import Sight
 from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
@@ -37,6 +35,9 @@ from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
 from dragnoise_widgets.runner.updates import Status, Update
 from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.binding import Binding
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession
 
 
 class Parts(Protocol):
@@ -167,6 +168,7 @@ class Showing:
             parts.preview.show(self._shelf.expected, "given" if self._shelf.expected else "")
             self._say(None, status, history, k)
             return
+
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
         self._comparing.show(session, history, k, self._album)
@@ -248,8 +250,6 @@ class Showing:
         if session.state.history is state.history:
             self._now = state.history[-1], anchors
 
-    # ---- the status line ---------------------------------------------------------------------
-
     def _say(self, session: DragSession | None, status: Status, history: History, k: int) -> None:
         """Update the status line, and the remarks while nothing runs."""
         messages, shelf = self._parts.messages, self._shelf
@@ -281,7 +281,7 @@ class Showing:
             self._remark((*session.state.remarks, *([limit.sentence] if limit and limit.sentence else [])))
         settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
         told = settled and (after is not None or len(history) < 2)
-        self._parts.advice.show(diagnose(session.state, anchors=after) if told else ())
+        self._parts.advice.examine(session.state if told else None, after)
 
     def _position(self, session: DragSession, history: History, k: int) -> str:
         """ "iteration 12: loss 3.4, 5.1 px to go" """

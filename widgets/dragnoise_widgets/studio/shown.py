@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from dragnoise import DragConfig, DragSession
-from dragnoise.session.diagnosis import Remedy
+import dragnoise
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.preview import Preview
@@ -26,6 +25,10 @@ from dragnoise_widgets.sketch.sketch import Sketch
 from dragnoise_widgets.studio.binding import Binding
 from dragnoise_widgets.studio.library import Library
 from dragnoise_widgets.studio.showing import Showing
+
+if TYPE_CHECKING:
+    from dragnoise import DragConfig, DragSession
+    from dragnoise.session.diagnosis import Remedy
 
 
 class Parts(Protocol):
@@ -67,7 +70,7 @@ class Shown:
 
     def show(self, session: DragSession) -> None:
         """Show a session; the one before stays among the branches, and its run ends."""
-        if not isinstance(session, DragSession):
+        if not isinstance(session, dragnoise.DragSession):
             raise TypeError(f"a studio shows a DragSession, not {shown(session)}.")
         parts = self._parts
         with self._switching:

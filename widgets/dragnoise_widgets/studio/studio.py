@@ -8,14 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from PIL import Image
 
-from dragnoise import DragSession
 from dragnoise.images.pictures import as_picture
-from dragnoise.session.history import Snapshot
 from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.comparing import Comparing
@@ -40,6 +38,9 @@ from dragnoise_widgets.studio.layout import arranged
 from dragnoise_widgets.studio.library import Library
 from dragnoise_widgets.studio.showing import Showing
 from dragnoise_widgets.studio.shown import Shown
+
+if TYPE_CHECKING:
+    from dragnoise import DragSession, Snapshot
 
 
 class DragStudio(widgets.VBox):
@@ -284,8 +285,6 @@ class DragStudio(widgets.VBox):
     def render_gif(self, iterations: Any = None) -> Future[bytes]:
         """The bytes of that GIF, rendered between two iterations.  Raises IndexError for one that is not there."""
         return self.exports.render_gif(iterations)
-
-    # ---- what buttons and fields do ----------------------------------------------------------
 
     def _handlers(self, *names: str) -> dict[str, Callable[..., Any]]:
         def by_hand(name: str, *given: Any) -> Any:
