@@ -119,11 +119,11 @@ class DragConfig:
         "the U-Net block whose output is optimised and propagates: the bottleneck, or another one (Fig. 10)",
         forgets="optimisation", editors=_BOTTLENECK,
     )  # fmt: skip
-    lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True)
+    lr: float = number(0.01, 1000, "Optimisation", "Adam's learning rate", above=True, unread_by=_DENOISING)
     eps: float = number(
         1e-8, 1e6, "Optimisation",
         "Adam's epsilon; at the usual 1e-8 every element moves at the rate lr, however small its gradient; near the "
-        "gradients' size, elements that hardly matter hardly move", above=True,
+        "gradients' size, elements that hardly matter hardly move", above=True, unread_by=_DENOISING,
     )  # fmt: skip
     max_iterations: int = integer(80, 1, 100_000, "Optimisation", "updates at most")
     r1: int = integer(
@@ -251,7 +251,7 @@ class DragConfig:
                 object.__setattr__(self, name, checked(name, value, info))
         if self.edit_from > self.steps:
             raise ValueError(f"edit_from={self.edit_from} is beyond steps={self.steps}; choose 1..{self.steps}.")
-        if self.refine_from > self.edit_from and self.editor in FIELDS["refine_from"].editors:
+        if self.refine_from > self.edit_from and FIELDS["refine_from"].is_read_by(self.editor):
             given = self.refine_from
             raise ValueError(f"refine_from={given} is beyond edit_from={self.edit_from}; choose 0..{self.edit_from}.")
         self._refuse_numbers_of_other_editors()
@@ -285,7 +285,7 @@ class DragConfig:
         """
         _known(changes)
         if "editor" in changes and changes["editor"] != self.editor:
-            foreign = {n: DEFAULTS[n] for n, i in FIELDS.items() if i.editors and changes["editor"] not in i.editors}
+            foreign = {n: DEFAULTS[n] for n, info in FIELDS.items() if not info.is_read_by(changes["editor"])}
             own = {} if "refine_from" in foreign else {"refine_from": min(self.refine_from, self.edit_from)}
             changes = foreign | own | changes
         return dataclasses.replace(self, **changes)
@@ -322,7 +322,7 @@ class DragConfig:
     @property
     def most_drag_steps(self) -> int:
         """Edit steps that are dragged at."""
-        alternates = self.schedule == "alternate" or self.editor not in FIELDS["schedule"].editors
+        alternates = self.schedule == "alternate" or not FIELDS["schedule"].is_read_by(self.editor)
         return min(self.drag_steps, self.edit_from) if alternates else 1
 
     @property
@@ -344,11 +344,9 @@ class DragConfig:
 
     def _refuse_numbers_of_other_editors(self) -> None:
         for name, info in FIELDS.items():
-            if info.editors and self.editor not in info.editors and getattr(self, name) != DEFAULTS[name]:
-                raise ValueError(
-                    f"{name}={shown(getattr(self, name))} is a number of {' and '.join(info.editors)} alone; leave it "
-                    f"out with editor={self.editor!r}."
-                )
+            if not info.is_read_by(self.editor) and getattr(self, name) != DEFAULTS[name]:
+                whose = f"is a number of {' and '.join(info.editors)} alone" if info.editors else "is not read"
+                raise ValueError(f"{name}={shown(getattr(self, name))} {whose}; leave it out with {self.editor!r}.")
 
 
 FIELDS: dict[str, FieldInfo] = {field.name: field.metadata["info"] for field in dataclasses.fields(DragConfig)}

@@ -20,7 +20,8 @@ class FieldInfo:
     meaning: one sentence for documentation and user interface.  group: the heading it stands under.
     unit: empty for a plain number.  low, high, above: the range; `above` excludes `low` itself.
     choices: the allowed words.  integer, optional: an int; may it be None.
-    forgets: what a change makes obsolete.  editors: the editors that read it, empty for all.
+    forgets: what a change makes obsolete.  editors: the editors that read it, empty for all but those in
+    `unread_by`.
     """
 
     meaning: str
@@ -34,6 +35,11 @@ class FieldInfo:
     optional: bool = False
     forgets: Forgets = "nothing"
     editors: tuple[str, ...] = ()
+    unread_by: tuple[str, ...] = ()
+
+    def is_read_by(self, editor: str) -> bool:
+        """Does an editor of this name read it?"""
+        return editor in self.editors if self.editors else editor not in self.unread_by
 
     @property
     def range(self) -> str:

@@ -277,6 +277,14 @@ def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tens
     return max(reach, min(needed, MOST * reach))
 
 
+def reach_in_picture(config: DragConfig, frame: Frame, drags: Sequence[Drag]) -> float:
+    """`reach_of` drags in image pixels, in shares of the picture's longer side."""
+    import torch
+
+    ends = torch.tensor([(drag.anchor, drag.objective) for drag in drags], dtype=torch.float64).reshape(-1, 2, 2)
+    return reach_of(config, frame, frame.to_grid(ends[:, 0]), frame.to_grid(ends[:, 1])) / max(frame.grid)
+
+
 def around(starts: Tensor, ends: Tensor, reach: float, size: tuple[int, int]) -> np.ndarray:
     """Which pixels lie near a drag: (m, 2) and (m, 2) points of a grid of (width, height) -> (height, width) bool.
 

@@ -95,7 +95,7 @@ def test_a_panel(small: Model) -> None:
     session.drags = [((20, 20), (40, 30))]
     session.step()
     session.step()
-    page = pages.Page("Gradient", added_to(pages)["paint_gradient"])
+    page = pages.Page(added_to(pages)["paint_gradient"])
     page.show(pages.Sight(session, session.history, 1, session.drags, session.image, 2.0))
     assert page.plot.picture.layout.display == "" and page.plot.picture.value
     assert page.plot.figure.axes[0].get_ylabel() == "gradient norm"

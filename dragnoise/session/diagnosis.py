@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from dragnoise.config import DragConfig
+from dragnoise.config import FIELDS, DragConfig
 from dragnoise.geometry import Drag, around, arrived, longer_side, short_drags
 from dragnoise.images.masks import frees
 from dragnoise.session.drag_relations import half_turned, in_words, opposed, pixels, turn_of
@@ -71,10 +71,11 @@ class Remedy:
 
     def apply(self, session: Any) -> None:
         """Make these changes in a `DragSession`; raises as `rewind` and the setters of its properties do."""
+        config = session.config.replace(**self.config)  # before anything is lost
         if self.rewind is not None:
             session.rewind(self.rewind)
         if self.config:
-            session.config = session.config.replace(**self.config)
+            session.config = config
         if self.paint and (mask := session.mask) is not None:
             ends = torch.tensor([(d.anchor, d.objective) for d in self.paint], dtype=torch.float64)
             session.mask = mask | around(ends[:, 0], ends[:, 1], self.radius, session.image.size)
@@ -181,29 +182,34 @@ def lost_anchor(i: int, path: np.ndarray, away: np.ndarray, config: DragConfig, 
     jumps = np.flatnonzero(far & (nearer < np.linalg.norm(moves, axis=-1) / 2))
     if len(jumps) and away[-1] > away[jumps[0]] - NEARER * step:  # it never made up for the first one
         k = int(jumps[0]) + 1
-        r2 = min(2 * config.r2, 50)
+        r2 = min(2 * config.r2, int(FIELDS["r2"].high))
         return Finding(
             "lost",
             f"the anchor of drag {i} was lost at iteration {k} (jumped {pixels(np.linalg.norm(moves[k - 1]))}).",
             (i,),
-            Remedy(f"go back to {k - 1} with r2 = {r2}", rewind=k - 1, config={"r2": r2}),
+            again_with(config, "r2", r2, k - 1),
             k,
         )
     best = int(away.argmin())
     if away[-1] - away[best] < DRIFT * step:
         return None
-    came = (
-        f"came within {pixels(away[best])} at iteration {best}"
-        if best
-        else f"started {pixels(away[0])} from its objective"
-    )
+    came = f"came within {pixels(away[best])} at iteration {best}"
+    if not best:
+        came = f"started {pixels(away[0])} from its objective"
     return Finding(
         "drifted",
         f"the anchor of drag {i} {came} and has gone {pixels(away[-1])} away since.",
         (i,),
-        Remedy(f"go back to {best} with lr = {config.lr / 2:g}", rewind=best, config={"lr": config.lr / 2}),
+        again_with(config, "lr", config.lr / 2, best),
         best,
     )
+
+
+def again_with(config: DragConfig, name: str, value: float, k: int) -> Remedy | None:
+    """Go back to iteration k and on with another number; None where the editor does not read it, or has it already."""
+    if not FIELDS[name].is_read_by(config.editor) or value == getattr(config, name):
+        return None
+    return Remedy(f"go back to {k} with {name} = {value:g}", rewind=k, config={name: value})
 
 
 def rests(away: np.ndarray, step: float) -> bool:
@@ -242,22 +248,21 @@ def stalled(which: Sequence[int], away: np.ndarray, state: SessionState) -> list
                 both = f"drags {one} and {other} pull against each other"
                 sentence = f"{falls}{both}; take one away, or point both alike."
                 left = tuple(drag for n, drag in enumerate(drags) if n != other)
-                findings.append(
-                    Finding("opposed", sentence, (one, other), Remedy(f"take drag {other} away", drags=left))
-                )
+                remedy = Remedy(f"take drag {other} away", drags=left)
+                findings.append(Finding("opposed", sentence, (one, other), remedy))
                 paired |= {i, j}
     rest = [i for i in which if i not in paired]
     if rest:
         them = in_words(rest, "has", "have")
         far = ("" if len(rest) == 1 else "up to ") + pixels(away[-1, rest].max())
+        lr = "a larger lr, " if FIELDS["lr"].is_read_by(config.editor) else ""
         sentence = (
-            f"{falls}{them} not come nearer for {PATIENCE} iterations or more, with {far} to go; a larger lr, a nearer "
+            f"{falls}{them} not come nearer for {PATIENCE} iterations or more, with {far} to go; {lr}a nearer "
             "objective, or a mask that frees more may help."
         )
         since = min(len(away) - 1 - iterations_at_rest(away[:, i], state.frame.grid_step) for i in rest)
-        lr = min(2 * config.lr, 1000)
-        remedy = Remedy(f"go back to {since} with lr = {lr:g}", rewind=since, config={"lr": lr})
-        findings.append(Finding("stalled", sentence, tuple(rest), remedy, since))
+        again = again_with(config, "lr", min(2 * config.lr, FIELDS["lr"].high), since)
+        findings.append(Finding("stalled", sentence, tuple(rest), again, since))
     return findings
 
 

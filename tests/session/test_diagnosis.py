@@ -22,6 +22,7 @@ from helpers import (
 )  # fmt: skip
 
 from dragnoise import Drag, DragConfig, DragSession, Model
+from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
 from dragnoise.geometry import Frame
 from dragnoise.session.diagnosis import Finding, Remedy, diagnose
 from dragnoise.session.drag_relations import half_turned, turn_of
@@ -305,6 +306,41 @@ def test_a_session_that_was_opened_without_a_model_is_diagnosed(small: Model, tm
     list(session.optimize())
     opened = DragSession.open(session.save(tmp_path / "a.drag"))
     assert kinds(opened.diagnose()) == kinds(session.diagnose()) and not math.isnan(opened.history[-1].loss)
+
+
+@pytest.mark.parametrize("preset", [*EDITORS, *OUR_PRESETS])
+def test_a_remedy_changes_what_the_editor_reads_and_can_be_applied(preset: str) -> None:
+    config = DragConfig.preset(preset)
+    objective = (100.0, 60.0)
+    jumped = [*walk((20, 60), objective, 8, 0.2), *[(26.0, 76.0)] * 20]  # 10 px aside at once
+    drifted = [*walk((20, 60), objective, 10, 0.5), *walk((60, 60), (20, 60), 20, 0.8)]
+    rested = [(20.0, 60.0)] * 60
+    for path, what in ((jumped, "lost"), (drifted, "drifted"), (rested, "stalled")):
+        state = state_of(together(path), [(path[0], objective)], config=config)
+        found = only(diagnose(state), what)
+        if found.remedy is None:
+            unread = FIELDS["r2" if what == "lost" else "lr"]
+            assert not unread.is_read_by(config.editor)
+            continue
+        changed = state.config.replace(**found.remedy.config)
+        assert changed != state.config and all(FIELDS[name].is_read_by(config.editor) for name in found.remedy.config)
+        assert found.remedy.label in (f"go back to {found.remedy.rewind} with {n} = {v:g}" for n, v in
+                                      found.remedy.config.items())  # fmt: skip
+
+
+def test_where_the_window_is_the_largest_already_no_larger_one_is_offered() -> None:
+    config = NUMBERS.replace(r2=int(FIELDS["r2"].high))
+    jumped = [*walk((20, 60), (100, 60), 8, 0.2), *[(26.0, 76.0)] * 20]
+    assert only(diagnose(state_of(together(jumped), [((20, 60), (100, 60))], config=config)), "lost").remedy is None
+
+
+def test_a_remedy_that_is_refused_takes_nothing(small: Model) -> None:
+    session = quick_session(small)
+    session.step()
+    session.step()
+    with pytest.raises(ValueError, match="r2"):
+        Remedy("go back to 1 with r2 = 9999", rewind=1, config={"r2": 9999}).apply(session)
+    assert len(session.history) == 3
 
 
 @pytest.mark.parametrize("what", list(FAILING))

@@ -6,12 +6,14 @@ import io
 
 import numpy as np
 import pytest
+from helpers import smooth_picture
 from PIL import Image
 
 from dragnoise import DragSession
 from dragnoise.images.difference import difference
 from dragnoise.inspection import limits
 from dragnoise_widgets.compare.choice import GIVEN, ITERATION, RECONSTRUCTION, SHOWN
+from dragnoise_widgets.compare.comparing import BLANK
 from dragnoise_widgets.sketch.window import WHOLE, Window
 from dragnoise_widgets.studio.studio import DragStudio
 
@@ -49,6 +51,45 @@ def test_given_reconstruction_and_two_iterations_are_compared(studio: DragStudio
     choice.right.value = GIVEN
     np.testing.assert_array_equal(halves(studio)[1], np.asarray(session.image))
     assert studio.image is not session.image, "what is saved is still the edit"
+
+
+def test_two_iterations_are_compared(studio: DragStudio, session: DragSession) -> None:
+    studio.step(2)
+    studio.show(1)
+    studio.show(2)
+    choice = studio.preview.choice
+    studio.preview.slider.value = 50
+    choice.left.value, choice.number.value = ITERATION, 1
+    choice.right.value, choice.other_number.value = ITERATION, 2
+    assert names(studio) == ["iteration 1", "iteration 2"]
+    for half, k in zip(halves(studio), (1, 2), strict=True):
+        np.testing.assert_array_equal(half, np.asarray(session.branch(k).render()))
+    assert [number.layout.display for number in (choice.number, choice.other_number)] == ["", ""]
+    choice.left.value = GIVEN
+    assert [number.layout.display for number in (choice.number, choice.other_number)] == ["none", ""]
+
+
+def test_a_branch_that_was_never_rendered_shows_its_own_picture(studio: DragStudio, session: DragSession) -> None:
+    other = DragSession(session.model, smooth_picture(*session.image.size).rotate(180), config=session.config)
+    studio.session = other
+    studio.session = session
+    choice = studio.preview.choice
+    studio.preview.slider.value = 50
+    branch = next(key for name, key in choice.left.options if "branch" in name)
+    for half, field in enumerate((choice.left, choice.right)):
+        field.value = branch
+        np.testing.assert_array_equal(halves(studio)[half], np.asarray(other.image))
+        assert names(studio)[half].endswith(", given")
+        field.value = GIVEN
+
+
+def test_a_half_without_a_picture_is_blank_and_says_why(studio: DragStudio) -> None:
+    choice = studio.preview.choice
+    studio.preview.slider.value = 50
+    choice.left.value = choice.right.value = RECONSTRUCTION
+    assert names(studio) == ["not reconstructed yet"] * 2
+    for half in halves(studio):
+        assert (half == BLANK).all()
 
 
 def test_a_branch_is_compared_from_both_lists(studio: DragStudio) -> None:

@@ -13,7 +13,7 @@ import pytest
 from helpers import until
 from PIL import Image
 
-from dragnoise import DragSession, Model
+from dragnoise import DragConfig, DragSession, Model
 from dragnoise.inspection import limits
 from dragnoise.inspection.limits import Limit
 from dragnoise_widgets.export import autosave_folder
@@ -278,14 +278,19 @@ def test_the_default_file_has_the_notebooks_name(
 def test_a_picture_that_the_model_cannot_reproduce_is_told_of_at_once(
     session: DragSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def at_upload(model: Model, picture: Image.Image) -> Limit | None:
+    def at_upload(model: Model, picture: Image.Image, config: DragConfig) -> Limit | None:
         return None if picture.width < 50 else Limit(picture, 21.0, "the model cannot reproduce this picture (21 dB).")
 
     monkeypatch.setattr(limits, "at_upload", at_upload)
     studio = DragStudio(session, inline=True)
     studio.library.beginning.picture(Image.new("RGB", (40, 40)))
-    assert "reproduce" not in studio.transport.line.value
+    assert "reproduce" not in studio.remarks.value
     studio.library.beginning.picture(Image.new("RGB", (60, 40)))
     assert studio.session.image.size == (60, 40)
-    assert "the model cannot reproduce this picture (21 dB)." in studio.transport.line.value
+    assert "the model cannot reproduce this picture (21 dB)." in studio.remarks.value
+    other = DragStudio(studio.session, inline=True)
+    assert "the model cannot reproduce this picture (21 dB)." in other.remarks.value, "of a session from elsewhere too"
+    other.canvas.drags = [((10, 10), (20, 20))]
+    assert "the model cannot reproduce this picture (21 dB)." in other.remarks.value, "and it stays"
+    other.close()
     studio.close()

@@ -16,7 +16,8 @@ from helpers import assert_one_sentence
 
 from dragnoise import DragConfig, DragSession
 from dragnoise.config import EDITORS, FIELDS
-from dragnoise_widgets.panels.parameters import CHANGED, EFFECTS, MAIN, OWN, PRESETS, Parameters
+from dragnoise_widgets.panels.parameters import EFFECTS, Parameters
+from dragnoise_widgets.panels.presets import CHANGED, MAIN, OWN, PRESETS, main_fields
 from dragnoise_widgets.studio.studio import DragStudio
 
 NAMES = list(FIELDS)
@@ -150,9 +151,25 @@ def test_a_config_from_code_is_shown(studio: DragStudio) -> None:
 
 def test_the_six_that_matter_are_seen_and_the_rest_is_folded_away(studio: DragStudio) -> None:
     parameters = studio.parameters
-    assert len(MAIN) == 6 and parameters.rest.selected_index is None
-    seen = [name for name in NAMES if row_of(parameters, name) in parameters.children]
-    assert sorted(seen) == sorted(MAIN)
+    assert parameters.rest.selected_index is None
+    for label in (OWN, *PRESETS):
+        parameters.presets.value = label
+        config = studio.session.config
+        main = main_fields(config)
+        seen = [name for name in NAMES if row_of(parameters, name) in parameters.children]
+        assert sorted(seen) == sorted(main) and len(main) == 6
+        assert not any(parameters.fields[name].disabled for name in main), "each is read by its editor"
+        folded = parameters.rest.children[0].children
+        assert [name for name in NAMES if row_of(parameters, name) in folded] == [n for n in NAMES if n not in main]
+    assert set(MAIN) - {"single", "alternate"} <= set(PRESETS)
+
+
+def test_the_numbers_that_end_an_alternating_edit_are_among_the_six() -> None:
+    firm = DragConfig.preset("firm")
+    for name in ("drag_steps", "step_iterations"):
+        assert name in main_fields(firm)
+        assert firm.replace(**{name: 1}).most_iterations < firm.most_iterations
+    assert firm.replace(max_iterations=1000).most_iterations == firm.most_iterations, "so that it is not among them"
 
 
 def test_fields_are_made_when_the_panel_is_unfolded(studio: DragStudio, session: DragSession) -> None:
@@ -162,13 +179,11 @@ def test_fields_are_made_when_the_panel_is_unfolded(studio: DragStudio, session:
     assert len(parameters.children) == 3, "nobody has seen it yet"
     fold = next(fold for fold in studio.children if parameters in getattr(fold, "children", ()))
     fold.selected_index = 0
-    assert len(parameters.children) == 3 + len(MAIN) and not parameters.rest.children[0].children
+    assert len(parameters.children) == 3 + 6 and not parameters.rest.children[0].children
     named = [row.children[1] for row in parameters.children[2:-1]]
-    assert [field.disabled for field in named] == [False] * len(MAIN) and 0.3 in [field.value for field in named]
+    assert [field.disabled for field in named] == [False] * 6 and 0.3 in [field.value for field in named]
     parameters.rest.selected_index = 0
-    assert len([row for row in parameters.rest.children[0].children if hasattr(row, "children")]) == len(NAMES) - len(
-        MAIN
-    )
+    assert len([row for row in parameters.rest.children[0].children if hasattr(row, "children")]) == len(NAMES) - 6
     made = parameters.fields
     fold.selected_index = None
     fold.selected_index = 0
@@ -203,7 +218,7 @@ def test_the_presets(studio: DragStudio, session: DragSession, label: str) -> No
     presets.value = label
     assert session.config == PRESETS[label]()
     assert all(field.value == value_of(session.config, name) for name, field in studio.parameters.fields.items())
-    studio.configure(lr=0.123)
+    studio.configure(tolerance=0.123)
     assert presets.value == CHANGED
     presets.value = OWN
     assert session.config == session.model.default_config and presets.value == OWN
@@ -211,9 +226,9 @@ def test_the_presets(studio: DragStudio, session: DragSession, label: str) -> No
 
 def test_what_the_chosen_editor_does_not_read_is_greyed_out(studio: DragStudio) -> None:
     fields = studio.parameters.fields
-    for editor in ("dragdiffusion", "dragnoise"):
-        grey = {name for name, info in FIELDS.items() if info.editors and editor not in info.editors}
-        assert {"dragdiffusion": "propagation", "dragnoise": "share_layer"}[editor] in grey
+    for editor in ("dragdiffusion", "fastdrag", "dragnoise"):
+        grey = {name for name, info in FIELDS.items() if not info.is_read_by(editor)}
+        assert {"dragdiffusion": "propagation", "fastdrag": "lr", "dragnoise": "share_layer"}[editor] in grey
         fields["editor"].value = editor
         assert studio.session.config.editor == editor
         assert {name for name, field in fields.items() if field.disabled} == grey

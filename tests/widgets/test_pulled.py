@@ -84,6 +84,37 @@ def test_in_a_studio_it_is_marked_and_no_work_is_put(studio: DragStudio) -> None
     assert len(studio.session.drags) == 3
 
 
+def test_a_large_picture_is_warped_small() -> None:
+    shown: list[Any] = []
+    large = smooth_picture(3000, 2000)
+    picture = PulledPicture(shown.append, inline=True)
+    start, end = (1000.0, 900.0), (1400.0, 900.0)
+    for mask in (None, np.arange(3000)[None].repeat(2000, 0) > 500):
+        sketch = Sketch(large.size)
+        if mask is not None:
+            sketch = edits.with_mask(sketch, mask)
+        picture.pull(large, edits.move(edits.press(sketch, start), end))
+        assert shown[-1].size == (512, 341) and max(shown[-1].size) == pulled.LARGEST
+        at = [round(p * 512 / 3000) for p in end]
+        was = large.getpixel((1000, 900))
+        assert shown[-1].getpixel(tuple(at)) == pytest.approx(was, abs=12)
+
+
+def test_without_a_mask_what_is_out_of_reach_stays(studio: DragStudio) -> None:
+    canvas, session = studio.canvas, studio.session
+    studio.canvas.drags, studio.canvas.mask = (), None
+    changed = {}
+    for reach in (0.05, 0.4):
+        studio.configure(reach=reach)
+        canvas.pointer.down(*canvas.view.to_canvas((30.0, 30.0)))
+        canvas.pointer.move(*canvas.view.to_canvas((40.0, 34.0)))
+        assert studio.preview.badge.value == "without the model" and studio.preview.picture is not None
+        changed[reach] = (np.asarray(studio.preview.picture) != np.asarray(session.image)).any(-1).sum()
+        canvas.pointer.up(*canvas.view.to_canvas((40.0, 34.0)))
+        studio.canvas.drags = ()
+    assert 0 < changed[0.05] < changed[0.4] / 4
+
+
 def test_a_canvas_alone_warps_nothing() -> None:
     canvas = DragCanvas(PICTURE)
     canvas.pointer.down(100.0, 100.0)

@@ -14,7 +14,7 @@ GIVEN, RECONSTRUCTION, SHOWN, ITERATION, BRANCH = "given", "reconstruction", "sh
 
 
 class Choice(widgets.HBox):
-    """Two lists of pictures, a number for "iteration", and a button for the difference.
+    """Two lists of pictures, a number of its own for each "iteration", and a button for the difference.
 
     changed: called when another picture is chosen.  compare: called with the number of a branch that is chosen on the
     left, None when it is no branch.
@@ -25,15 +25,22 @@ class Choice(widgets.HBox):
         layout = {"width": "auto", "flex": "1 1 72px", "min_width": "64px", "max_width": "170px"}
         self.left = named(widgets.Dropdown(options=[(GIVEN, GIVEN)], layout=layout), "left half of the comparison")
         self.right = named(widgets.Dropdown(options=[(SHOWN, SHOWN)], layout=layout), "right half of the comparison")
-        number = widgets.BoundedIntText(value=0, min=0, max=0, layout={"width": "62px", "display": "none"})
-        self.number = named(number, "iteration that is compared")
+        self.number, self.other_number = (
+            named(
+                widgets.BoundedIntText(value=0, min=0, max=0, layout={"width": "62px", "display": "none"}),
+                f"iteration of the {half} half",
+            )
+            for half in ("left", "right")
+        )
         self.difference = widgets.ToggleButton(
             description="difference", tooltip="Show where the two differ", layout={"width": "84px"}
         )
         self.left.observe(self._left_chosen, "value")
-        for field in (self.right, self.number, self.difference):
+        for field in (self.right, self.number, self.other_number, self.difference):
             field.observe(self._other_chosen, "value")
-        super().__init__([self.left, widgets.Label("|"), self.right, self.number, self.difference], layout=ROW)
+        super().__init__(
+            [self.left, self.number, widgets.Label("|"), self.right, self.other_number, self.difference], layout=ROW
+        )
         self.layout.max_width = "480px"
         self.add_class("dragnoise-choice")
 
@@ -47,11 +54,12 @@ class Choice(widgets.HBox):
             left = self.left.value if not self.left.value.startswith(BRANCH) else GIVEN
             _offer(self.left, [*common, *others], left if compared is None else f"{BRANCH}{compared}")
             _offer(self.right, [*common, *others], self.right.value if len(self.right.options) > 1 else SHOWN)
-            if self.number.max != last:
-                self.number.max = last
-            wanted = "" if ITERATION in (self.left.value, self.right.value) else "none"
-            if self.number.layout.display != wanted:
-                self.number.layout.display = wanted
+            for field, number in ((self.left, self.number), (self.right, self.other_number)):
+                if number.max != last:
+                    number.max = last
+                wanted = "" if field.value == ITERATION else "none"
+                if number.layout.display != wanted:
+                    number.layout.display = wanted
         finally:
             self._busy = False
 

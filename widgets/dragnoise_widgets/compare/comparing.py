@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -19,10 +20,14 @@ from dragnoise_widgets.export.album import Album
 from dragnoise_widgets.export.looks import Looks
 
 if TYPE_CHECKING:
-    from dragnoise import DragSession
+    from dragnoise import DragSession, Model
     from dragnoise.inspection.limits import Limit
     from dragnoise.session.history import History
     from dragnoise.session.state import SessionState
+
+
+BLANK = (128, 128, 128)
+"""The colour of a half that there is no picture of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,11 @@ class Half:
 
 
 class Comparing:
-    """Fills a preview from a session.  limit: the reconstruction of the session shown, None before it has been made."""
+    """Fills a preview from a session.
+
+    limit: the reconstruction of the session shown, None before it has been made.  sentence: what the model cannot do
+    with the picture, by that, and before it by `limits.at_upload`; "" if it can.
+    """
 
     def __init__(self, preview: Preview, looks: Looks, branches: Callable[[], Branches]) -> None:
         self._preview, self._looks, self._branches = preview, looks, branches
@@ -42,22 +51,29 @@ class Comparing:
         self._asked: tuple[Any, ...] = ()
         self._differs: tuple[Any, ...] = ()
         self.limit: Limit | None = None
+        self.sentence = ""
+        self._at_upload: tuple[Any, ...] = ()  # model, picture and sentence
 
     def show(self, session: DragSession, history: History, k: int, album: Album) -> None:
         """Show the picture of iteration k, or its quick look, or the nearest there is, and the chosen comparison."""
         preview, choice, branches = self._preview, self._preview.choice, self._branches()
         self.limit = self._made.get(_key(session.state))
         decibels = None if self.limit is None else self.limit.psnr
+        self.sentence = self._judge_at_upload(session) if self.limit is None else self.limit.sentence
         compared = branches.index(branches.compared)
         choice.show(branches.names, branches.index(session) or 0, compared, max(len(history) - 1, 0), decibels)
         self._show_iteration(session, history, k, album)
-        left, right = (self._half(key, session, history, album) for key in (choice.left.value, choice.right.value))
-        preview.before = left.picture or session.image
+        left, right = (
+            self._half(field.value, field is choice.left, session, history, album)
+            for field in (choice.left, choice.right)
+        )
+        nothing = _blank(session.image.size)
+        preview.before = left.picture or nothing
         preview.name_halves(left.name, right.name)
         if choice.difference.value and left.picture is not None and right.picture is not None:
             preview.replace(*self._difference(left, right))
         else:
-            preview.replace(None if choice.right.value == SHOWN else right.picture)
+            preview.replace(None if choice.right.value == SHOWN else right.picture or nothing)
 
     def wanted(self, session: DragSession) -> Reconstruct | None:
         """The command that makes the reconstruction, None if it is there or has been asked for."""
@@ -74,6 +90,18 @@ class Comparing:
 
         return Reconstruct(done)
 
+    def _judge_at_upload(self, session: DragSession) -> str:
+        model: Model | None = session.model
+        image = session.image
+        if model is None:
+            return ""
+        if self._at_upload[:2] != (key := (Identity(model), Identity(image))):
+            from dragnoise.inspection import limits
+
+            limit = limits.at_upload(model, image, session.config)
+            self._at_upload = *key, "" if limit is None else limit.sentence
+        return str(self._at_upload[2])
+
     def _show_iteration(self, session: DragSession, history: History, k: int, album: Album) -> None:
         preview = self._preview
         found = pictures.nearest(album, self._looks, history, k, session.state)
@@ -88,7 +116,7 @@ class Comparing:
         else:
             preview.show(found.picture, f"iteration {found.iteration}, the nearest to {k} that has been rendered")
 
-    def _half(self, key: str, session: DragSession, history: History, album: Album) -> Half:
+    def _half(self, key: str, left: bool, session: DragSession, history: History, album: Album) -> Half:
         if key == GIVEN:
             return Half(session.image, "given")
         if key == RECONSTRUCTION:
@@ -97,7 +125,7 @@ class Comparing:
         if key == SHOWN:
             return Half(self._preview.picture, self._preview.caption.value)
         if key == ITERATION:
-            k = self._preview.choice.number.value
+            k = (self._preview.choice.number if left else self._preview.choice.other_number).value
             found = pictures.nearest(album, self._looks, history, k, session.state)
             if found is None:
                 return Half(None, f"no picture of iteration {k} yet")
@@ -106,7 +134,9 @@ class Comparing:
         i = int(key.removeprefix(BRANCH))
         if i >= len(branches.sessions):
             return Half(None, "this branch has gone")
-        return Half(branches.newest_picture(branches.sessions[i]), f"branch {branches.names[i]}")
+        branch, name = branches.sessions[i], f"branch {branches.names[i]}"
+        picture = branches.newest_picture(branch)
+        return Half(branch.image, f"{name}, given") if picture is None else Half(picture, name)
 
     def _difference(self, left: Half, right: Half) -> tuple[Image.Image, str]:
         key = Identity(left.picture), Identity(right.picture)
@@ -114,6 +144,11 @@ class Comparing:
             found = difference(left.picture, right.picture)
             self._differs = key, found.picture, found.caption
         return self._differs[1:]
+
+
+@lru_cache(maxsize=4)
+def _blank(size: tuple[int, int]) -> Image.Image:
+    return Image.new("RGB", size, BLANK)
 
 
 def _key(state: SessionState) -> tuple[Any, ...]:

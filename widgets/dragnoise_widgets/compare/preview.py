@@ -22,11 +22,15 @@ CHOICES = [
 
 QUICK = "quick look"
 
+WARPED = "dragnoise-warped"
+"""The class of what is shown while a drag is pulled."""
+
 STYLE = """<style>
 .dragnoise-before { border-right: 2px solid white; box-shadow: 1px 0 3px rgba(0, 0, 0, 0.6); z-index: 1 }
 .dragnoise-before, .dragnoise-before img, .dragnoise-overlay img { margin: 0 !important; padding: 0 !important }
 .dragnoise-quick { align-self: start; justify-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
   background: rgba(0, 0, 0, 0.55); color: white; border-radius: 0 2px 0 4px; line-height: 20px; font-size: 12px }
+.dragnoise-warped { background: #7a4db0 }
 .dragnoise-half-left, .dragnoise-half-right { align-self: end; z-index: 2; pointer-events: none; padding: 0 6px;
   background: rgba(0, 0, 0, 0.55); color: white; line-height: 20px; font-size: 12px }
 .dragnoise-half-left { justify-self: start }
@@ -102,9 +106,14 @@ class Preview(widgets.VBox):
             self._send_pictures()
 
     def show(self, picture: Image.Image | None, caption: str = "", *, quick: bool = False, mark: str = QUICK) -> None:
-        """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so."""
+        """Show a picture as the one now.  caption: plain text.  quick: it is a quick look, and is marked so.
+
+        mark: another word for what no model has made, in another tint.
+        """
         self.quick = quick and picture is not None
         self.badge.value = mark
+        (self.badge.remove_class if mark == QUICK else self.badge.add_class)(WARPED)
+        (self.stage.remove_class if mark == QUICK or picture is None else self.stage.add_class)(WARPED)
         self.badge.layout.display = "" if self.quick else "none"
         if picture is not self.picture:
             self.picture = picture

@@ -77,6 +77,7 @@ class Inspector(widgets.Tab):
             pages.loss_page(), pages.anchors_page(), pages.bottleneck_page(), pages.LatentsPage(),
             pages.FeaturesPage(self._call), pages.lora_page(),
         )  # fmt: skip
+        assert len(self._pages) == len(TITLES) - 1, "each page has a title"
         for page in self._pages:
             page.plot.dark = self._dark
         self.children = [*self._pages, self._journal]

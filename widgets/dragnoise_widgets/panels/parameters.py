@@ -7,32 +7,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
 
 from dragnoise import DragConfig
-from dragnoise.config import EDITORS, FIELDS, OUR_PRESETS
+from dragnoise.config import FIELDS
 from dragnoise.fields import FieldInfo
 from dragnoise_widgets.controls import ROW, button, named
+from dragnoise_widgets.panels.presets import CHANGED, OWN, PRESETS, base_of, main_fields, preset_of
 
 AMBER = "var(--jp-warn-color1, #b45f06)"
 
 EFFECTS = {"inversion": "needs a new inversion", "optimisation": "starts the optimisation afresh"}
 """The effect of a change in words, by `FieldInfo.forgets`."""
-
-MAIN = ("edit_from", "lr", "max_iterations", "r2", "mask_weight", "reach")
-"""The fields that are seen at once; the others are folded away under them."""
-
-CHANGED, OWN = "changed by hand", "the model's own"
-"""Entries of the list of presets: of no preset, and of the numbers recommended for the model."""
-
-PRESETS: dict[str, Callable[[], DragConfig]] = {
-    **{name: partial(DragConfig.preset, name) for name in EDITORS | OUR_PRESETS},
-    "dragnoise, released program": DragConfig.released,
-}
-"""The other entries of that list, and what makes the config of each."""
 
 
 class Parameters(widgets.VBox):
@@ -47,6 +35,8 @@ class Parameters(widgets.VBox):
     when the panel is unfolded (`fill`) or asked for.
     """
 
+    children: tuple[widgets.Widget, ...]
+
     def __init__(self, change: Callable[[str, Any], Any], preset: Callable[[DragConfig | None], Any]) -> None:
         self._change = change
         self._preset = preset
@@ -58,6 +48,9 @@ class Parameters(widgets.VBox):
         self._lock = threading.RLock()  # fields are typed in on one thread and brought up to date on others
         self._fields: dict[str, widgets.Widget] = {}  # those that have been made
         self._labels: dict[str, widgets.HTML] = {}
+        self._rows: dict[str, widgets.HBox] = {}
+        self._headings: dict[str, widgets.HTML] = {}
+        self._parts_seen: set[str] = set()  # of "main" and "rest"
         self._notes: dict[str, str] = {}  # the tooltips, as HTML
         self.error = widgets.HTML()
         self.presets = widgets.Dropdown(
@@ -92,26 +85,38 @@ class Parameters(widgets.VBox):
 
     def fill(self) -> None:
         """Make the fields that are seen at once."""
-        with self._lock:
-            if not self._fields:
-                rows = [self._row(name, FIELDS[name]) for name in MAIN]
-                self.children = [self._top, self.error, *rows, self.rest]
-                self._show_fields(MAIN)
+        self._see("main")
 
     def _fill_rest(self) -> None:
+        self._see("rest")
+
+    def _see(self, part: str) -> None:
         with self._lock:
-            content = self.rest.children[0]
-            if content.children:
-                return
+            if part not in self._parts_seen:
+                self._parts_seen.add(part)
+                self._arrange()
+
+    def _arrange(self) -> None:
+        """Put the fields that matter for the config shown above the others, and make those that are missing."""
+        main, known = main_fields(self._shown or DragConfig()), set(self._fields)
+        if "main" in self._parts_seen:
+            rows = [self._row(name) for name in main]
+            children = (self._top, self.error, *rows, self.rest)
+            if self.children != children:
+                self.children = children
+        if "rest" in self._parts_seen:
             rest: list[widgets.Widget] = []
-            section, names = "", [name for name in FIELDS if name not in MAIN]
-            for name in names:
-                if FIELDS[name].group != section:
-                    section = FIELDS[name].group
-                    rest.append(widgets.HTML(f"<b>{section}</b>", layout={"margin": "6px 2px 0"}))
-                rest.append(self._row(name, FIELDS[name]))
-            self._show_fields(names)
-            content.children = rest
+            for name in (name for name in FIELDS if name not in main):
+                heading = self._heading(FIELDS[name].group)
+                rest += [self._row(name)] if heading in rest else [heading, self._row(name)]
+            if self.rest.children[0].children != tuple(rest):
+                self.rest.children[0].children = tuple(rest)
+        self._show_fields(set(self._fields) - known)
+
+    def _heading(self, group: str) -> widgets.HTML:
+        if group not in self._headings:
+            self._headings[group] = widgets.HTML(f"<b>{group}</b>", layout={"margin": "6px 2px 0"})
+        return self._headings[group]
 
     def show(self, config: DragConfig, own: DragConfig | None = None) -> None:
         """Show the numbers of a config.  own: those recommended for the model, if there is one."""
@@ -121,10 +126,11 @@ class Parameters(widgets.VBox):
             self._shown, self._own, self._given = config, own, {}
             with self._by_code():
                 self.presets.disabled = False
-                self.presets.value = label = _preset_of(config, own)
-                self._base = _base_of(config, own, label, self._base)
+                self.presets.value = label = preset_of(config, own)
+                self._base = base_of(config, own, label, self._base)
                 self.back.description = f"Back to {self._base[0]}"
                 self.back.layout.visibility = "visible" if label == CHANGED else "hidden"
+            self._arrange()
             self._show_fields(self._fields)
 
     def _show_fields(self, names: Iterable[str]) -> None:
@@ -134,8 +140,7 @@ class Parameters(widgets.VBox):
         with self._by_code():
             for name in names:
                 field, value = self._fields[name], getattr(config, name)
-                reads = not FIELDS[name].editors or config.editor in FIELDS[name].editors
-                field.disabled = shown is None or not reads
+                field.disabled = shown is None or not FIELDS[name].is_read_by(config.editor)
                 field.value = "" if value is None else str(value) if isinstance(field, widgets.Text) else value
                 self._mark(name, changed=changed and value != getattr(self._base[1], name))
 
@@ -148,7 +153,12 @@ class Parameters(widgets.VBox):
         finally:
             self._busy = False
 
-    def _row(self, name: str, info: FieldInfo) -> widgets.HBox:
+    def _row(self, name: str) -> widgets.HBox:
+        if name not in self._rows:
+            self._rows[name] = self._make_row(name, FIELDS[name])
+        return self._rows[name]
+
+    def _make_row(self, name: str, info: FieldInfo) -> widgets.HBox:
         field = self._fields[name] = named(_field(info), name)
         field.observe(lambda change: self._typed(name, field, change.new), "value")
         effects = [f"{_listed(info.editors)} alone"] if info.editors else []
@@ -236,25 +246,6 @@ class Parameters(widgets.VBox):
 def _listed(names: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c" """
     return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
-
-
-def _base_of(
-    config: DragConfig, own: DragConfig | None, label: str, before: tuple[str, DragConfig]
-) -> tuple[str, DragConfig]:
-    """The preset that the config's changes are told from: itself, or the one before if it is of the same editor."""
-    if label == OWN or (label == CHANGED and own is not None and own.editor == config.editor and before[0] == OWN):
-        return OWN, config if own is None else own
-    if label != CHANGED:
-        return label, config
-    is_of_it = before[0] != OWN and before[1].editor == config.editor
-    return before if is_of_it else (config.editor, PRESETS[config.editor]())
-
-
-def _preset_of(config: DragConfig, own: DragConfig | None) -> str:
-    """The entry of the list of presets that a config is."""
-    if config == own:
-        return OWN
-    return next((label for label, make in PRESETS.items() if make() == config), CHANGED)
 
 
 def _field(info: FieldInfo) -> widgets.Widget:

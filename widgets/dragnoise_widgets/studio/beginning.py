@@ -53,30 +53,20 @@ class Beginning:
     def picture(self, picture: Image.Image) -> None:
         """A new session on a picture; the prompt of another one does not go with it.
 
-        The first picture can be drawn on while the model is loaded.  Says so at once where the model cannot reproduce
-        the picture.
+        The first picture can be drawn on while the model is loaded.
         """
-        here, said = self._here(), ""
+        here = self._here()
         model = here.model if here is not None else None
         name = self.source.model.value.strip() or EMBEDDED
         prompt = self.source.prompt.value if here is None else ""
 
         def make() -> DragSession:
-            from dragnoise.inspection import limits
-
-            nonlocal said
             used: Model = self._models.load(name) if model is None else model
-            limit = limits.at_upload(used, picture)
-            said = "" if limit is None else limit.sentence
             return dragnoise.DragSession(used, picture, prompt)
-
-        def then() -> None:
-            if said:
-                self._desk.messages.tell(said)
 
         self._expect(picture)
         words = f"loading {_worded(name)}" if model is None else "reading the picture"
-        self._later(words, make, then, of=id(picture))
+        self._later(words, make, of=id(picture))
 
     def example(self, kind: str = "sun") -> None:
         """A new session on an example, unless the one shown is that, as it was given; the gallery folds away."""

@@ -277,8 +277,8 @@ class Showing:
         prepared = status.message if status.ended == "done" and not history else ""
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
-            limit = self._comparing.limit
-            self._remark((*session.state.remarks, *([limit.sentence] if limit and limit.sentence else [])))
+            limit = self._comparing.sentence
+            self._remark((*session.state.remarks, *([limit] if limit else [])))
         settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
         told = settled and (after is not None or len(history) < 2)
         self._parts.advice.examine(session.state if told else None, after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from PIL import Image
 
 import dragnoise
+from dragnoise.geometry import Drag, reach_in_picture
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.preview import Preview
@@ -56,7 +57,7 @@ class Shown:
         self._parts = parts
         self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
         self._stops = StopSet(parts.stops)
-        self._pulled = PulledPicture(self._warped, inline=parts.inline)
+        self._pulled = PulledPicture(self._warped, self._reach, inline=parts.inline)
         parts.canvas.pointer.pulled = self._pull
 
     @property
@@ -159,6 +160,12 @@ class Shown:
         picture = self._parts.library.expected if self.binding is None else self.binding.session.image
         if picture is not None and self._parts.preview.every.value:
             self._pulled.pull(picture, sketch)
+
+    def _reach(self, drags: Sequence[Drag]) -> float:
+        if self.binding is None:
+            return 0.0
+        state = self.binding.session.state
+        return reach_in_picture(state.config, state.frame, drags)
 
     def _warped(self, picture: Image.Image | None) -> None:
         """Show what a drag that is being pulled asks for, until it is let go."""
