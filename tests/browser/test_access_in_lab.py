@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from lab import Kernel, Lab, chromium
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright, so the browser tests are skipped")
 
@@ -248,6 +249,26 @@ def test_a_busy_kernel_is_told_of_and_forgotten(opened: Opened) -> None:
 def test_a_picture_is_dropped(opened: Opened) -> None:
     opened.studio.evaluate(DROP)
     opened.kernel.until("list(studio.session.image.size) == [40, 32] and studio.wait(60)")
+
+
+def test_a_picture_is_uploaded_and_one_too_large_for_the_connection_is_told(opened: Opened, tmp_path: Path) -> None:
+    page, button = opened.page, opened.page.locator(".dragnoise-upload").first
+    if not button.is_visible():
+        page.locator(".dragnoise-studio [class*=Collapse-header]").first.click()
+    small, large = tmp_path / "small.png", tmp_path / "large.bmp"
+    Image.new("RGB", (44, 36), "olive").save(small)
+    Image.new("RGB", (2400, 1400)).save(large)  # 10 MB
+    for path in (large, small):
+        with page.expect_file_chooser() as chooser:
+            button.click()
+        chooser.value.set_files(path)
+        if path is large:
+            page.wait_for_function(
+                "document.querySelector('.dragnoise-busy').textContent.includes('large.bmp is larger')"
+            )
+            opened.shoot("8 too large")
+    opened.kernel.until("list(studio.session.image.size) == [44, 36] and studio.wait(60)")
+    assert page.locator(".dragnoise-busy").first.inner_text() == ""
 
 
 def test_a_dark_theme(opened: Opened) -> None:

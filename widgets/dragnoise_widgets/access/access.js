@@ -1,7 +1,8 @@
-// What the page does for one studio: accessible names and roles, announcements, the theme, dropped and pasted
+// What the page does for one studio: accessible names and roles, announcements, the theme, dropped, pasted and opened
 // pictures, the line that says that the kernel is busy, and answers beside what was pressed.
 
 const STUDIO = ".dragnoise-studio";
+const UPLOAD = ".dragnoise-upload"; // the button that opens a picture
 const PATIENCE = 300; // milliseconds without an answer of the kernel after which it counts as busy
 const PRESSED = 8000, SEEN = 6000; // milliseconds: an answer to a press comes within the first, and stays for the second
 const HEADER = 100, FOOTER = 40; // CSS pixels that the notebook's menu, toolbar and status bar hide at most
@@ -76,7 +77,7 @@ function dark(element) {
 }
 
 async function give(model, file, say) {
-  if (file.size > LARGEST) return say("This file is too large to be dropped here; open it by code, DragStudio(DragSession(model, path)).");
+  if (file.size > LARGEST) return say(`${file.name} is larger than the 9 MB that the notebook's connection carries; save it smaller, or open it by code: DragStudio(picture=path).`);
   const bytes = await file.arrayBuffer();
   model.send({ event: "file", name: file.name }, undefined, [new DataView(bytes)]);
 }
@@ -148,6 +149,14 @@ function start(root, model, el) {
   const inside = (element) => element instanceof Node && root.contains(element);
   const listeners = {
     keydown: (event) => inside(event.target) && (ask(), touched(event), press(event)),
+    click: (event) => {
+      if (!inside(event.target) || !event.target.closest?.(UPLOAD)) return;
+      event.preventDefault(); // the widget's own way sends files of any size, and a large one ends the connection
+      event.stopImmediatePropagation();
+      const input = Object.assign(document.createElement("input"), { type: "file", accept: "image/*" });
+      input.addEventListener("change", () => input.files[0] && (say(""), give(model, input.files[0], say)));
+      input.click();
+    },
     pointerup: (event) => inside(event.target) && (ask(), touched(event)),
     dragover: (event) => inside(event.target) && event.dataTransfer?.types.includes("Files") && (event.preventDefault(), event.stopImmediatePropagation()),
     drop: (event) => {
