@@ -252,7 +252,7 @@ def test_a_picture_is_dropped(opened: Opened) -> None:
 
 
 def test_a_picture_is_uploaded_and_one_too_large_for_the_connection_is_told(opened: Opened, tmp_path: Path) -> None:
-    page, button = opened.page, opened.page.locator(".dragnoise-upload").first
+    page, button = opened.page, opened.page.locator(".dragnoise-open-picture").first
     if not button.is_visible():
         page.locator(".dragnoise-studio [class*=Collapse-header]").first.click()
     small, large = tmp_path / "small.png", tmp_path / "large.bmp"

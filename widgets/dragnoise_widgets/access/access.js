@@ -2,7 +2,7 @@
 // pictures, the line that says that the kernel is busy, and answers beside what was pressed.
 
 const STUDIO = ".dragnoise-studio";
-const UPLOAD = ".dragnoise-upload"; // the button that opens a picture
+const UPLOAD = ".dragnoise-open-picture"; // the button that opens a picture
 const PATIENCE = 300; // milliseconds without an answer of the kernel after which it counts as busy
 const PRESSED = 8000, SEEN = 6000; // milliseconds: an answer to a press comes within the first, and stays for the second
 const HEADER = 100, FOOTER = 40; // CSS pixels that the notebook's menu, toolbar and status bar hide at most

@@ -60,7 +60,7 @@ class Source(widgets.VBox):
         self.upload = widgets.FileUpload(
             accept="image/*", multiple=False, description="Upload a picture", layout={"width": "160px"}
         )
-        self.upload.add_class("dragnoise-upload")
+        self.upload.add_class("dragnoise-open-picture")
         self.upload.observe(self._uploaded, "value")  # where the page does not open the file itself, see access.js
         self.gallery = Gallery(lambda kind: actions["example"](kind))
         self.visible = True
