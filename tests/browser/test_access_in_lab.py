@@ -267,7 +267,7 @@ def test_a_picture_is_uploaded_and_one_too_large_for_the_connection_is_told(open
                 "document.querySelector('.dragnoise-busy').textContent.includes('large.bmp is larger')"
             )
             opened.shoot("8 too large")
-    opened.kernel.until("list(studio.session.image.size) == [44, 36] and studio.wait(60)")
+    opened.kernel.until("studio.has_session and list(studio.session.image.size) == [44, 36] and studio.wait(60)")
     assert page.locator(".dragnoise-busy").first.inner_text() == ""
 
 

@@ -31,6 +31,9 @@ STYLE = f"""
 .dragnoise-studio select option {{ background: var(--jp-layout-color1, #fff); color: var(--jp-ui-font-color1, #222) }}
 .dragnoise-studio [class*=Collapse-header]:focus-visible, .dragnoise-studio [role=tab]:focus-visible {{
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px }}
+.dragnoise-open-picture {{ font-size: 0 }} /* the number of files that ipywidgets writes behind the words */
+.dragnoise-open-picture i, .dragnoise-open-picture::after {{ font-size: var(--jp-widgets-font-size, 13px) }}
+.dragnoise-open-picture::after {{ content: "Upload a picture" }}
 {UNSEEN_LABELS}
 """
 
