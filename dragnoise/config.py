@@ -344,9 +344,11 @@ class DragConfig:
 
     def _refuse_numbers_of_other_editors(self) -> None:
         for name, info in FIELDS.items():
-            if not info.is_read_by(self.editor) and getattr(self, name) != DEFAULTS[name]:
-                whose = f"is a number of {' and '.join(info.editors)} alone" if info.editors else "is not read"
-                raise ValueError(f"{name}={shown(getattr(self, name))} {whose}; leave it out with {self.editor!r}.")
+            if info.editors and self.editor not in info.editors and getattr(self, name) != DEFAULTS[name]:
+                raise ValueError(
+                    f"{name}={shown(getattr(self, name))} is a number of {' and '.join(info.editors)} alone; leave it "
+                    f"out with editor={self.editor!r}."
+                )
 
 
 FIELDS: dict[str, FieldInfo] = {field.name: field.metadata["info"] for field in dataclasses.fields(DragConfig)}

@@ -20,8 +20,8 @@ class FieldInfo:
     meaning: one sentence for documentation and user interface.  group: the heading it stands under.
     unit: empty for a plain number.  low, high, above: the range; `above` excludes `low` itself.
     choices: the allowed words.  integer, optional: an int; may it be None.
-    forgets: what a change makes obsolete.  editors: the editors that read it, empty for all but those in
-    `unread_by`.
+    forgets: what a change makes obsolete.  editors: the editors that read it, which others refuse; empty for all.
+    unread_by: the editors that pay no heed to it, and do not refuse it either.
     """
 
     meaning: str

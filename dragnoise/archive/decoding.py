@@ -27,7 +27,7 @@ from dragnoise.archive.documents import (
 )
 from dragnoise.archive.records import array, snapshot_of
 from dragnoise.archive.typed_json import Broken, expect, loads, read
-from dragnoise.config import DEFAULTS, FIELDS, DragConfig
+from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag, as_drags
 from dragnoise.lora import Lora
 from dragnoise.lora.files import unpack
@@ -93,8 +93,7 @@ def _document(files: Mapping[str, bytes]) -> tuple[SessionDocument, tuple[DragCo
 
 def _config(given: Mapping[str, Any]) -> DragConfig:
     try:
-        editor = given.get("editor", DEFAULTS["editor"])  # older versions kept numbers that it does not read
-        return DragConfig(**{n: v for n, v in given.items() if n not in FIELDS or FIELDS[n].is_read_by(editor)})
+        return DragConfig(**given)
     except (TypeError, ValueError) as error:
         raise Broken(f"a config is not one ({error})") from None
 

@@ -98,11 +98,12 @@ class QuickLooks:
         self._worked = self._spent = self._last = 0.0
         self._off = False
 
-    def look(self, session: DragSession) -> np.ndarray | None:
+    def look(self, session: DragSession, *, skip: bool = True) -> np.ndarray | None:
         """The quick look of the session's last iteration, (h, w, 3) uint8; call it after each iteration.
 
         The shape is the working picture's, at most `side` long.  None before any iteration, in a session without a
         model, when it is skipped to keep within `share`, and for good once memory has run out; the run goes on.
+        skip: may it be?  False for an iteration of before, while nothing runs, whose time then counts for nothing.
         Raises ValueError for a session of another model.
         """
         if self._off or session.model is None:
@@ -119,13 +120,14 @@ class QuickLooks:
         if (known := self.of(snapshot)) is not None:
             return known
         first = not self._last
-        self._worked += snapshot.seconds
-        if not first and self._spent + self._last > self.share * self._worked:
-            return None
+        if skip:
+            self._worked += snapshot.seconds
+            if not first and self._spent + self._last > self.share * self._worked:
+                return None
         started = time.perf_counter()
         try:
             z = stages.predicted(session.store)
-            made = None if z is None else _picture(self._decoded(z, session), session.state.frame, self.side)
+            made = None if z is None else _picture(self._decoded(z, session, skip), session.state.frame, self.side)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -134,7 +136,9 @@ class QuickLooks:
         if made is None:
             return None
         took = time.perf_counter() - started
-        if first:  # it fits the map and decodes the first key picture, and tells nothing of the next ones
+        if not skip:
+            pass
+        elif first:  # it fits the map and decodes the first key picture, and tells nothing of the next ones
             self._last = 1e-9
         else:
             self._spent += took
@@ -159,13 +163,13 @@ class QuickLooks:
         with self._lock:
             self._kept.clear()
 
-    def _decoded(self, z: Tensor, session: DragSession) -> Tensor:
-        """A latent as a picture (1, 3, H, W), about -1..1."""
+    def _decoded(self, z: Tensor, session: DragSession, skip: bool) -> Tensor:
+        """A latent as a picture (1, 3, H, W), about -1..1; a key picture where time allows or does not count."""
         if self._small is not None:
             return self._small(z)
         coding = self._coding(session.state)
         linear = coding.linear(z).cpu()
-        due = coding.rest is None or self._spent + coding.seconds <= KEYS * self.share * self._worked
+        due = coding.rest is None or not skip or self._spent + coding.seconds <= KEYS * self.share * self._worked
         if due and not self._dear:
             started = time.perf_counter()
             key = self.model.decode_latents(z)

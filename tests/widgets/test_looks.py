@@ -9,6 +9,8 @@ import pytest
 from helpers import assert_same_snapshots
 
 from dragnoise import DragSession, Model
+from dragnoise.inspection.quick_look import QuickLooks
+from dragnoise_widgets.export.missed_looks import MissedLooks
 from dragnoise_widgets.runner.runner import Runner
 from dragnoise_widgets.runner.updates import Update
 from dragnoise_widgets.studio.studio import DragStudio
@@ -92,4 +94,49 @@ def test_a_small_vae_that_cannot_be_read_is_told_once_and_the_run_goes_on(sessio
     assert studio.session.status == "max_iterations" and studio.looks.of(session.history[1]) is None
     told = [entry for entry in studio.journal.text if "/nowhere/taesd" in entry]
     assert len(told) == 1 and "/nowhere/taesd" in studio.transport.line.value
+    studio.close()
+
+
+def test_iterations_of_a_script_are_looked_at_when_a_studio_shows_them(session: DragSession) -> None:
+    for _ in range(4):
+        session.step()
+    losses = [snapshot.loss for snapshot in session.history]
+    studio = DragStudio(session, inline=True, autosave=None)
+    known = studio.showing.known()
+    assert all(known(k) is not None for k in range(5)), "so that play and the GIF have a picture of each"
+    alone = QuickLooks(session.model, share=math.inf)
+    for k, snapshot in enumerate(session.history[1:], 1):
+        look, expected = studio.looks.of(snapshot), alone.look(session.branch(k), skip=False)
+        np.testing.assert_array_equal(np.asarray(look), expected)
+    assert (np.asarray(studio.looks.of(session.history[1])) != np.asarray(look)).any(), "each is of its own iteration"
+    assert [snapshot.loss for snapshot in session.history] == losses
+    commands = len(studio.runner.commands)
+    studio.show(2)
+    studio.show(None)
+    made = [command for command in studio.runner.commands[commands:] if isinstance(command, MissedLooks)]
+    assert not made, "once"
+    studio.close()
+
+
+def test_a_history_longer_than_the_looks_that_are_kept_is_not_looked_at_for_ever(session: DragSession) -> None:
+    for _ in range(5):
+        session.step()
+    studio = DragStudio(session, inline=True, autosave=None)
+    (quick,) = studio.looks._models
+    quick.limit = 2 * max(look.nbytes for _, look in quick._kept.values())
+    session.step()
+    studio.refresh()
+    asked = [command for command in studio.runner.commands if isinstance(command, MissedLooks)]
+    studio.refresh()
+    studio.refresh()
+    assert [command for command in studio.runner.commands if isinstance(command, MissedLooks)] == asked
+    assert len(asked) < 6
+    studio.close()
+
+
+def test_with_looks_off_none_are_made_afterwards(session: DragSession) -> None:
+    studio = DragStudio(session, inline=True, autosave=None)
+    studio.preview.every.value = 0
+    studio.step(2)
+    assert [studio.looks.of(snapshot) for snapshot in session.history] == [None] * 3
     studio.close()

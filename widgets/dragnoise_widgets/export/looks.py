@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from dragnoise_widgets.export.missed_looks import MissedLooks
+
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model
     from dragnoise.inspection.quick_look import QuickLooks
@@ -36,15 +38,19 @@ class Looks:
         self._given_up: weakref.WeakSet[Model] = weakref.WeakSet()
         self._models: tuple[QuickLooks, ...] = ()  # the newest last
         self._seen: dict[int, tuple[np.ndarray, Image.Image]] = {}
+        self._asked: tuple[np.ndarray | None, int] = None, 0  # the newest anchors, and how many looks were missing
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
-    def make(self, session: DragSession) -> None:
-        """Look at the session's last iteration, unless that would take too much of the iterations' time."""
+    def make(self, session: DragSession, *, skip: bool = True) -> None:
+        """Look at the session's last iteration, unless that would take too much of the iterations' time.
+
+        skip: may it be skipped for that?
+        """
         model = session.model
         if model is None or model in self._given_up:
             return
         try:
-            self._of_model(model).look(session)
+            self._of_model(model).look(session, skip=skip)
         except Exception as error:
             self._given_up.add(model)
             if self._on_error is None:
@@ -63,6 +69,22 @@ class Looks:
                 while len(self._seen) > SEEN:
                     del self._seen[next(iter(self._seen))]
             return known[1]
+
+    def missed(self, session: DragSession) -> MissedLooks | None:
+        """The command that makes the looks that the iterations have not got; None where there are none to be made.
+
+        Asked again for the same history it gives one only if fewer are missing than before: of a history that is longer
+        than the looks that are kept, some always are.
+        """
+        history, model = session.history, session.model
+        if len(history) < 2 or model is None or model in self._given_up:
+            return None
+        missing = tuple(s.iteration for s in history[1:] if s.is_whole and self.of(s) is None)
+        newest, fewest = self._asked
+        if not missing or (newest is history[-1].anchors and len(missing) >= fewest):
+            return None
+        self._asked = history[-1].anchors, len(missing)
+        return MissedLooks(self, missing)
 
     def _of_model(self, model: Model) -> QuickLooks:
         from dragnoise.inspection.quick_look import SHARE, QuickLooks

@@ -21,7 +21,10 @@ COLOURS: dict[Kind, str] = {
     "bad": "var(--jp-error-color1, #d32f2f)",
 }
 
-DOING = {"lora": "fitting the LoRA", "inverting": "inverting", "optimising": "dragging", "rendering": "rendering"}
+DOING = {
+    "lora": "fitting the LoRA", "inverting": "inverting", "optimising": "dragging", "rendering": "rendering",
+    "looking": "quick looks",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dragnoise.session.state import SessionState
 
 State = Literal["idle", "running", "paused", "stopping", "error"]
-TaskName = Literal["", "lora", "inverting", "optimising", "rendering"]
+TaskName = Literal["", "lora", "inverting", "optimising", "rendering", "looking"]
 Ended = Literal["", "done", "breakpoint", "pause", "stop", "error"]
 
 
@@ -23,8 +23,8 @@ class Status:
 
     state: "idle"; "running"; "paused" by `pause()` or a breakpoint, `run()` goes on; "stopping" until
         the step under way is done; "error", the next command works as ever.
-    task: what is being done, "" if nothing.  Beside "idle" and "paused" it may be "rendering": a
-        picture that is made while there is nothing else to do, and given up for whatever there is.
+    task: what is being done, "" if nothing.  Beside "idle" and "paused" it may be "rendering" or "looking":
+        pictures that are made while there is nothing else to do, and given up for whatever there is.
     done, total: steps of the task; both 0 without a task.  "optimising" counts the session's
         iterations up to `max_iterations`, or those that `step(n)` was asked for.
     seconds_left: an estimate for the task; None while nothing is known.  An optimisation may end

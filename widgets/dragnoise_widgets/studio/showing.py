@@ -151,8 +151,6 @@ class Showing:
             except Exception as error:
                 self._parts.messages.failed(error)
 
-    # ---- part by part ------------------------------------------------------------------------
-
     def _bring_up_to_date(self) -> None:
         parts, status, history = self._parts, self._update.status, self._update.history
         if self._shown is not None and self._shown >= len(history) - 1:
@@ -216,7 +214,7 @@ class Showing:
         if not session.state.inverted or session.model is None or self._binding is None:
             return
         if not history:
-            self._want_reconstruction(session, failed)
+            self._want_more(session, failed)
             return
         state = session.state
         asked = (history[k], k, state.rendering)
@@ -230,12 +228,14 @@ class Showing:
             self._asked = asked
             self._binding.runner.render(k, aside=True)
         elif not wanted:
-            self._want_reconstruction(session, failed)
+            self._want_more(session, failed)
 
-    def _want_reconstruction(self, session: DragSession, failed: bool) -> None:
+    def _want_more(self, session: DragSession, failed: bool) -> None:
+        """The reconstruction, and the quick looks that have not been made."""
         if self._parts.preview.every.value == 0 or failed or self._binding is None:
             return
-        if (command := self._comparing.wanted(session)) is not None:
+        command = self._comparing.wanted(session) or self._parts.looks.missed(session)
+        if command is not None:
             self._binding.runner.aside(command)
 
     def _find_anchors(self, session: DragSession) -> None:
