@@ -89,11 +89,11 @@ class DragConfig:
     )  # fmt: skip
     drag_steps: int = integer(
         12, 1, 1000, "Schedule",
-        "edit steps that are dragged at when alternating, of which there are at most `edit_from`",
+        "number of edit steps at which iterations take place when alternating; at most `edit_from`",
         forgets="optimisation", editors=_PHASES,
     )  # fmt: skip
     step_iterations: int = integer(
-        4, 1, 1000, "Schedule", "iterations at each of them", forgets="optimisation",
+        4, 1, 1000, "Schedule", "iterations at each of `drag_steps`", forgets="optimisation",
         editors=(*_BOTTLENECK, "gooddrag"),
     )  # fmt: skip
     track_every: int = integer(
@@ -111,8 +111,8 @@ class DragConfig:
     )  # fmt: skip
     share_layer: int = integer(
         10, 0, 1000, "Schedule",
-        "first self-attention layer that does so, in order of execution, of the 16 of Stable Diffusion 1.5; in "
-        "proportion on a U-Net with another number", forgets="editor", editors=(*_SHARING, "gooddrag"),
+        "first self-attention layer that reads those keys and values, in order of execution, of the 16 of "
+        "Stable Diffusion 1.5; scaled for other U-Nets", forgets="editor", editors=(*_SHARING, "gooddrag"),
     )  # fmt: skip
     variable: Site = choice(
         "mid", Site, "Optimisation",
@@ -180,18 +180,18 @@ class DragConfig:
         editors=_GUIDED,
     )  # fmt: skip
     edit_weight: float = number(
-        4.0, 1e6, "Supervision", "weight of the energy that wants the anchors' features at the objectives",
+        4.0, 1e6, "Supervision", "weight of the energy that draws the anchors' features to the objectives",
         editors=_GUIDED,
     )  # fmt: skip
     content_weight: float = number(
-        6.0, 1e6, "Supervision", "weight of the energy that wants what the mask holds to stay", editors=_GUIDED,
+        6.0, 1e6, "Supervision", "weight of the energy that keeps what is outside the mask unchanged", editors=_GUIDED,
     )  # fmt: skip
     leave_weight: float = number(
-        0.2, 1e6, "Supervision", "weight of the energy that wants the anchors' features gone from where they were",
+        0.2, 1e6, "Supervision", "weight of the energy that removes the anchors' features from their initial places",
         editors=_GUIDED,
     )  # fmt: skip
     guidance: float = number(
-        1.0, 100, "Rendering", "classifier-free guidance by the prompt, 1 is none", editors=_GUIDED,
+        1.0, 100, "Rendering", "weight of classifier-free guidance by the prompt; 1 is no guidance", editors=_GUIDED,
     )  # fmt: skip
     blend: Blend = choice(
         "distance", Blend, "Supervision",
@@ -226,15 +226,15 @@ class DragConfig:
     )  # fmt: skip
     side: int | None = integer(
         None, 64, LONGEST, "Picture",
-        "length of that side as the model sees it; None is the model's native one; a smaller one takes less memory and "
-        "time, and gives coarser pictures", unit="pixels", forgets="inversion",
+        "length of the side that `resize` names, as the model sees it; None is the model's native one; a smaller one "
+        "takes less memory and time, and gives coarser pictures", unit="pixels", forgets="inversion",
     )  # fmt: skip
     latent_noise: float = number(
         0.0, 10, "Picture",
         "standard deviation of seeded Gaussian noise put on the picture's latent before inversion; very smooth "
         "pictures invert to latents of too little variance, which this mends at no visible cost", forgets="inversion",
     )  # fmt: skip
-    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of that noise, and of the editor's", forgets="inversion")
+    seed: int = integer(0, 0, 2**63 - 1, "Picture", "seed of `latent_noise` and of the editor", forgets="inversion")
     inversion: Inversion = choice(
         "source", Inversion, "Picture",
         'the timestep at which an inversion step evaluates the noise, the "source" it starts from (DDIM) or the '
@@ -327,7 +327,7 @@ class DragConfig:
 
     @property
     def most_iterations(self) -> int:
-        """Updates at most, by `max_iterations` and by the schedule."""
+        """The largest number of updates that `max_iterations` and the schedule allow."""
         steps, planned = self.most_drag_steps, self.max_iterations
         if self.schedule == "alternate":
             planned = steps * self.step_iterations

@@ -239,10 +239,10 @@ def longer_side(gap: float, frame: Frame, config: DragConfig) -> int | None:
 
 
 ROOM, ROOMIEST = 1.2, 0.25
-"""What is stretched beside a drag needs more room than the drag is long, up to this share of the longer side."""
+"""A drag needs room of `ROOM` times its length for what is stretched, at most `ROOMIEST` of the longer side."""
 
 MOST = 4.0
-"""Of `config.reach`, the most that long drags and large things may add up to: a small reach stays a small one."""
+"""Largest factor by which long drags and large things may extend `config.reach`, so that a small reach stays small."""
 
 TOGETHER, ALIKE = 0.5, 0.15
 """Several drags hold one thing where any two anchors are at most this share of the longer side apart, and where their

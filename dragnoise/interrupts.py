@@ -29,7 +29,7 @@ class OutOfMemory(torch.cuda.OutOfMemoryError):
 
 
 class rescue:
-    """Within it, any sign of exhausted memory becomes one `OutOfMemory(say())`, and what can be freed is freed.
+    """Context manager: turns any out-of-memory error into `OutOfMemory(say())`, and frees what can be freed.
 
     The failed frames are emptied: what they held hangs on the exception otherwise, and a notebook
     keeps the last one.  Ctrl-C may come while torch is about to leave a block without gradients, or
@@ -58,7 +58,7 @@ class rescue:
 
 @dataclass(frozen=True)
 class Modes:
-    """What torch keeps switched for a thread.
+    """torch's modes of a thread: gradients and autocast.
 
     gradients: are they recorded?  autocast: of each kind of device, whether mixed precision is on and its dtype.
     depth: of autocast blocks that are open; while there is one, weights cast for a use are kept for the next.
@@ -109,7 +109,7 @@ SIGNS = (
 
 
 def halved(device: object, dtype: torch.dtype) -> list[str]:
-    """What to say for weights of half the size, in the kind that the device computes fast; nothing if they are."""
+    """Advice to load weights in half precision, in the dtype that is fast on the device; empty if they already are."""
     if dtype not in (torch.float32, torch.float64):
         return []
     return [f"load_model(..., dtype={torch.bfloat16 if str(device) == 'cpu' else torch.float16})"]

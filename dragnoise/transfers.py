@@ -1,4 +1,4 @@
-"""Copies between the computer and a device that the computer does not wait for, where the device allows it.
+"""Asynchronous copies of tensors between the CPU and a device, where the device allows them.
 
 A plain `.to()` waits until the device has done all that it was asked before.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 WAITING = ("cpu", "mps")
-"""Kinds of devices to and from which copies are plain ones: on MPS others may be read before they are complete."""
+"""Kinds of devices with synchronous copies; on MPS an asynchronous copy may be read before it is complete."""
 
 
 def to_host(tensor: Tensor) -> Tensor:

@@ -17,20 +17,20 @@ from dragnoise.session.state import SessionState
 from dragnoise.validation import as_integer, as_path
 
 PATIENCE = 0.5
-"""Seconds that `due` waits for the write that it has started; a longer one goes on in the background."""
+"""Longest time in seconds that `due` waits for the write it started; a longer write continues in the background."""
 
 
 SMALL = 2**18
-"""Bytes of a file that are never too many to be unused."""
+"""Unused bytes that are tolerated in a file of any size before it is rewritten."""
 
 
 def has_ended(history: History) -> bool:
-    """Is the last snapshot the one with which the status changed from "running" to another one?"""
+    """Whether the last snapshot ended the run: its status is not "running", and that of the one before is."""
     return len(history) > 1 and history[-1].status != "running" and history[-2].status == "running"
 
 
 def failure(error: Exception) -> str:
-    """What is said of a failed save, in one sentence."""
+    """The one-sentence message about a failed save."""
     reason = "the memory is used up." if is_out_of_memory(error) else error
     return f"autosave did not work, and the edit goes on: {reason}"
 
@@ -65,12 +65,12 @@ class Autosave:
 
     @property
     def bytes_written(self) -> int:
-        """Of all saves so far."""
+        """Bytes written by all saves so far."""
         return self._file.bytes_written
 
     @property
     def saves(self) -> int:
-        """How many have worked so far."""
+        """Number of successful saves so far."""
         return self._file.saves
 
     def due(self, state: Callable[[], SessionState], done: int, *, last: bool = False) -> bool:
@@ -130,7 +130,7 @@ class Autosave:
             error: Exception | None = None
             try:
                 self._file.write(state)
-            except BaseException as caught:  # whatever it is, the edit goes on and nobody waits for a dead thread
+            except BaseException as caught:  # any error: the edit goes on, and no caller waits for a dead thread
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             del state
             self._report(error)
@@ -159,7 +159,7 @@ class IncrementalFile:
         self.bytes_written = self.saves = 0
         self._signature: tuple[int, ...] = ()
         self._sizes: dict[str, int] = {}
-        self._held: dict[str, tuple[weakref.ref[Any], ...]] = {}  # what each part in the file was made of
+        self._held: dict[str, tuple[weakref.ref[Any], ...]] = {}  # sources of each part as it is in the file
 
     def write(self, state: SessionState) -> None:
         """Bring the file to this state.  Raises as `container.write` does, and then leaves the file as it was."""
@@ -167,7 +167,7 @@ class IncrementalFile:
             parts = encode(state)
             changed = [part for part in parts if not self._holds(part)]
             before = self._signature
-            self._signature = ()  # until it has worked
+            self._signature = ()  # stays empty if the write fails
             if not self._append(parts, changed, before):
                 container.write_parts(parts, self.path)
             with self.path.open("rb") as file:

@@ -39,7 +39,7 @@ def require_frame(frame: Frame, size: tuple[int, int], config: DragConfig) -> No
     wanted = tuple(max(int(length * config.supervision_scale), 1) for length in padded)
     fits = all(0 <= wide - length < 64 for length, wide in zip(working, padded, strict=True))
     if given != size or not fits or min(working) < 1 or max(working) > 2**16 or grid != wanted:
-        raise Broken(f"its frame {given}, {working}, {grid} is none for a picture of {size}")
+        raise Broken(f"its frame {given}, {working}, {grid} does not fit a picture of {size}")
     if frame.released != config.is_released:
         raise Broken(f"its frame is not of the convention {config.convention!r}")
 

@@ -21,7 +21,7 @@ from dragnoise.validation import as_path, said, shown
 
 
 class ArchiveError(ValueError):
-    """A file is no session, or is broken, or is of another version; the message says which."""
+    """A file is not a session, is damaged, or has an unsupported version; the message says which."""
 
 
 def write(state: SessionState, path: str | Path) -> Path:
@@ -38,7 +38,7 @@ def write(state: SessionState, path: str | Path) -> Path:
 
 
 def write_parts(parts: Sequence[Part], path: Path) -> None:
-    """Write a new file of these parts and look whether a reader finds them, before it replaces the old one."""
+    """Write these parts to a new file, and verify it with a reader before it replaces the old one."""
     with atomic_write(path) as file:
         with zipfile.ZipFile(file, "w") as archive:
             for part in parts:
@@ -59,7 +59,7 @@ def require_parts(file: IO[bytes], parts: Sequence[Part]) -> None:
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Raise what goes wrong while a session is written again as one sentence: OSError or ValueError."""
+    """Context manager: turn errors of writing a session into OSError or ValueError with a one-sentence message."""
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file in it, such as 'edit.drag'.")
     try:
@@ -179,13 +179,13 @@ def append_parts(parts: Sequence[Part], changed: Sequence[Part], path: Path, *, 
 
 
 def signature_of(file: IO[bytes]) -> tuple[int, ...]:
-    """Of an open file: changes when anybody writes it or puts another one in its place."""
+    """Identity and size of an open file; changes when the file is written or replaced."""
     found = os.fstat(file.fileno())
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink
 
 
 def last_end(file: IO[bytes]) -> int | None:
-    """Where the last complete zip file in a file ends that has something else behind it; None if there is none.
+    """End offset of the last complete zip archive that is followed by other bytes; None if there is none.
 
     Only end records are looked at that follow their directory at once, as `zipfile` writes them, without a comment.
     """
@@ -209,8 +209,8 @@ def last_end(file: IO[bytes]) -> int | None:
 
 def _advice(path: Path) -> str:
     return (
-        f"the memory is used up by opening the session at {str(path)!r}, which may be sound: let go of other sessions "
-        "and models first, or restart."
+        f"the memory is used up by opening the session at {str(path)!r}, whose file may be intact: delete other "
+        "sessions and models first, or restart the kernel."
     )
 
 

@@ -100,7 +100,7 @@ def _config(given: Mapping[str, Any]) -> DragConfig:
 
 def _model(told: ModelInfo) -> ModelInfo:
     if strangers := sorted(set(told.options) - set(OPTIONS)):
-        raise Broken(f"its model has the option {strangers[0]!r:.40}, which is none")
+        raise Broken(f"its model has the unknown option {strangers[0]!r:.40}")
     return told
 
 
@@ -146,10 +146,10 @@ def _mask(files: Mapping[str, bytes], name: str, size: tuple[int, int]) -> np.nd
 
 
 def _require_used(masks: list[np.ndarray], uses: list[np.ndarray | None]) -> None:
-    """A session writes no mask that neither it nor an iteration has."""
+    """Raise Broken for a mask that neither the session nor any iteration uses."""
     for i, mask in enumerate(masks):
         if not any(mask is used for used in uses):
-            raise Broken(f"its masks/{i}.png is no iteration's mask")
+            raise Broken(f"its masks/{i}.png is used by no iteration")
 
 
 def _loaded(files: Mapping[str, bytes], name: str) -> dict[str, Tensor]:
@@ -209,7 +209,7 @@ def _lora(files: Mapping[str, bytes], told: Mapping[str, Any] | None) -> Lora | 
 
 
 def _require_parts(files: Mapping[str, bytes], state: SessionState, masks: int) -> None:
-    """Nothing but what a session has."""
+    """Raise Broken for an entry of the file that is not a part of this session."""
     known = {"session.json", "picture.png"} | {f"masks/{i}.png" for i in range(masks)}
     known |= {"latents.safetensors"} if state.trajectory else set()
     known |= {"lora.safetensors"} if state.lora else set()

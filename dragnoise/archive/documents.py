@@ -75,7 +75,7 @@ class IterationDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shared:
-    """What session.json says in every version but the iterations.
+    """Fields of session.json that all versions have in common: all but the iterations.
 
     masks, latents: how many there are.  config, mask: indices into `configs` and the masks.
     history_limit: in bytes, null for no limit.  anchors: where they are after the last iteration, if known.
@@ -101,7 +101,7 @@ class _Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionDocument(_Shared):
-    """session.json.  former_drags: those that iterations were made with."""
+    """All fields of session.json.  former_drags: drags that earlier iterations were made with."""
 
     former_drags: tuple[tuple[Any, ...], ...]
     history: tuple[IterationDocument, ...]
@@ -174,5 +174,5 @@ def _upgraded(old: IterationDocument1, configs: tuple[DragConfig, ...]) -> Itera
 
 def _required(loss: float | None, name: str, iteration: int) -> float:
     if loss is None:
-        raise Broken(f"{name} loss of iteration {iteration} is null, which is no number")
+        raise Broken(f"{name} loss of iteration {iteration} is null instead of a number")
     return loss

@@ -106,7 +106,7 @@ def _text(document: SessionDocument) -> bytes:
     try:
         text = json.dumps(dataclasses.asdict(document), indent=1, allow_nan=False).encode()
     except TypeError as error:
-        raise Broken(f"it holds what JSON cannot ({error})") from None
+        raise Broken(f"it holds a value that JSON cannot represent ({error})") from None
     if len(text) > LARGEST["session.json"]:
         raise ValueError(
             f"a session of {len(text)} bytes of numbers is too large for a file; rewind or branch it first."

@@ -1,4 +1,4 @@
-"""Snapshots as documents and tensors by name, and back: the one place of the archive that knows a snapshot's fields."""
+"""Conversion of snapshots to documents and named tensors, and back; only this module knows a snapshot's fields."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Broken(ValueError):
-    """What is wrong with a file, as a part of a sentence."""
+    """A file's content is invalid; the message is a clause for use within a sentence."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Area:
 
 
 def moved(picture: Image.Image, matrix: np.ndarray) -> Image.Image:
-    """The picture under an affine map (2, 3) of its pixels, of the same size, bilinear and black where nothing came."""
+    """The picture under an affine map (2, 3) of its pixels, in the same size; bilinear, black outside its source."""
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     back[:2, 2] += back[:2, :2] @ (-0.5, -0.5) + 0.5  # pillow counts from corners, the map from pixels' centres
     return picture.transform(picture.size, Image.Transform.AFFINE, tuple(back[:2].ravel()), Image.Resampling.BILINEAR)

@@ -75,7 +75,7 @@ class Job:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What a stored result of this job has in common with it, as JSON has it."""
+        """Values, in JSON's types, that a stored result must have to count as this job's."""
         return {
             "sample": self.sample.digest, "config": dataclasses.asdict(self.config),
             "protocol": dataclasses.asdict(self.protocol),
@@ -222,7 +222,7 @@ def peak_memory(*, reset: bool = False) -> dict[str, float]:
 
 
 def versions(protocol: Protocol) -> dict[str, str]:
-    """Of the programs and the device that made a result."""
+    """Versions of the software, and the device, that a result is made with."""
     device = worker_model(protocol.model).device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {

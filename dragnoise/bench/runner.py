@@ -57,7 +57,7 @@ def run(
     when a process of `workers` was killed.
     """
     if sum(given not in (None, 0) for given in (workers, executor, scheduler)) > 1:
-        raise ValueError("workers, executor and scheduler say where to work in three ways; give one of them.")
+        raise ValueError("workers, executor and scheduler exclude each other; give one of them.")
     protocol, workers = protocol or Protocol(), as_integer("workers", workers, 0)
     configs = {name: config_of(editor, protocol) for name, editor in named(editors).items()}
     if protocol.lpips:
@@ -111,7 +111,7 @@ def folder_of(editor: str) -> str:
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """So many processes of this machine, which share its cores and, where there are some, its cards."""
+    """A pool of `workers` processes on this machine, which share its CPU cores and its GPUs, if it has any."""
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(
         workers, spawn, initializer=_begin, initargs=(spawn.Value("i", 0), workers, torch.cuda.device_count())
@@ -119,7 +119,7 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin(count: Any, workers: int, cards: int) -> None:
-    """Choose the cores and the card of a process, before it touches either."""
+    """Initialise a process of the pool: set its number of CPU threads and its GPU before it uses them."""
     with count.get_lock():
         index, count.value = count.value, count.value + 1
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
@@ -129,7 +129,7 @@ def _begin(count: Any, workers: int, cards: int) -> None:
 
 
 def _done(pool: Executor | None, jobs: Sequence[tuple[Job, Path]]) -> Iterator[list[str]]:
-    """What `_work` says of each job, as they end; what has not begun is taken back where this is left."""
+    """Results of `_work` as the jobs end; jobs that have not begun are cancelled when the iteration is left early."""
     if pool is None:
         yield from (_work(*job) for job in jobs)
         return
@@ -138,7 +138,7 @@ def _done(pool: Executor | None, jobs: Sequence[tuple[Job, Path]]) -> Iterator[l
         yield from (future.result() for future in as_completed(futures))
     except BrokenExecutor as error:
         raise RuntimeError(
-            f"a worker was killed, perhaps for want of memory ({said(error)}); what is done is kept, so give fewer "
+            f"a worker was killed, perhaps because memory ran out ({said(error)}); what is done is kept, so give fewer "
             "workers and run again."
         ) from error
     finally:
@@ -147,7 +147,7 @@ def _done(pool: Executor | None, jobs: Sequence[tuple[Job, Path]]) -> Iterator[l
 
 
 def connected(address: str) -> Any:
-    """A client, to be closed, of the Dask cluster whose scheduler is there; closing it leaves the cluster alone."""
+    """A client of the Dask cluster with this scheduler address; the caller closes it, and the cluster keeps running."""
     try:
         from distributed import Client
     except ImportError as error:

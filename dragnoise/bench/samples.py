@@ -24,7 +24,7 @@ class Sample:
 
     id: unique in its data set, "/" between its parts.  picture: its file, or an image.  drags: in the picture's
     pixels.  mask: (H, W) bool, True where the picture may change, or None.  answer: the true result, a file or an
-    image, where there is one.  regions: what a data set says of regions, as it says it.  areas: regions with their
+    image, where there is one.  regions: the data set's own description of regions.  areas: regions with their
     targets, where a data set has them.
     """
 
@@ -73,7 +73,7 @@ def checked_sample(
 ) -> Sample:
     """A sample whose parts fit one another; raises ValueError or TypeError in one sentence for the first that does not.
 
-    mask: anything that `images.masks.as_mask` takes; a mask without any pixel is none, as DragBench has them.
+    mask: anything that `images.masks.as_mask` takes; an empty mask counts as no mask, since DragBench has some.
     """
     size = as_picture(picture).size
     checked = as_drags(drags, size)

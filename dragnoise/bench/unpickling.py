@@ -134,7 +134,7 @@ def loads(data: bytes) -> Any:
         return _plain(_Restricted(data).load(), 0, {})
     except MemoryError:
         raise
-    except Exception as error:  # broken pickles raise whatever their opcodes came to
+    except Exception as error:  # a broken pickle can raise any exception
         raise pickle.UnpicklingError(f"the pickle cannot be read ({said(error)}); get the data set afresh.") from None
 
 

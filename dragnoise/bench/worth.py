@@ -1,4 +1,4 @@
-"""What a metric is worth: its rank correlation with the true distance and the likeness to the answer, on toyland."""
+"""Rank correlation of metrics with the true distance and with the similarity to the true answer, on toyland."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIGHER_IS_BETTER = {
     "md": False, "m_md": False, "regiondrag_md": False, "dai_1": False, "dai_5": False, "dai_10": False,
     "dai_20": False, "drag_back_psnr": True, "if": True, "input_ssim": True, "input_psnr": True,
 }  # fmt: skip
-"""What is weighed, metric by metric, where results have it; the last two stand for fidelity where there is no IF."""
+"""Metrics that are evaluated if results have them; the last two stand in for IF where it was not measured."""
 
 TRUTHS = {"true_distance": "true distance", "answer_inside_psnr": "inside PSNR to the answer"}
 """Lower is better for the first, higher for the second."""
@@ -30,7 +30,7 @@ TRUTHS = {"true_distance": "true distance", "answer_inside_psnr": "inside PSNR t
 KINDS = {"pooled": "all results", "within": "within a picture"}
 
 DRAWS = 1000
-"""Of the bootstrap."""
+"""Number of bootstrap draws."""
 
 
 class Rho(NamedTuple):
@@ -43,7 +43,7 @@ class Rho(NamedTuple):
 
 @dataclass(frozen=True)
 class Worth:
-    """What one metric is worth: truth -> rho, of all results together and as the mean of those within a picture.
+    """Rank correlations of one metric: truth -> rho, over all results together and as the mean within a picture.
 
     Within a picture: does the metric put the editors of one picture in the true order?  Of all results together, a
     long drag that is left undone counts too.
@@ -97,7 +97,7 @@ def results(out: str | Path, data: str = "toyland") -> list[dict[str, Any]]:
 
 
 def worth(out: str | Path, data: str = "toyland") -> dict[str, Worth]:
-    """Metric -> what it is worth, over all results of a run on toyland that have it.  See `results`.
+    """Metric -> its rank correlations, over all results of a run on toyland that have it.  See `results`.
 
     A good metric of distance, where lower is better, has rho near +1 with `true_distance` and near -1 with
     `answer_inside_psnr`; one that is better where it is higher has them the other way round.
@@ -106,7 +106,7 @@ def worth(out: str | Path, data: str = "toyland") -> dict[str, Worth]:
 
 
 def weighed(found: Sequence[dict[str, Any]], *, seed: int = 0) -> dict[str, Worth]:
-    """The same of rows of `results`."""
+    """As `worth`, from the rows that `results` gives."""
     table: dict[str, Worth] = {}
     for metric in HIGHER_IS_BETTER:
         have = [row for row in found if metric in row and all(truth in row for truth in TRUTHS)]
@@ -138,7 +138,7 @@ def _interval(items: Sequence[Any], statistic: Callable[[list[Any]], float], see
 
 
 def worth_table(found: dict[str, Worth], form: str = "text") -> str:
-    """What metrics are worth, in a format of `tables.FORMATS`: rho [low, high] with each truth."""
+    """A table of rank correlations in a format of `tables.FORMATS`: rho [low, high] with each truth."""
     heads = ["metric", "results", "pictures", *(f"{t}, {k}" for k in KINDS.values() for t in TRUTHS.values())]
     rows = []
     for metric, one in found.items():

@@ -96,7 +96,7 @@ class Report:
 
 
 class Editor(Protocol):
-    """A method of drag editing as a pure state machine; what it computes once it keeps to itself."""
+    """A method of drag editing as a pure state machine; cached results are internal to it."""
 
     task: Task
 

@@ -28,11 +28,11 @@ PRESET: dict[str, Any] = RELEASED | {
 """Numbers of the released user interface; its regions are painted, and `r1` of the windows in their place is ours."""
 
 SHARE = 4e-2
-"""Of the energies' gradient that is added to the predicted noise."""
+"""Factor of the energies' gradient that is added to the predicted noise."""
 
 REPEATS, ETA = 3, 0.4
-"""How often a step is made in the last third of the guided ones, and how random a step is within the mask in the
-second third, of DDPM's noise."""
+"""How many times each guided step of the last third is made; and how random a step within the mask is in the second
+third, as a share of DDPM's noise."""
 
 
 class DragonDiffusion(Denoising):

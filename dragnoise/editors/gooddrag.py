@@ -107,7 +107,7 @@ class GoodDrag(LatentEditor):
         return EditState(tensors, handles, state.step, state.count + 1), report
 
     def render(self, state: EditState) -> Iterator[DDIMState]:
-        """The step of a phase that was begun is plain; keys and values are shared from the next one on."""
+        """Denoise to the end; the step of an unfinished phase is plain, later ones share keys and values."""
         if state.step == 0:
             return clean(self.task, state.variable)
         begun = 1 if _of_phase(state)[0] else 0
@@ -173,7 +173,7 @@ class GoodDrag(LatentEditor):
 
     @torch.no_grad()
     def _at(self, step: int) -> Level:
-        """What the unedited picture gives at a step, made once."""
+        """The `Level` of the unedited picture at a step, computed once."""
         if self._level is None or self._level.step != step:
             task = self.task
             feature, below = forward(task, self._original(step), step, full=step > 0)

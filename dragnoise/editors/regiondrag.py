@@ -24,7 +24,7 @@ PRESET: dict[str, Any] = RELEASED | {"steps": 20, "edit_from": 10, "refine_from"
 """Numbers of the released user interface, which copies at every step; its paper stops copying at 0.2 of the steps."""
 
 NEIGHBOURS = 4
-"""Drags, and moved cells, that share in the motion of a cell."""
+"""Number of nearest drags, or nearest moved cells, whose motions are averaged for a cell."""
 
 
 class RegionDrag(Denoising):

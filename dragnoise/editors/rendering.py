@@ -74,6 +74,6 @@ def key_value_sharing(
 
 @torch.no_grad()
 def clean(task: Task, latents: Tensor) -> Iterator[DDIMState]:
-    """The one state of an edit that is denoised to the end already."""
+    """Yield the single state of an edit whose latent is clean already."""
     z = latents.to(task.latents)
     yield DDIMState(0, 0, z, task.model.encode(z, task.schedule.timestep(0), task.text).bottleneck.float())

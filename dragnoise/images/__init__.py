@@ -1,1 +1,1 @@
-"""Pictures, masks and colour: what people give, read and checked."""
+"""Reading, validation and conversion of pictures, masks and colours."""

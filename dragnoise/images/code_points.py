@@ -118,4 +118,4 @@ def _of_png(file: IO[bytes]) -> CodePoints | None:
 def _of_avif(file: IO[bytes]) -> CodePoints | None:
     file.seek(0)
     _, found, rest = file.read(HEAD).partition(b"colrnclx")
-    return CodePoints(*struct.unpack(">HH", rest[:4])) if found else None  # its range is the decoder's affair
+    return CodePoints(*struct.unpack(">HH", rest[:4])) if found else None  # the decoder converts its range

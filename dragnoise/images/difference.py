@@ -15,7 +15,7 @@ SEEN = 12
 """Levels of 255, in the channel that differs most, above which a pixel counts as changed."""
 
 BEST = 120.0
-"""PSNR in dB of equal pictures, and the highest that is given for any."""
+"""Upper limit of the PSNR in dB; equal pictures have it."""
 
 TINT = (255, 120, 0)
 """Colour of the difference."""

@@ -34,10 +34,10 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"\x93NUMPY", "a numpy array; give numpy.load(path)"),
     (rb"PK\x03\x04", "a zip archive; unpack it, or open a saved session with DragSession.open(path)"),
 )  # fmt: skip
-"""How files begin that are taken for pictures, and what to say of them."""
+"""First bytes of kinds of files that cannot be read as pictures, and for each what it is and what to do."""
 
 WEB_ADDRESS = re.compile(r"(?i)(https?|ftp|file|s3|gs):/|data:image/")
-"""Also with the second slash lost, as `pathlib.Path` leaves a web address."""
+"""Matches a web address, also with a single slash, to which `pathlib.Path` shortens it."""
 
 
 def image_path(path: str | Path, what: str = "picture") -> Path:
@@ -80,7 +80,7 @@ def read_image(source: Path | bytes, *, what: str = "picture") -> Image.Image:
         raise ValueError(
             f"{name} cannot be read as a {what} (it claims to have more than {most} million pixels); make it smaller."
         ) from None
-    except Exception as error:  # broken files raise whatever their reader came to
+    except Exception as error:  # a broken file can raise any exception
         raise ValueError(f"{name} cannot be read as a {what} ({_reason(source, error)}).") from None
     if frames > 1:
         warnings.warn(f"{name} has {frames} frames, and the first is taken.", UserWarning, stacklevel=3)
@@ -135,7 +135,7 @@ def _reason(source: Path | bytes, error: Exception) -> str:
 
 
 def _frames(image: Image.Image) -> int:
-    """How many pictures a file holds in a row; layers and a camera's second views are none."""
+    """Number of frames in a file; layers and a camera's additional views do not count."""
     if image.format in ("MPO", "PSD"):
         return 1
     try:

@@ -1,4 +1,4 @@
-"""Filling in of what a mask frees, smoothly, from the picture round it; numpy."""
+"""Smooth inpainting of a masked area from the picture around it; numpy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 SMOOTHING = 30
-"""Rounds of averaging over neighbours in what is filled in."""
+"""Iterations of averaging over neighbours within the filled area."""
 
 
 def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture with what a mask frees, which is not all, filled in smoothly from round it, (H, W, 3) float64."""
+    """The picture with the area of a mask, which must not cover all of it, filled smoothly, (H, W, 3) float64."""
     known = (~mask).astype(float)
     result = np.where(mask[..., None], _pulled(pixels * known[..., None], known), pixels)
     for _ in range(SMOOTHING):

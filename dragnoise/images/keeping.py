@@ -1,4 +1,4 @@
-"""Details that the autoencoder loses, put back where an edit equals a picture that is known, with a soft edge; ours."""
+"""Restoring details that the autoencoder loses, where an edit equals a known picture, with a soft edge; ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SAME, CHANGED = 10, 30
 """Largest difference of a channel, of 255, up to which a pixel counts as equal, and from which on as changed."""
 
 MARGIN = 2
-"""Pixels of the working picture round what changed that count as changed too."""
+"""Width of the margin round changed pixels that counts as changed too, in pixels of the working picture."""
 
 
 def keep_pixels(edited: Image.Image, *known: tuple[Image.Image, Image.Image]) -> Image.Image:
@@ -19,8 +19,8 @@ def keep_pixels(edited: Image.Image, *known: tuple[Image.Image, Image.Image]) ->
     and the picture itself, of any size; where several are equal to the edited one the first counts.
 
     edited + sum_i w_i (picture_i - plain_i), with w_i = 1 where edited and plain_i differ by at most `SAME`, 0 from
-    `CHANGED` on and within `MARGIN` of it, and a blur between; at most what the pairs before have left.  So what moved
-    is nowhere mixed with what was there before.
+    `CHANGED` on and within `MARGIN` of it, and a blur between; limited to what earlier pairs have left, so that
+    moved content is not mixed with what was there before.
     """
     size = known[0][1].size
     result, left = floats(edited, size), np.ones((size[1], size[0], 1))

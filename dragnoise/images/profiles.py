@@ -33,7 +33,7 @@ def implied_profile(image: Image.Image) -> bytes | None:
         if _is_adobe_rgb(image):
             return rgb_profile(ADOBE_RGB, ADOBE_GAMMA)
         return _of_png(image.info)
-    except Exception:  # broken EXIF data raise whatever their reader came to
+    except Exception:  # broken EXIF data can raise any exception
         return None
 
 

@@ -35,7 +35,7 @@ REACH = 0.25
 """Without a mask and with a reach of 0, what lies within this share of the longer side of a drag moves with it."""
 
 EPS = 1e-4
-"""Of the weights, in pixels, as in FastDrag's program."""
+"""eps of the weights, in pixels, as in FastDrag's program."""
 
 CORE = 0.02
 """Around an anchor this share of the longer side moves without being stretched."""

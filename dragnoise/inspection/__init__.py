@@ -1,1 +1,1 @@
-"""What a session can be looked at with: feature maps, quick looks, and what its model can reproduce at all."""
+"""Inspection of a session: feature maps, quick looks, and how well its model reproduces the picture."""

@@ -1,4 +1,4 @@
-"""The model's limit: how well it gives a picture back without any edit, and what to do when it cannot.
+"""The model's limit: how well it reproduces a picture without any edit, and advice for when it does not.
 
     limit = at_upload(model, picture)          # 0.2 s on the miniature, which alone is checked; None for other models
     limit = of_reconstruction(session)         # after inversion; denoises once

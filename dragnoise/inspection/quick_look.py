@@ -6,7 +6,7 @@
     looks.of(session.history[12])              # a kept one, or None
 
 A quick look is the clean latent of `Editor.predicted`, which runs an iteration's forward on to the noise, decoded by
-`preview_vae` if there is one.  Else as a film is coded: now and then a key picture is decoded by the model's own VAE,
+`preview_vae` if there is one.  Otherwise as in video coding: now and then a key picture is decoded by the model's VAE,
 as often as the time allows, and the others are the last key picture and what a linear map, fitted to the given picture,
 makes of the change of the latent since.  Where decoding is dear, by a full VAE on a CPU, the linear map stands alone.
 
@@ -42,24 +42,24 @@ from dragnoise.session.state import SessionState
 from dragnoise.validation import as_integer, as_number
 
 SHARE = 0.15
-"""Time that quick looks may take, in shares of the iterations' own."""
+"""Time budget of quick looks, as a share of the iterations' time."""
 
 KEPT = 64 * 2**20
 """Bytes of quick looks that are kept: 1300 of 128x128, 85 of 512x512."""
 
 KEYS = 0.75
-"""Of that time, the part that key pictures may take."""
+"""Share of that budget for key pictures."""
 
 PICTURES = 4
-"""Pictures whose linear map and key picture are kept."""
+"""Number of pictures whose linear map and key picture are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coding:
     """How the looks of one picture are decoded.
 
-    image, frame: which picture, in which sizes.  linear: its linear map.  rest: of the last key picture, what the
-    linear map did not make of its latent, (1, 3, H, W), or None.  seconds: that decoding it took.
+    image, frame: which picture, in which sizes.  linear: its linear map.  rest: residual of the last key
+    picture, that is the picture minus the linear map of its latent, (1, 3, H, W), or None.  seconds: to decode it.
     """
 
     image: Image.Image
@@ -147,7 +147,7 @@ class QuickLooks:
         return made
 
     def of(self, snapshot: Snapshot) -> np.ndarray | None:
-        """The look that was made of an iteration, whatever its branch, or None; do not write on it."""
+        """The look made after an iteration, on any branch, or None; do not modify it."""
         with self._lock:
             found = self._kept.get(id(snapshot.anchors))
         return None if found is None else found[1]

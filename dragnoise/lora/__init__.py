@@ -1,4 +1,4 @@
-"""LoRA: fitting adapters to one picture (section 4.1), their files, and models that wear them."""
+"""LoRA: fitting adapters to one picture (section 4.1), their files, and models with adapters."""
 
 from dragnoise.lora.adapters import Adapter, Lora, Training, fuse
 from dragnoise.lora.cache import LoraCache

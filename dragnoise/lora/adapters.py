@@ -21,7 +21,7 @@ from dragnoise.models.unet import sharing_copy
 from dragnoise.validation import as_float, as_number, shown
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""The layers of every attention that a fit adapts: queries, keys, values and the way out."""
+"""The layers of every attention that a fit adapts: queries, keys, values and the output projection."""
 
 
 HALF_SCALE = 2.0**16
@@ -187,7 +187,7 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def fuse(model: Model, lora: Lora) -> Model:
-    """The model wearing a LoRA.
+    """The model with a LoRA applied.
 
     Only the layers that the LoRA changes are new; every other tensor is shared with `model`, which stays as it is, to
     the bit, and may be used by other sessions at the same time.  In float32 (and float64) the change is added to the

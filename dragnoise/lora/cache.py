@@ -1,4 +1,4 @@
-"""A folder of fitted LoRAs, which spares fitting the same one twice."""
+"""Disk cache of fitted LoRAs, so that the same fit is not computed twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LoraCache:
     folder: made when first needed.  limit: bytes at most, default 1 GiB (some 80 of Stable Diffusion
     1.5 at rank 16).  Several programs may share one.
 
-    Raises ValueError for a limit that is no positive number, and TypeError, ValueError or OSError for no folder.
+    Raises ValueError for a limit that is not positive, and TypeError, ValueError or OSError for an invalid folder.
     """
 
     def __init__(self, folder: str | Path, *, limit: int = 2**30) -> None:
@@ -42,7 +42,7 @@ class LoraCache:
     def get(self, key: str, model: Model) -> Lora | None:
         """The LoRA of a key, or None; a file that cannot be read any more is thrown away.
 
-        Raises ValueError for a key that is none, and TypeError if it is not a model.
+        Raises ValueError for an invalid key, and TypeError if `model` is not a `Model`.
         """
         path = self._path(key)
         require_model(model)
@@ -61,7 +61,7 @@ class LoraCache:
     def put(self, key: str, lora: Lora) -> None:
         """Keep a LoRA, and let go what is over the limit, the longest unused first.
 
-        Raises ValueError for a key that is none, TypeError if it is not a `Lora`, and OSError when it cannot be
+        Raises ValueError for an invalid key, TypeError if `lora` is not a `Lora`, and OSError when it cannot be
         written.
         """
         path = self._path(key)

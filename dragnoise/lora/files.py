@@ -69,7 +69,7 @@ def load(path: str | Path, model: Model) -> Lora:
         warnings.warn(
             f"{str(path)!r} also {what}, by {len(left_out)} tensors that are left out, as a LoRA is worn on the U-Net "
             "alone here: it will do a little less than where it came from.",
-            stacklevel=3,  # whoever called load()
+            stacklevel=3,  # points at the caller of load()
         )
     return lora
 
@@ -213,7 +213,7 @@ def _key(given: Any) -> str:
 
 
 def _loss_scale(given: Any) -> float:
-    """One that a fit can have: it is halved until the gradients are finite, so an infinite one would be for ever."""
+    """A valid loss scale; a fit halves it until the gradients are finite, which would never end for an infinite one."""
     scale = as_float(given)
     if scale is None or not 1 <= scale <= HALF_SCALE:
         raise ValueError(f"loss_scale {shown(given)}, not 1 to {HALF_SCALE:g}")

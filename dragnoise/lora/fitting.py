@@ -1,4 +1,4 @@
-"""fit(): adapters learn one picture, a step at a time."""
+"""`fit`: training of LoRA adapters on one picture, one step at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dragnoise.models.model import Model
 from dragnoise.validation import shown
 
 KEPT_AT_MOST = 4 * 64 * 64
-"""Latent pixels of a step's whole batch beyond which `fit` computes layers again rather than keep what they saw."""
+"""Latent pixels of a step's batch above which `fit` uses gradient checkpointing unless told otherwise."""
 
 
 def fit(
@@ -59,14 +59,14 @@ def fit(
 def _train(
     subject: Subject, settings: LoraSettings, key: str, start: Lora | None, checkpointing: bool, steps: int
 ) -> Iterator[tuple[LoraStep, Lora]]:
-    """In a frame of its own, which `rescue` empties: when memory runs out, the trainee is gone."""
+    """Run the steps in a separate frame, which `rescue` clears, so that the trainee is freed when memory runs out."""
     trainee = Trainee(subject, settings, key, start, checkpointing)
     for step in range(len(trainee.losses) + 1, steps + 1):
         yield trainee.step(step)
 
 
 def checkpoints(subject: Subject, settings: LoraSettings, asked: bool | None) -> bool:
-    """Does a fit keep its layers' inputs alone and compute them again on the way back?
+    """Whether a fit uses gradient checkpointing: keeps only layer inputs and runs layers again in the backward pass.
 
     That costs about a third more time, gives the same bits, and saves most of the memory that grows
     with the picture (`python -m benchmarks memory` counts it).  asked: yes, no, or None for yes when the

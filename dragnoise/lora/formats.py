@@ -1,4 +1,4 @@
-"""LoRA file formats: the tensor names that programs write, brought to those that diffusers converts, and the refusals.
+"""LoRA file formats: conversion of tensor names to those that diffusers reads, and errors for unsupported kinds.
 
 Read are diffusers' own names, old and new, kohya's (`lora_unet_...`), LyCORIS's (`lycoris_...`) for plain LoRAs, peft's
 (`base_model.model....`) and adapter names in between (`lora_A.default_0.weight`).

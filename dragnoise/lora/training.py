@@ -67,7 +67,7 @@ class Trainee:
 
     @property
     def lora(self) -> Lora:
-        """Where it stands: the very tensors, which no later step writes to."""
+        """The LoRA after the last step; it shares the current tensors, which no later step modifies."""
         adapters = {name: Adapter(down.detach(), up.detach()) for name, (down, up) in self.layers.items()}
         moments = {name: (*self._moments(down), *self._moments(up)) for name, (down, up) in self.layers.items()}
         return Lora(adapters, losses=self.losses, training=Training(self.key, moments, self.loss_scale))
@@ -91,7 +91,7 @@ class Trainee:
         return state["exp_avg"], state["exp_avg_sq"]
 
     def _leave_given_tensors(self) -> None:
-        """Go on with copies of what the last `lora` was given, so that it stays as it is whatever becomes of a step."""
+        """Continue with copies of the tensors that the last `lora` shares, so that no later step can change it."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             state = self.optimiser.state.get(parameter, {})
@@ -152,7 +152,7 @@ def draw(
 
 
 def training_pair(latents: Tensor, noise: Tensor, alphas: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """What the U-Net sees and what it ought to predict of it, (B, C, h, w) each.
+    """The noised latents that the U-Net sees and its training target, (B, C, h, w) each.
 
     alphas: (B,) cumulative.  kind: "epsilon", "v_prediction" (Salimans & Ho 2022, section 4) or "sample".
     """

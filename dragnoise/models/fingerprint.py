@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
-"""Of a pipeline: those whose weights make a picture."""
+"""Components of a pipeline whose weights determine a picture."""
 
 SAMPLES = 64
 """Values of every tensor that a fingerprint looks at, at equal distances."""
@@ -46,7 +46,7 @@ OPTIONS = ("vae", "config", "variant", "prediction", "memory")
 
 
 class Fingerprinted(Protocol):
-    """What is read off a `Model`."""
+    """The attributes of `Model` that this module reads."""
 
     name: str
     options: dict[str, Any]
@@ -116,7 +116,7 @@ class ModelInfo:
         )
 
     def is_same(self, other: ModelInfo) -> bool:
-        """May both be one model, perhaps in two dtypes?  A model without a fingerprint may be any."""
+        """Whether both may be the same model, perhaps in two dtypes; without a fingerprint a model matches any."""
         if not (self.fingerprint and other.fingerprint) or _now(self.fingerprint) == _now(other.fingerprint):
             return True
         return self.dtype != other.dtype and _now(self.signs) == _now(other.signs)
@@ -127,7 +127,7 @@ def _now(digest: str) -> str:
 
 
 def info(model: Fingerprinted) -> ModelInfo:
-    """A model, told."""
+    """The `ModelInfo` of a model."""
     options: dict[str, object] = {**model.options, "memory": model.memory if model.memory != "normal" else None}
     fingerprint, signs = model.digests
     schedule = repr([model.scheduler.config.get(name) for name in SCHEDULE]).encode()
@@ -143,7 +143,7 @@ def info(model: Fingerprinted) -> ModelInfo:
 
 
 def digests(model: Fingerprinted) -> tuple[bytes, bytes]:
-    """Of the weights, and of their signs: names, shapes and `SAMPLES` values of every tensor; dtypes in the first."""
+    """Digests of the weights and their signs: names, shapes, `SAMPLES` values of all tensors; dtypes in the first."""
     exact, signs = hashlib.sha256(model.prediction.encode()), hashlib.sha256(model.prediction.encode())
     parts = model.pipeline.components
     for part in PARTS:

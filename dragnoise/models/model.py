@@ -124,7 +124,7 @@ class Model:
         return Frame.of(size, config, native=self.native, multiple=self.factor)
 
     def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
-        """Enter it to use the VAE or a text encoder: it is on the device that it gives, in low memory only so long."""
+        """Context manager for using the VAE or a text encoder: yields its device; low memory moves it there."""
         if self.memory == "low":
             return visit(part, self.device)
         return nullcontext(next(part.parameters()).device)
@@ -200,7 +200,7 @@ class Model:
         return text.moved(text.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 
     def embed_negative(self, prompt: str = "") -> Text:
-        """What classifier-free guidance leads away from, as `embed` gives it."""
+        """The embedding of a negative prompt for classifier-free guidance, in the form of `embed`."""
         as_text("the prompt", prompt)
         return text.moved(text.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
 

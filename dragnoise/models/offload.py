@@ -1,4 +1,4 @@
-"""Low memory: parts of a pipeline moved to the device for their work alone, VAE tiling, checkpointing."""
+"""Low memory: components of a pipeline on the device only while in use, VAE tiling, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TILE = 512
 
 _MOVING = threading.Lock()
 _VISITS: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
-"""How many are using a part at present, sessions in several threads among them."""
+"""Number of current users of each component, over all threads."""
 
 
 @contextmanager
 def visit(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]:
-    """A part of a pipeline that lives on the CPU and is on the device while anybody uses it.
+    """Context manager: a component of a pipeline is on the device while it is in use, otherwise on the CPU.
 
-    The first to come brings it, the last to go takes it back.
+    With several users the first one moves it to the device and the last one moves it back.
     """
     with _MOVING:
         others = _VISITS.get(part, 0)
@@ -61,7 +61,7 @@ def _park(part: torch.nn.Module, device: torch.device) -> None:
 
 
 def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
-    """Bring a pipeline into the shape of `memory="low"`.
+    """Configure a pipeline for `memory="low"`.
 
     All but the U-Net goes to the CPU, the VAE works in tiles, and while gradients flow the U-Net keeps
     its layers' inputs alone and runs them again on the way back: the numbers are the same.  Attention
@@ -92,7 +92,7 @@ def _tile(vae: Any) -> None:
 
 
 def _tile_large_pictures_alone(vae: Any, factor: int) -> None:
-    """Of diffusers' tiny autoencoder, which takes 8 for any factor and tiles small pictures too."""
+    """Patch diffusers' AutoencoderTiny, which assumes a factor of 8 and tiles small pictures too."""
     vae.spatial_scale_factor = factor
     encode, decode = vae._tiled_encode, vae._tiled_decode
 

@@ -19,7 +19,7 @@ def explained(
 ) -> Iterator[None]:
     """Read quietly, one thread at a time; whatever goes wrong becomes one OSError that says what to do.
 
-    fetching: a download, which may take long and builds nothing, is neither quiet nor alone.
+    fetching: for a download, which may take long and builds nothing: without the lock, and with output.
     """
     try:
         with ExitStack() as alone:
@@ -70,9 +70,9 @@ def _why(source: str, configs: str | None, variant: str | None, reason: str) -> 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No bars and no advice from the loaders for a moment, but those of downloads; what went wrong is raised anyway.
+    """Context manager: no progress bars and messages from loaders, except for downloads; errors are still raised.
 
-    These switches are the process's own, so that the caller holds `PATCHING`.
+    These settings are global to the process, so the caller must hold `PATCHING`.
     """
     import diffusers
     import transformers
@@ -80,7 +80,7 @@ def quiet() -> Iterator[None]:
 
     logs = (diffusers.utils.logging, transformers.utils.logging)
     downloads = not are_progress_bars_disabled()  # transformers' switch is also theirs
-    with ExitStack() as undo:  # the last first, and all of them whatever happens
+    with ExitStack() as undo:  # undone in reverse order, also after an error
         undo.callback(enable_progress_bars if downloads else disable_progress_bars)
         for log in logs:
             undo.callback(log.set_verbosity, log.get_verbosity())
@@ -97,7 +97,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _ignored(*kinds: type[Warning]) -> Iterator[None]:
-    """Warnings ignored for a moment.
+    """Context manager: ignore these kinds of warnings.
 
     `warnings.catch_warnings` puts a whole list back, another thread's too: entered and left at the wrong
     moment it leaves the filters changed for good.  This takes out its own entries, wherever they are.

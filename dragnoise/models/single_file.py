@@ -56,7 +56,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file that was looked into: its path, what it is, and the tensors that it holds, by name."""
+    """A checkpoint file whose header was read: its path, its family and its tensors by name."""
 
     source: str
     family: Family

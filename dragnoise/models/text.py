@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 AtWork = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
-"""Brings a module to its device for a while, and says which."""
+"""Gives a context manager in which a module is on the device that it yields."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
 
 
 def negative(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
-    """What classifier-free guidance leads away from; models that were trained so hear silence as zeros."""
+    """Embedding of a negative prompt; zeros for an empty one where the pipeline sets force_zeros_for_empty_prompt."""
     text = embed(pipeline, prompt, at_work)
     if prompt or not isinstance(text, Conditioning) or not pipeline.config.get("force_zeros_for_empty_prompt"):
         return text
@@ -101,7 +101,7 @@ def _ids(pipeline: Any, tokenizer: Any, prompt: str, device: torch.device) -> Te
 
 @functools.lru_cache(maxsize=1000)
 def _say_what_is_cut(rest: str, length: int) -> None:
-    """Once for every text: a session embeds its prompt many times."""
+    """Warn of a truncated prompt, once for every text: a session embeds its prompt many times."""
     warnings.warn(
         f"the prompt is longer than the {length} tokens that the text encoder reads, with one at either end, and its "
         f"last part is left out ({shown(rest)}); say it in fewer words.",

@@ -91,7 +91,7 @@ class CutUNet:
 
     @property
     def typical(self) -> Any:
-        """What says device and dtype: the first weight, or with hooks of diffusers, which move or cast weights, all.
+        """What device and dtype are read from: the first weight, or the whole U-Net if it has hooks of diffusers.
 
         diffusers' own properties look for such hooks in every module at every use.
         """

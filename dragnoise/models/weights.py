@@ -20,7 +20,7 @@ SCALES = (
 """Last parts of the names of tensors that stand beside scaled or quantised weights."""
 
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-"""Types of weights that are the numbers they hold, in safetensors' names."""
+"""Plain floating-point types of weights, in safetensors' names."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def refuse_scaled(source: str, held: Mapping[str, Entry], metadata: Mapping[str,
 
 
 def _is_scale(name: str) -> bool:
-    """bitsandbytes puts more behind its names, such as "weight.quant_state.bitsandbytes__nf4"."""
+    """Whether a name is of such a tensor; bitsandbytes appends a part, as in "weight.quant_state.bitsandbytes__nf4"."""
     return not SCALES_SET.isdisjoint(name.split(".")[-2:])
 
 

@@ -1,4 +1,4 @@
-"""What the model computes: bottlenecks, latents, and the similarity that point tracking looks at."""
+"""Plots of bottlenecks, latents and the feature similarity of point tracking."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def picture_panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np
 
 
 def calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
-    """Name the axes, take away what distracts, and give it back; a legend where there are two lines."""
+    """Label and style the axes, with a legend for two or more lines; returns them."""
     ax.set_xlabel(xlabel, color=INK)
     ax.set_ylabel(ylabel, color=INK)
     ax.grid(color=HAIR, lw=0.8)

@@ -70,7 +70,7 @@ def ridge(inputs: Tensor, outputs: Tensor, weight: float) -> tuple[Tensor, Tenso
 
 
 def of_vae(vae: torch.nn.Module) -> Preview:
-    """The decoder of a small VAE that stands where it stays, such as an AutoencoderTiny."""
+    """The decoder of a small VAE such as an AutoencoderTiny, on the device that the VAE is on."""
 
     @torch.no_grad()
     def preview(z: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""The stepwise session: its state, history, branches, and the verbs that take it further."""
+"""The stepwise session: its state, history, branches and operations."""

@@ -10,7 +10,7 @@ S = TypeVar("S", bound=Any)
 
 
 class Branches(Generic[S]):
-    """The neighbours of a session in the tree of branches, which nobody is kept alive by."""
+    """The parent and children of a session in the tree of branches, as weak references."""
 
     def __init__(self, parent: S | None = None) -> None:
         self._parent: weakref.ref[S] | None = None if parent is None else weakref.ref(parent)

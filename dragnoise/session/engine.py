@@ -72,13 +72,13 @@ class Engine:
         yield from ddim.denoise(model, state.trajectory[-1], self._text(state), schedule, config.edit_from, first=first)
 
     def first_pass(self, state: SessionState) -> Callable[[], Encoded]:
-        """Gives the encoder's pass on the inverted latent, made once."""
+        """A function that returns the encoder's pass on the inverted latent, from the cache if it was computed."""
         model, config = self.worn(state), state.config
         timestep = ddim.Schedule(model, config.steps).timestep(config.edit_from)
         return partial(self.cache.encoded, model, state.trajectory[-1], timestep, self._text(state))
 
     def carried(self, state: SessionState) -> Callable[[], Carried]:
-        """Gives the picture carried along the drags, made once."""
+        """A function that returns the picture carried along the drags, from the cache if it was computed."""
         model, config, image, frame, mask = self.model, state.config, state.image, state.frame, state.mask
         key = (model, image, state.drags, mask, (config.reach, config.side, config.resize))
         return partial(
@@ -109,7 +109,7 @@ class Engine:
         return make_editor(self._task(then))
 
     def known(self, state: SessionState) -> Iterator[tuple[Tensor, Image.Image]]:
-        """Pictures that an edit may equal, each after what the autoencoder makes of it, (1, 3, H, W).
+        """Pictures that an edit may equal, as pairs (autoencoder's reconstruction (1, 3, H, W), picture).
 
         They are the given one and the one that was carried along the drags; `keep_pixels` puts their details back.
         """

@@ -1,4 +1,4 @@
-"""Attributes that `DragSession` had before they moved to what they belong to, which go on working; misspelled ones."""
+"""Former attribute names of `DragSession`, which still work, and errors with suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ FORMER: dict[str, Callable[[Any], Any]] = {
     "load_lora": lambda s: partial(stages.load_lora, s.store),
     "save_lora": lambda s: stages.require_lora(s.state).save,
 }
-"""Name -> what it gives."""
+"""Former name -> function of the session that returns its value."""
 
 SET: dict[str, Callable[[Any, Any], None]] = {
     "history_limit": lambda s, limit: s.store.limit_history(limit),
     "lora_weight": lambda s, weight: stages.wear(s.store, stages.require_lora(s.state).at(weight)),
 }
-"""Those that can be set -> how."""
+"""Former names that can be set -> function of the session and the new value."""
 
 
 OWN = ("store", "branches")
@@ -51,7 +51,7 @@ OWN = ("store", "branches")
 
 
 def get(session: Any, name: str) -> Any:
-    """What a former name gives; raises AttributeError for any other."""
+    """The value of a former attribute; raises AttributeError for any other name."""
     if name not in FORMER:
         raise AttributeError(f"a session has no {name!r}{_meant(session, name)}.")
     return FORMER[name](session)

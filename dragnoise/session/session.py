@@ -81,7 +81,7 @@ class DragSession:
             return former_names.get(self, name)  # names of earlier versions
 
         def __setattr__(self, name, value):
-            """Refuses what is no input, such as a misspelled name."""
+            """Set an input; raises AttributeError for any other name, such as a misspelled one."""
             former_names.require_known(self, name, new=type(self) is not DragSession)
             if name in former_names.SET:
                 former_names.SET[name](self, value)
@@ -145,8 +145,8 @@ class DragSession:
 
     @property
     def model(self) -> Model:
-        """The model; None in a session opened without one, where the one it was made with goes on with all it holds."""
-        return cast(Model, self.store.model)  # the type of all sessions but those, where who asks knows
+        """The model; None in a session opened without one.  Setting the model it was made with keeps all results."""
+        return cast(Model, self.store.model)  # None only in sessions opened without a model
 
     @model.setter
     def model(self, model: Model) -> None:
@@ -286,7 +286,7 @@ class DragSession:
 
     @classmethod
     def open(cls, path: str | Path, model: Model | None = None, *, afresh: bool = False) -> Self:
-        """The session of a file, without a model to look at; `afresh` leaves out what the file's model made."""
+        """Open a session file; without `model` for inspection only.  afresh: drop what the file's model computed."""
         if model is not None:
             require_model(model)
         if not isinstance(afresh, bool):

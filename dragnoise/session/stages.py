@@ -111,7 +111,7 @@ def begin(store: Store) -> SessionState:
     require_inverted(store)
     state = store.state
     if not (state.drags and state.inverted):
-        raise OvertakenError("the first forward was overtaken by a change; call again what was called.")
+        raise OvertakenError("the first forward was overtaken by a change of the session; repeat the call.")
     if state.history:
         return state
     for remark in state.remarks:

@@ -34,12 +34,12 @@ FORGETS: dict[str, tuple[str, ...]] = {
     "drags": ("history",),
     "history": ("anchors",),
 }
-"""Field that changes -> fields that no longer hold; `config` forgets what its own fields' metadata say."""
+"""Changed field -> fields that become invalid; for `config` the metadata of its own fields say which."""
 
 RENDERING = tuple(
     name for name, i in FIELDS.items() if i.group in ("Schedule", "Rendering") and i.forgets in ("nothing", "editor")
 )
-"""Numbers that change the picture of an iteration and not the iteration."""
+"""Fields of `DragConfig` that change the picture rendered from an iteration, but not the iteration."""
 
 FORGOTTEN: dict[str, Any] = {"trajectory": (), "history": EMPTY, "anchors": None}
 
@@ -80,7 +80,7 @@ class SessionState:
 
     @property
     def status(self) -> Status:
-        """Of the last iteration, as far as it still holds with the numbers of now; "running" before any."""
+        """Status of the last iteration; "running" before any, and when a raised limit allows more iterations."""
         if not self.history:
             return "running"
         last = self.history[-1]
@@ -89,7 +89,7 @@ class SessionState:
 
     @property
     def rendering(self) -> tuple[Any, ...]:
-        """Whatever the picture of an iteration depends on beside the iteration itself; hashable, for keys of caches."""
+        """Hashable cache key of what the picture of an iteration depends on beside the iteration itself."""
         config = self.config
         numbers = tuple(getattr(config, name) for name in RENDERING)
         if config.hold == "nothing":
@@ -109,7 +109,7 @@ class SessionState:
         return f"{self.image.width}x{self.image.height}, {len(self.drags)} drags, {inverted}, {stands}"
 
     def changed(self, **changes: Any) -> SessionState:
-        """This state with some fields changed, and without what no longer holds; what is given stays as given."""
+        """A copy with some fields changed; fields that this makes invalid are reset unless they are given too."""
         lost = {name for field in changes for name in FORGETS.get(field, ())}
         if "config" in changes:
             level = self.config.forgets(changes["config"])
@@ -144,7 +144,7 @@ class SessionState:
             )
 
     def afresh(self) -> SessionState:
-        """The same without what a model has made: the picture, its prompt, the drags, the mask and the numbers."""
+        """A copy without anything a model computed: only picture, prompt, drags, mask and config."""
         return dataclasses.replace(self, lora=None, **FORGOTTEN)
 
     def require_fit(self, model: Model) -> None:

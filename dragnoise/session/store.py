@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """What the verbs of a session share; from several threads, units of work take turns and anybody may write.
+    """State and locks that the operations of a session share; units of work are serialised, any thread may write.
 
     engine: computes from the state.  model: None without one.
     """
@@ -48,14 +48,14 @@ class Store:
         return self._state
 
     def write(self, *, seen: SessionState | None = None, what: str = "", **changes: Any) -> SessionState:
-        """Change the state, here alone, and return it; what no longer holds is forgotten, see `state.FORGETS`.
+        """Change the state and return it; the only writer.  Fields that become invalid are reset, see `state.FORGETS`.
 
         seen: the state that the changes were computed from; OvertakenError, with `what` as its subject, if one of the
         `state.INPUTS` is another one by now.
         """
         with self._writing:
             if seen is not None and any(getattr(self._state, name) is not getattr(seen, name) for name in INPUTS):
-                raise OvertakenError(f"{what} was overtaken by a change; call again what was called.")
+                raise OvertakenError(f"{what} was overtaken by a change of the session; repeat the call.")
             state = self._state = self._state.changed(**changes)
         if changes.keys() & {"drags", "mask"}:
             for callback in self._watchers:
@@ -63,7 +63,7 @@ class Store:
         return state
 
     def restore(self, state: SessionState) -> None:
-        """Be what `state`, of this session, was: drags, mask, numbers and iterations."""
+        """Restore an earlier state of this session: drags, mask, config and iterations."""
         if not isinstance(state, SessionState) or state.image is not self._state.image:
             raise ValueError("session.state takes an earlier session.state of the same session.")
         self.write(**{field.name: getattr(state, field.name) for field in dataclasses.fields(state)})
@@ -94,7 +94,7 @@ class Store:
 
     @model.setter
     def model(self, model: Model) -> None:
-        """Another model forgets what was made; the one that a file's state was made with goes on with it."""
+        """Set the model.  Replacing one drops all results; the first one in an opened session must match them."""
         require_model(model)
         if model is self.model:
             return
@@ -112,7 +112,7 @@ class Store:
 
     @property
     def made_with(self) -> ModelInfo:
-        """Of the model, or of the one that the state needs when there is none."""
+        """Info of the model or, without one, of the model that the state was made with."""
         return self._state.made_with if self.model is None else self.model.info
 
     # ---- work
@@ -180,7 +180,7 @@ class Store:
             return replay.whole(state.history, k, partial(self.engine.editor_of, state))
 
     def branch(self, k: int | None, name: str) -> Store:
-        """Another one of this name from iteration k on, default the last."""
+        """A new store of this name with the history up to iteration k, default the last."""
         with self.working, self.unit():
             state = self._state
             last = len(state.history) - 1
@@ -204,7 +204,7 @@ class Store:
     def autosave(
         self, path: str | Path | None, *, every: int = 10, on_error: Callable[[Exception | None], Any] | None = None
     ) -> None:
-        """Save from now on, and at the end; None ends it; on_error hears of a save that failed, or None."""
+        """Start autosaving to `path`, None stops it.  on_error: called with a save's error, or None once one works."""
         every = as_integer("every", every, 1)
         old, self._autosave = self._autosave, None if path is None else Autosave(path, every, on_error=on_error)
         if old is not None:
@@ -212,11 +212,11 @@ class Store:
 
     @property
     def autosaved(self) -> Autosave | None:
-        """What saves this session by itself."""
+        """The `Autosave` of this session, or None."""
         return self._autosave
 
     def save_if_due(self, done: int, *, last: bool) -> None:
-        """After so many iterations or steps of a fit; last: whether there are more to come."""
+        """Autosave if it is due after `done` iterations or steps of a fit; last: they were the last ones."""
         if self._autosave is not None:
             self._autosave.due(self.to_save, done, last=last)
 

@@ -50,7 +50,7 @@ class LandmarkNet(nn.Module):
         return self.places(self.heat(x))
 
     def heat(self, x: Tensor) -> Tensor:
-        """(B, 14, 32, 32): the maps before their softmax, so that their peaks say how much speaks for a landmark."""
+        """(B, 14, 32, 32): the maps before their softmax; a peak measures the evidence for a landmark."""
         a = self.stem(x)
         b = self.down1(a)
         c = self.down2(b)

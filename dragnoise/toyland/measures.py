@@ -1,4 +1,4 @@
-"""How good an edited picture is beside the true answer: PSNR, SSIM and the wholeness of the creature."""
+"""Quality of an edited picture compared with the true answer: PSNR, SSIM and lost landmarks of the creature."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ PAPER: dict[str, Any] = {
     "start": "inverted", "target": "current", "schedule": "single", "hold": "nothing", "keep": "nothing",
     "edit_from": 28, "refine_from": 6,
 }  # fmt: skip
-"""What makes of the embedded model's own numbers the paper's method with numbers for this model."""
+"""Changes that turn the embedded model's default config into the paper's method, with numbers for this model."""
 
 SPLITS = {"test": TEST_SEED, "tune": TUNE_SEED}
 SEED_STRIDE, LAST_SEED = 1_000_000, 9

@@ -173,7 +173,7 @@ def test_a_model_that_cannot_be_had_leaves_something_to_look_at(stranger: Path, 
     studio = DragStudio(inline=True, autosave=None)
     studio.library.open(stranger)
     studio.question.answers[0].click()
-    assert "only to look at" in studio.transport.line.value and "somebody/model" in studio.transport.line.value
+    assert "only for viewing" in studio.transport.line.value and "somebody/model" in studio.transport.line.value
     studio.show(0)
     assert studio.session.model is None and studio.iteration == 0
     studio.close()

@@ -30,7 +30,7 @@ def ended(how: Any, *, state: Any = "idle", **more: Any) -> Status:
         (Situation(has_session=False, loading="loading toyland"), "Loading: loading toyland"),
         (Situation(has_drags=False), "No drags: Pull an arrow"),
         (Situation(), "Ready: press Run"),
-        (Situation(has_model=False), "Only to look at"),
+        (Situation(has_model=False), "View only"),
         (Situation(status=Status("running", "inverting")), "Running: inverting"),
         (Situation(status=Status("running", pausing=True)), "Pausing"),
         (Situation(status=Status("stopping", "optimising")), "Stopping"),

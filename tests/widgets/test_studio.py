@@ -757,7 +757,7 @@ def test_a_file_of_a_model_made_of_a_pipeline_can_be_looked_at(
     other = DragStudio(DragSession(Model(sd15), session.image), inline=True)
     other.library.open(tmp_path / "edit.drag")
     assert other.session.model is None and len(other.session.history) == 3
-    assert "only to look at" in other.transport.line.value and session.model.name in other.transport.line.value
+    assert "only for viewing" in other.transport.line.value and session.model.name in other.transport.line.value
     assert other.question.layout.display == "none"
     other.show(1)
     assert len(other.canvas.trajectory) == 3

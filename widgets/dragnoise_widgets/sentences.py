@@ -6,7 +6,7 @@ import traceback
 
 
 def sentence(error: BaseException) -> str:
-    """Our own errors are sentences; others need their name."""
+    """The message of an error; if it is not a sentence of ours, preceded by the class name."""
     said = " ".join(str(error).split())
     return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
 

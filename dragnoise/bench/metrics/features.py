@@ -72,5 +72,5 @@ def skip(model: Model, size: tuple[int, int], rng: torch.Generator, numbers: Dif
 
 
 def sample_seed(seed: int, name: str) -> int:
-    """A seed of a sample's own, from the run's seed and its id, so that the order of samples is of no account."""
+    """A seed of a sample's own, from the run's seed and its id, so that the order of samples does not matter."""
     return crc32(f"{seed}/{name}".encode())

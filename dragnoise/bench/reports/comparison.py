@@ -25,7 +25,7 @@ Found = tuple[Path, dict[str, Any]]
 class RunComparison:
     """Two runs on the samples that both have.  In a notebook it is a table.
 
-    pairs: name of the sample -> its result in the first and in the second run.  alone: names of what one of them lacks.
+    pairs: name of the sample -> its result in the first and in the second run.  alone: samples that one run lacks.
     """
 
     pairs: dict[str, tuple[Found, Found]]

@@ -23,7 +23,7 @@ METRICS = ("md", "m_md", "regiondrag_md", "dai_10", "if", "input_outside_psnr", 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Rows of `rows`, of so many metrics, and the records they are made of.  In a notebook it is a table."""
+    """Rows as `rows` gives them, their metrics, and the records they come from.  In a notebook it is a table."""
 
     rows: tuple[dict[str, Any], ...]
     metrics: tuple[str, ...]

@@ -38,7 +38,7 @@ class Look:
 
 
 class LatentEditor:
-    """What such editors share; a state's forward is made once and kept until the next one."""
+    """Base class of these editors; the forward of a state is computed once and kept until the next one."""
 
     def __init__(self, task: Task) -> None:
         require_block(task)

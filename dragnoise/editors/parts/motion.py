@@ -1,4 +1,4 @@
-"""How a picture moves along drags: the translation or rotation that leaves the least seam; numpy, ours.
+"""Motion of a picture along drags: the translation or rotation with the smallest seam; numpy, ours.
 
 A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
 With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
@@ -33,8 +33,8 @@ FAVOUR = 0.9
 """A rotation must leave less than this share of the seam of the translation."""
 
 BEHIND, THING = 8, 24
-"""Largest difference of a channel from what is behind, of 255, up to which a pixel is none of the thing, and from which
-on all of it."""
+"""Difference of a channel from the background, of 255, up to which a pixel does not belong to the thing, and from which
+it fully does."""
 
 TORN = 0.1
 """Largest seam of a rigid motion, as a share of the thing's difference from what is behind; above it the thing is
@@ -48,17 +48,17 @@ CORE, SPREAD = 0.03, 1.5
 `SPREAD` times the largest distance between two ends, because several drags hold a thing as a whole."""
 
 TIGHT, LEAVING = 0.41, 0.16
-"""The `tightness` of a mask from which on several drags move a face in its head; and what a thing that leaves its mask
-counts there beside the edge that it crosses."""
+"""The `tightness` of a mask above which several drags move only the inside of a thing (a face within its head); and the
+weight, in `tightness`, of the share of the thing that leaves the mask."""
 
 FACE = 0.07
-"""What lies this near to a line between two drags' points belongs to such a face; of the picture's longer side."""
+"""Distance from a line between drag points up to which a pixel belongs to that inside; of the picture's longer side."""
 
 CLOSED, RIM = 4, 2
-"""Pixels by which holes in a thing are closed, and which its outline is wide."""
+"""Radius in pixels by which holes in a thing are closed, and the width in pixels of its outline."""
 
 GROWN = 2
-"""Pixels round a thing at which what is behind is filled in too, so that its edge is not left where it was."""
+"""Width in pixels of a margin round a thing that is filled with background too, so that no edge of it stays behind."""
 
 
 def moved(
@@ -108,7 +108,7 @@ def as_a_whole(
     edge: np.ndarray,
     fields: Iterable[np.ndarray],
 ) -> tuple[Motion, Motion]:
-    """The first motion of a thing within a mask, a translation, and the one that leaves the least seam at its edge.
+    """Rigid motion of a thing within a mask: by the first field, a translation, and by the one with the smallest seam.
 
     fields: (H, W, 2) each, of that translation and then of rotations.
     """
@@ -126,7 +126,7 @@ def as_a_whole(
 
 
 def standing_out(pixels: np.ndarray, behind: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The thing in a mask, (H, W): 1 where a pixel differs from what is behind by `THING`, 0 up to `BEHIND`."""
+    """Weights (H, W) of the thing in a mask: 1 where it differs from the background by `THING`, 0 up to `BEHIND`."""
     return np.where(mask, ((np.abs(pixels - behind).max(-1) - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
 
 
@@ -144,7 +144,7 @@ def pasted(
     mask: np.ndarray,
     share: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """Inside a mask the thing where a field takes it, what is behind where it was, and the rest, (H, W, 3) uint8.
+    """Composite inside a mask: the moved thing, background where it was, and the rest unchanged, (H, W, 3) uint8.
 
     behind: (H, W, 3), where the thing was; thing: (H, W), 1 where a pixel belongs to it.
     share: (H, W), how much of what does not belong to the thing is left where it is; where it is 0 everything moves
@@ -158,13 +158,13 @@ def pasted(
 
 
 def grown(thing: np.ndarray) -> np.ndarray:
-    """A thing, (H, W) from 0 to 1, with `GROWN` pixels more round it and a soft edge."""
+    """The weights of a thing, (H, W) from 0 to 1, dilated by `GROWN` pixels and with a soft edge."""
     wide = Image.fromarray((thing * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * GROWN + 1))
     return np.maximum(np.asarray(wide.filter(ImageFilter.BoxBlur(1))) / 255, thing)
 
 
 def taken(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """The picture moved along a field, (H, W, 3) uint8."""
+    """The picture warped by a field, (H, W, 3) uint8."""
     y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
     return sampled(pixels, x - field[..., 0], y - field[..., 1])
 
@@ -218,7 +218,7 @@ def tightness(mask: np.ndarray, edge: np.ndarray, crossed: np.ndarray, thing: np
 
 
 def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:
-    """What lies within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
+    """Pixels within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
     picture = Image.new("L", size[::-1])
     draw = ImageDraw.Draw(picture)
     lines = [*zip(starts, ends, strict=True), *combinations(starts, 2), *combinations(ends, 2)]
@@ -230,7 +230,7 @@ def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: 
 
 
 def closed(mask: np.ndarray, by: int) -> np.ndarray:
-    """A mask with its holes and bays up to twice `by` pixels wide closed."""
+    """Morphological closing of a mask: holes and gaps up to twice `by` pixels wide are filled."""
     picture = Image.fromarray(np.pad(mask, by).astype(np.uint8) * 255)
     wide = picture.filter(ImageFilter.MaxFilter(2 * by + 1)).filter(ImageFilter.MinFilter(2 * by + 1))
     return np.asarray(wide)[by:-by, by:-by] > 0
@@ -265,6 +265,6 @@ def places(size: tuple[int, int]) -> np.ndarray:
 
 
 def eroded(mask: np.ndarray, by: int) -> np.ndarray:
-    """A mask without what lies within `by` pixels of what it holds; the picture's border holds nothing."""
+    """Erosion of a mask by `by` pixels; the picture's border erodes nothing."""
     picture = Image.fromarray(np.pad(mask, by, mode="edge").astype(np.uint8) * 255)
     return np.asarray(picture.filter(ImageFilter.MinFilter(2 * by + 1)))[by:-by, by:-by] > 0

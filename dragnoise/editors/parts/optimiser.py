@@ -1,4 +1,4 @@
-"""torch's Adam on one tensor, which can be set to where it stood after any update."""
+"""torch's Adam for one tensor, with a state that can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Adam:
         self._optimiser = torch.optim.Adam([self.value])
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """Stand where an `EditState` of `count` updates stands."""
+        """Load value and moments from the tensors of an `EditState` after `count` updates."""
         with torch.no_grad():
             self.value.copy_(next(iter(tensors.values())))
         self._optimiser.state.clear()

@@ -49,7 +49,7 @@ class SingleTimestep:
         self.task, self.variable, self._tracks_first = task, variable, tracks_first
         self.supervision = self.supervise(task, variable)
         self._adam = Adam(variable.original)
-        self._live: EditState | None = None  # the state that the optimiser stands at
+        self._live: EditState | None = None  # the state whose tensors the optimiser holds
         self._look: Look | None = None
         self._initial: Tensor | None = None
 
@@ -164,7 +164,7 @@ class SingleTimestep:
 
 @dataclass(frozen=True, eq=False)
 class Ahead:
-    """A forward whose numbers are still on the device.
+    """A forward pass whose scalar results have not been read from the device yet.
 
     places: (m, n, 2) where tracking looks, None before any update.  numbers: scalars, the feature's largest absolute
     value and then the index of the nearest place of every anchor.

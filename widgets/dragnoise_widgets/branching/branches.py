@@ -71,7 +71,7 @@ class Branches:
         return next((entry.album for entry in self._entries if entry.session is session), Album())
 
     def add(self, session: DragSession, album: Album | None = None) -> Album:
-        """Take a session, unless it is here already, and give its pictures; it is compared with no more."""
+        """Add a session unless it is here already; returns its album.  It is no longer the compared one."""
         with self.lock:
             if self.index(session) is None:
                 self._entries = (*self._entries, Entry(session, Album() if album is None else album))
@@ -109,7 +109,7 @@ class Branches:
                     self.add(before, self.album(shown).copy())
                     self._put_aside.append(before)
                 n = len(before.history) - 1
-                said = f"other drags begin anew; the {n} iterations so far are kept as the branch {branch.name!r}"
+                said = f"other drags start anew; the {n} iterations so far are kept as the branch {branch.name!r}"
         return said
 
     @property

@@ -15,7 +15,7 @@ NOTHING = "nothing"
 
 
 class Keeping(widgets.VBox):
-    """The branches, which one that shown is compared with, and a file.  visible: is it unfolded?
+    """Panel with the list of branches, the branch to compare with, and the file.  visible: is it unfolded?
 
     actions: what they do, by name: choose(index), forget(index), rename(index, name),
     compare(index or None), save(path), open(path), autosave(path or None).
@@ -37,9 +37,7 @@ class Keeping(widgets.VBox):
         )  # fmt: skip
         self.save_button = self._button("Save", "floppy-o", "Save everything: iterations, LoRA, drags", "save")
         self.open_button = self._button("Open", "folder-open-o", "Open a saved session beside this one", "open")
-        self.autosave = widgets.Checkbox(
-            False, description="save there by itself", indent=False, layout={"width": "auto"}
-        )
+        self.autosave = widgets.Checkbox(False, description="autosave there", indent=False, layout={"width": "auto"})
         self.autosave.observe(self._autosaved, "value")
         self.found = widgets.HBox(layout={"display": "none", **ROW})
         super().__init__(
@@ -69,13 +67,13 @@ class Keeping(widgets.VBox):
             self._busy = False
 
     def offer(self, path: str, action: Callable[[], Any]) -> None:
-        """Offer to open a file that was saved by itself."""
+        """Offer to open an autosaved file."""
 
         def take() -> None:
             self.found.layout.display = "none"
             action()
 
-        told = widgets.HTML(f"An edit was saved by itself to <code>{html.escape(path)}</code>.")
+        told = widgets.HTML(f"An edit was autosaved to <code>{html.escape(path)}</code>.")
         self.found.children = (told, button("Open it", take, icon="history", width="100px", style="info"))
         self.found.layout.display = ""
 

@@ -70,7 +70,7 @@ class BranchRow(widgets.HBox):
         self.name = named(field, f"name of branch {index}")
         self.name.observe(self._renamed, "value")
         self.about = widgets.HTML(layout={"margin": "0 8px", "flex": "0 0 auto"})
-        self.choose = button("Show", partial(actions["choose"], index), tooltip="Go over to this branch", width="72px")
+        self.choose = button("Show", partial(actions["choose"], index), tooltip="Switch to this branch", width="72px")
         self.forget = button(
             "", partial(actions["forget"], index), icon="trash", width="34px",
             tooltip=f"Delete branch {index}; what is not saved is lost",

@@ -205,7 +205,7 @@ class DragCanvas(widgets.Box):
         return self._reports.guarded(function, *arguments)
 
     def by_hand(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """`guarded`, for a button, a field or a key: an error reported before is over, whatever this does."""
+        """`guarded` for a button, a field or a key; clears the error reported before."""
         self._reports.message = ""
         result = self.guarded(function, *arguments)
         self._show()
@@ -217,7 +217,7 @@ class DragCanvas(widgets.Box):
 
     @property
     def apart(self) -> tuple[widgets.Widget, ...]:
-        """Widgets that are drawn with and not shown themselves."""
+        """Helper widgets that are used for drawing and are not displayed themselves."""
         return (*self.canvas._canvases, *self._surface.pictures)
 
     @property

@@ -26,7 +26,7 @@ CASED: tuple[tuple[str | None, float], ...] = ((DARK, 5), (LIGHT, 3.8), (None, 2
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawable (an `ipywidgets.Image`) and how often it has been given other pixels."""
+    """A drawable (an `ipywidgets.Image`) and the number of times its pixels were replaced."""
 
     drawable: Any
     version: int = 0

@@ -110,7 +110,7 @@ class Link:
         self._call(self._push)
 
     def _push(self, session: Watched) -> None:
-        """The canvas as it is by now: what was drawn in between need not be."""
+        """Give the session what the canvas shows now; intermediate drawings are skipped."""
         names = set(self._ahead)
         self._pushing.update(names)
         self._ahead.difference_update(names)  # first, for it may be changed again while it is being told

@@ -1,4 +1,4 @@
-"""The traits of a canvas: `drags`, `mask` and `selected` are kept equal to its sketch in both directions."""
+"""Two-way synchronisation of a canvas's traits `drags`, `mask` and `selected` with its sketch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Publishing:
     def publish(self) -> None:
         """Set the traits to what the sketch is by now; outside the lock, by one thread at a time.
 
-        Whoever comes while another is at it may leave: that one goes on until nothing differs.
+        A call while another thread is publishing returns at once: that thread goes on until nothing differs.
         """
         with LOCK:
             if self._under_way:
@@ -61,7 +61,7 @@ class Publishing:
             raise
 
     def adopt(self, name: str, value: Any) -> None:
-        """A trait has been set: unless from the sketch, change that."""
+        """Handle a set trait: change the sketch, unless the value came from it."""
         if name == "mask":
             self._mask = Mask.of(value)
         if value is self.own:
@@ -74,7 +74,7 @@ class Publishing:
             self._owner.change(partial(edits.select, spot=Spot(value, "objective")))
 
     def _differing(self) -> dict[str, Any]:
-        """The traits that do not show the sketch yet, and their values; with none, the publishing is over."""
+        """Traits that differ from the sketch -> their new values; if there are none, publishing is marked as ended."""
         with LOCK:
             edit, selected = self._owner.sketch.edit, self._owner.sketch.selected
             index = PENDING if selected is None else selected.index

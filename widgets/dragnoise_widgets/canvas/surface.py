@@ -38,7 +38,7 @@ class Surface:
         return self._picture.drawable, self._overlay.drawable
 
     def show_picture(self, picture: Image.Image | None, view: View) -> None:
-        """Another picture, or none, and the canvas's size for it."""
+        """Set the picture, or none, and the canvas's size for it."""
         if (self.canvas.width, self.canvas.height) != view.canvas or self._drawn is None:
             self.canvas.width, self.canvas.height = view.canvas
             self.canvas.layout = widgets.Layout(
@@ -63,7 +63,7 @@ class Surface:
         self._drawn = scene
 
     def forget(self) -> None:
-        """The page shows nothing any more: the next `draw` draws all."""
+        """Make the next `draw` draw all layers, for a page that shows nothing."""
         self._drawn = None
 
 

@@ -13,7 +13,7 @@ from dragnoise_widgets.sketch.masks import Mask, mask_png
 from dragnoise_widgets.sketch.sketch import Sketch
 
 NARROW, WORD = "24px", "52px"
-"""Widths of a button with a sign, and of one with a word."""
+"""Widths of a button with an icon, and of one with a word."""
 
 
 class Toolbar(widgets.HBox):
@@ -33,7 +33,7 @@ class Toolbar(widgets.HBox):
         self.undo = _button("↶", "Undo (Ctrl+Z)", actions["undo"])
         self.redo = _button("↷", "Redo (Shift+Ctrl+Z)", actions["redo"])
         self.delete = _button("", "Remove the selected drag (Delete)", actions["delete"], icon="trash")
-        self.fit = _button("", "Show the whole picture (F); Ctrl+wheel goes closer", actions["fit"], icon="arrows-alt")
+        self.fit = _button("", "Show the whole picture (F); Ctrl+wheel zooms", actions["fit"], icon="arrows-alt")
         self.fit.disabled = True
         self.brush = widgets.FloatSlider(
             min=1, max=64, step=1, description="brush", readout_format=".0f", **_slider("190px")
@@ -41,7 +41,7 @@ class Toolbar(widgets.HBox):
         self.opacity = widgets.FloatSlider(
             min=0, max=1, step=0.05, description="opacity", readout=False, **_slider("140px")
         )
-        self.invert = _button("Invert", "Swap what may change and what may not", actions["invert_mask"], width=WORD)
+        self.invert = _button("Invert", "Invert the mask: swap free and held areas", actions["invert_mask"], width=WORD)
         self.clear = _button("Clear", "Remove the mask", actions["clear_mask"], width=WORD)
         self.load = widgets.FileUpload(
             accept="image/png", multiple=False, description="Load", icon="", layout={"width": WORD, "margin": "2px 1px"}
@@ -60,7 +60,7 @@ class Toolbar(widgets.HBox):
         self.add_class("dragnoise-tools")
 
     def show(self, sketch: Sketch, *, view_only: bool) -> None:
-        """Grey out what would do nothing."""
+        """Disable the buttons that would do nothing."""
         edit = sketch.edit
         for widget in (self.tool, self.load, self.brush):
             widget.disabled = view_only

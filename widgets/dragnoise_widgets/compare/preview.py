@@ -123,7 +123,7 @@ class Preview(widgets.VBox):
         self._caption(caption)
 
     def replace(self, picture: Image.Image | None, caption: str = "") -> None:
-        """Show another picture where that of the iteration would be, None that one.  caption: instead of its own."""
+        """Show another picture in place of the iteration's; None restores that.  caption: in place of its caption."""
         self._instead = picture
         if picture is not None:
             self.badge.layout.display = "none"

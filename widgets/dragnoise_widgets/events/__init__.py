@@ -1,1 +1,1 @@
-"""What a canvas takes from the page: keys, pointer, wheel, zoom."""
+"""Input events of a canvas: keys, pointer, wheel, zoom."""

@@ -45,7 +45,7 @@ class Owner(Protocol):
 
 
 REACH, TOUCH_REACH, SLACK = 11, 24, 4
-"""In CSS pixels: how near to a point a press takes it, how near a finger, and how far a click may slip."""
+"""In CSS pixels: the hit radius of the mouse, that of a finger, and the largest movement of a click."""
 
 _ANYTIME = ("thinner", "thicker", "deselect", "help", "closer", "fit")
 """Commands of keys that are allowed on a view-only canvas."""
@@ -138,7 +138,7 @@ class Pointer:
             self._release(None, leave=True)
 
     def touch_cancel(self, touches: list[Point]) -> None:
-        """The page took the touch for itself: nothing was meant."""
+        """The browser has cancelled the touch: the gesture is discarded."""
         self._leave()
         self._owner.change(edits.cancel)
         self._tell()
@@ -166,7 +166,7 @@ class Pointer:
         owner.brush_size = min(max(wider, 1.0), checks.brush_limit(owner.sketch.size))
 
     def _pinch(self, touches: list[Point]) -> None:
-        """Two fingers move the picture; of more, or of places that are no numbers, nothing is made."""
+        """Zoom and pan by two fingers; more fingers, and positions that are not numbers, are ignored."""
         if len(touches) == 2 and all(self._point(*touch) is not None for touch in touches):
             self.zoom.pinch(*touches)
 
@@ -202,7 +202,7 @@ class Pointer:
             self.pulled(self._owner.sketch)
 
     def _hover(self, point: Point | None) -> None:
-        """Remember what of the pointer's place is worth showing."""
+        """Set `cursor` and `hovered` for a pointer at this point."""
         self._leave()
         owner, sketch = self._owner, self._owner.sketch
         if point is None or owner.view_only:
@@ -217,11 +217,11 @@ class Pointer:
         self.cursor = self.hovered = None
 
     def _point(self, x: Any, y: Any) -> Point | None:
-        """In image pixels; None for what a page without a layout sends."""
+        """The position in image pixels; None for invalid numbers, as a page without a layout sends them."""
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in (x, y)):
             return None
         return self._owner.view.to_image((x, y))
 
 
 def _nothing(*arguments: Any) -> None:
-    """The command of a key without one."""
+    """The command of a key that is not bound to any: does nothing."""

@@ -31,7 +31,7 @@ class Zoom:
         self._pinched: tuple[Point, float] | None = None  # where the middle of two fingers was, and their distance
 
     def wheel(self, x: float, y: float, delta: float) -> None:
-        """delta: of the wheel, > 0 is farther; a notch counts a quarter of a doubling."""
+        """Zoom at (x, y).  delta: of the wheel, > 0 zooms out; 100 units are a factor of two."""
         self._zoom(2 ** (-delta / 100), (x, y))
 
     def pan(self, dx: float, dy: float) -> None:
@@ -41,7 +41,7 @@ class Zoom:
         owner.window = panned(owner.window, owner.sketch.size, dx / scale, dy / scale)
 
     def pinch(self, one: Point, other: Point) -> None:
-        """Two fingers are here now: what is between them follows."""
+        """Zoom and pan so that the picture follows two fingers at these positions."""
         middle, apart = ((one[0] + other[0]) / 2, (one[1] + other[1]) / 2), max(math.dist(one, other), 1.0)
         if self._pinched is not None:
             before, far = self._pinched
@@ -50,7 +50,7 @@ class Zoom:
         self._pinched = middle, apart
 
     def pinch_ended(self) -> None:
-        """A finger has gone."""
+        """End the pinch, when a finger is lifted."""
         self._pinched = None
 
     def closer(self, steps: int) -> None:

@@ -22,7 +22,7 @@ LIMIT = 2**28
 class PictureCache:
     """Pictures by iteration and by what they were rendered with; for all threads.
 
-    An iteration is told by its array of anchors, which branches of a session have in common: what was rendered
+    An iteration is identified by its array of anchors, which branches of a session have in common: what was rendered
     on one is found on the other.  What it was rendered with is `SessionState.rendering`.
     """
 

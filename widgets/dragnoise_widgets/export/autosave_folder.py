@@ -16,7 +16,7 @@ KEPT = 10
 """Files kept by `tidy`, the newest ones."""
 
 AT_WORK = 600.0
-"""A file that was written in so many last seconds is taken to be another kernel's, which is at work."""
+"""A file written within this many seconds is assumed to belong to another running kernel."""
 
 
 def default_path() -> Path:

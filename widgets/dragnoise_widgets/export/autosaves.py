@@ -21,7 +21,7 @@ KEPT = 10
 """Files of earlier edits that stay; older ones are deleted when one more is put aside."""
 
 _open: weakref.WeakSet[Autosaves] = weakref.WeakSet()
-"""All of this process, so that no two save to one file."""
+"""All instances of this process, so that no two save to the same file."""
 
 
 class Autosaves:
@@ -48,7 +48,7 @@ class Autosaves:
         _open.add(self)
 
     def begin(self, session: DragSession) -> None:
-        """Have a session save itself, if any does; one that does so already goes on."""
+        """Start autosaving a session, if autosave is on; one that is autosaved already is left alone."""
         if self.path is None or session in self._files:
             return
         if self._by_default:
@@ -64,7 +64,7 @@ class Autosaves:
         self._ours.add(path)
 
     def change(self, path: str | Path | None, sessions: Iterable[DragSession]) -> None:
-        """Other files for all of these, or None for no more of it.  Raises TypeError or ValueError for no path."""
+        """Autosave these sessions to other files; None stops it.  Raises TypeError or ValueError for a wrong path."""
         self._by_default = False
         self.path = None if path is None else as_path(path)
         for session in self._files:
@@ -74,7 +74,7 @@ class Autosaves:
             self.begin(session)
 
     def end(self, session: DragSession) -> None:
-        """A session saves itself no more; its file stays."""
+        """Stop autosaving a session; its file stays."""
         if self._files.pop(session, None) is not None:
             session.store.autosave(None)
 
@@ -88,7 +88,7 @@ class Autosaves:
         self._files.clear()
 
     def saved(self, path: str | Path) -> None:
-        """An edit of here was saved to a file by hand, which autosaving may go on with."""
+        """Note that an edit was saved to this file by hand, so that autosaving may overwrite it."""
         self._ours.add(as_path(path))
 
     def newest(self) -> Path | None:
@@ -106,7 +106,7 @@ class Autosaves:
 
 
 def _earlier(path: Path) -> Path:
-    """A name that is free, after the time when a file was written."""
+    """A free name for a file, made of its own name and its modification time."""
     written = time.strftime("%Y-%m-%d %H.%M.%S", time.localtime(path.stat().st_mtime))
     named = path.with_stem(f"{path.stem} of {written}")
     others = (named.with_stem(f"{named.stem} ({n})") for n in itertools.count(2))
@@ -124,5 +124,5 @@ def _tidy(path: Path) -> None:
 
 
 def _plain(text: str) -> str:
-    """For a glob, in which these letters mean something."""
+    """The text with the special characters of glob patterns escaped."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

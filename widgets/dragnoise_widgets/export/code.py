@@ -30,7 +30,7 @@ SMALL = 3000
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What an iteration was made with; all of it may change between two."""
+    """The inputs of an iteration, all of which may change from one to the next."""
 
     config: DragConfig
     mask: np.ndarray | None
@@ -151,7 +151,7 @@ def _mask(mask: np.ndarray | None, folder: Path, imports: list[str], files: list
 
 
 def _kept(folder: Path, name: str, data: bytes) -> Path:
-    """A file in the folder that holds this: never another one's, which earlier code may need."""
+    """A file in the folder with this content; files with other content, which earlier code may need, are kept."""
     path, n = folder / name, 1
     with one_sentence(path):
         while path.exists():
@@ -163,7 +163,7 @@ def _kept(folder: Path, name: str, data: bytes) -> Path:
 
 
 def _runs(settings: Sequence[Setting]) -> list[tuple[Setting, int]]:
-    """Equal settings one after the other -> each once, with how often."""
+    """Run-length encoding: consecutive equal settings -> (setting, count)."""
     numbered: list[tuple[int, Setting]] = []
     for setting in settings:
         fresh = not numbered or not numbered[-1][1].same(setting)

@@ -1,4 +1,4 @@
-"""What is taken home from the session shown: picture, drags, GIF and code, as files or in the export panel."""
+"""Export of the shown session: picture, drags, GIF and code, as files or in the export panel."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Exports:
         )
         self.clipboard = Clipboard(self._copied)
         self._shown = shown
-        self._gif: Future[bytes] | None = None  # the one that is being made
-        self._code: Code | None = None  # the one that is being copied
+        self._gif: Future[bytes] | None = None  # the GIF that is being made
+        self._code: Code | None = None  # the code that is being copied
 
     @property
     def making_gif(self) -> bool:
-        """Is one being made?"""
+        """Is a GIF being made?"""
         return self._gif is not None
 
     def cancel_gif(self) -> None:
-        """Give up the one that is being made."""
+        """Cancel the GIF that is being made."""
         if self._gif is not None:
             self._gif.cancel()
 
@@ -121,7 +121,7 @@ class Exports:
             self._gif.cancel()
             return
 
-        def done(future: Future[bytes]) -> None:  # of an error the runner tells
+        def done(future: Future[bytes]) -> None:  # the runner reports errors
             self._gif = None
             self._shown.refresh()
             if future.cancelled() or future.exception() is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dragnoise.session.state import SessionState
 
 SKIPPED = 10
-"""Iterations back that a quick look may be of and still be shown."""
+"""Largest number of iterations that a quick look may be older than the iteration it is shown for."""
 
 
 @dataclass(frozen=True, eq=False)

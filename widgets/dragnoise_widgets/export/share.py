@@ -71,7 +71,7 @@ class Share(widgets.VBox):
         self.drags.value = downloads.link(text.encode(), "drags.json", "Drags")
 
     def clear(self) -> None:
-        """GIF and code are of what is no longer shown."""
+        """Remove GIF and code, which belong to a session no longer shown."""
         self.gif.value = self.code.value = ""
         self.code.layout.display = "none"
 

@@ -18,13 +18,13 @@ WIDE = 760
 """CSS pixels of a figure at most."""
 
 SHARE = 0.05
-"""Of the time while something runs, so much may go into figures at most."""
+"""Largest share of the time that figures may take while something runs."""
 
 Paint = Callable[[Figure, Sight], object]
 """Fills an empty figure; a ValueError that it raises is shown as a note instead."""
 
 Key = Callable[[Sight], tuple[Any, ...]]
-"""The objects and numbers that a figure depends on; the same ones need no new drawing."""
+"""The objects and numbers that a figure depends on; it is redrawn only when they change."""
 
 
 def by_history(sight: Sight) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ class LatentsPage(Page):
         super().__init__(self._paint, key=self._key, height=240, above=(self.step,))
 
     def show(self, sight: Sight) -> None:
-        """Read the latents where they lie, without a copy; during an inversion only as often as is drawn."""
+        """Read the latents without copying them; during an inversion only when the figure is due to be drawn."""
         self._sight = sight
         state = sight.session.state
         if state.inverted or not sight.running or time.monotonic() >= self.due:
@@ -88,13 +88,13 @@ class LatentsPage(Page):
         return (k, done[k] if k < len(done) else None)
 
     def _chosen(self, _: Any) -> None:
-        """The slider is followed at once, whatever runs."""
+        """Draw at once when the slider is moved, even while something runs."""
         if self._sight is None:
             return
         self.due = 0.0
         try:
             super().show(self._sight)
-        except Exception as error:  # which ipywidgets would lose
+        except Exception as error:  # ipywidgets would lose it
             self.plot.say(sentence(error))
 
     def _paint(self, figure: Figure, sight: Sight) -> None:
@@ -147,7 +147,7 @@ class FeaturesPage(Page):
         plots.plot_similarity(self._maps, drags=drags, zoom=True, ax=windows)
 
     def _measure(self, session: DragSession, k: int) -> None:
-        """The maps, or why there are none: that is no error of the session's."""
+        """Compute the maps, or note why there are none, without an error in the session's status."""
         try:
             self._maps = measure(session, k)
         except Exception as error:

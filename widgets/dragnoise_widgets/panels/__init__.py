@@ -1,1 +1,1 @@
-"""Panels of the studio, each on its own."""
+"""Panels of the studio, independent of each other."""

@@ -47,7 +47,7 @@ class Messages:
             return self.failed(error)
 
     def clear(self) -> None:
-        """Something else is done: what was said last is over."""
+        """Clear the last error and note, when another action begins."""
         with self._lock:
             said = self.error or self.note or self._seen is not self._reported
             self.error = self.note = ""
@@ -73,7 +73,7 @@ class Messages:
         self._failed(message)
 
     def refused(self, message: str) -> None:
-        """Tell of something wrong that has its sentence already; of one that is no sentence, all there is to know."""
+        """Show an error message; if it is not one of dragnoise's own sentences, its traceback goes into the log too."""
         error = sys.exc_info()[1]
         if error is None or message.endswith("."):
             self._journal.note(message)
@@ -82,7 +82,7 @@ class Messages:
         self._failed(message)
 
     def failed_at_work(self, message: str, traceback: str) -> None:
-        """Write an error of the worker's into the log, once, however often it is told."""
+        """Write an error of the worker into the log, once per occurrence."""
         with self._lock:
             told = self._reported
             fresh = bool(traceback) and (told[0] != message or told[1] is not traceback)  # the same may happen again
@@ -92,13 +92,13 @@ class Messages:
             self._journal.error(message, traceback)
 
     def begin(self, message: str, traceback: str) -> None:
-        """Another session is shown from now on; what went wrong there last is no news."""
+        """Start with another session, whose last error counts as reported already."""
         with self._lock:
             self._reported = message, traceback
             self.clear()
 
     def stand(self, now: Situation, *parts: str) -> None:
-        """Show where things stand.  now.error: the worker's.  parts: what is said after the state, may be empty."""
+        """Show the state.  now.error: the worker's error.  parts: texts after the state, may be empty."""
         with self._lock:
             self._now, self._parts = now, parts
             self._show()

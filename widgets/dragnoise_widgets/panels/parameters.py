@@ -146,7 +146,7 @@ class Parameters(widgets.VBox):
 
     @contextmanager
     def _by_code(self) -> Iterator[None]:
-        """What changes meanwhile was not typed."""
+        """Context manager: changes of fields inside it are made by code, not typed."""
         self._busy = True
         try:
             yield

@@ -75,15 +75,15 @@ def _lazy(make: Make, session: DragSession, n: int) -> Breakpoint:
 
 
 class StopSet:
-    """Keeps those of a runner's breakpoints in line that come from the studio: the ticked ones, and `own`."""
+    """Sets the breakpoints of a runner that come from the studio: the ticked ones, and `own`."""
 
     def __init__(self, stops: Stops) -> None:
         self.own: list[Breakpoint] = []
         self._stops = stops
-        self._set: list[Breakpoint] = []  # those that came from here
+        self._set: list[Breakpoint] = []  # the ones last set by `apply`
 
     def apply(self, runner: Runner, session: DragSession) -> None:
-        """Set the runner's; what was set by others stays."""
+        """Update the breakpoints of a runner; those set by others stay."""
         others = [stop for stop in runner.breakpoints if stop not in self._set]
         self._set = [*self._stops.chosen(session), *self.own]
         runner.breakpoints = [*others, *self._set]

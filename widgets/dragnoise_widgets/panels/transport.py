@@ -37,7 +37,7 @@ class Transport(widgets.VBox):
         self.lora.observe(self._lora_toggled, "value")
         self.step = self._button("Step", "step-forward", "step", "One iteration")
         self.run = self._button("Run", "play", "run", "Iterate until every anchor has arrived", style="primary")
-        self.pause = self._button("Pause", "pause", "pause", "Hold after this iteration; Run goes on")
+        self.pause = self._button("Pause", "pause", "pause", "Pause after this iteration; Run continues")
         self.stop = self._button("Stop", "stop", "stop", "End after this iteration; what is done stays")
         self.bar = widgets.FloatProgress(
             value=0, min=0, max=1, layout={"width": "calc(100% - 4px)", "height": "6px", "margin": "1px 2px"}
@@ -52,7 +52,7 @@ class Transport(widgets.VBox):
         self.play = self._button("", "film", "play", "Play the iterations through, or stop that", "34px")
         self.rewind = self._button("Back to here", "", "rewind", "Forget the iterations after this one", "auto")
         self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "auto")
-        self.branch = self._button("Branch here", "", "branch", "A second session from here on; this stays", "auto")
+        self.branch = self._button("Branch here", "", "branch", "A new session from here on; this one stays", "auto")
         self.line = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 auto", "min_width": "0"})
         super().__init__(
             [
@@ -77,10 +77,10 @@ class Transport(widgets.VBox):
         busy_aside: bool = False,
         playing: bool = False,
     ) -> None:
-        """Bring all in line.
+        """Update all controls.
 
         k: the iteration shown.  ready: is there a session?  drags: how many it has.  busy_aside: is something else
-        being made that Stop ends?  playing: are the iterations being played through?
+        under way that Stop cancels, such as a GIF?  playing: are the iterations being played through?
         """
         busy = status.state in ("running", "stopping")
         at_work = busy or status.task != ""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Task(Protocol):
     """A command that takes time.
 
-    ends: a pause is over when it is done.  aside: it is only a look, done while there is nothing else to do; the
-        state stays what it was, and any other command ends it.
+    ends: a pause is over when it is done.  aside: a background task such as a preview, done only while the
+        worker is idle; it leaves the state unchanged, and any other command cancels it.
     """
 
     ends: ClassVar[bool]
@@ -34,7 +34,7 @@ class Task(Protocol):
 
 
 class Call(Protocol):
-    """A short command.  aside: it only looks, so that the state "error" outlasts it."""
+    """A short command.  aside: it only reads the session, so a state "error" remains after it."""
 
     @property
     def aside(self) -> bool: ...
@@ -177,7 +177,7 @@ class Save:
 
 @dataclass(frozen=True)
 class Pause:
-    """Hold after the unit under way, and forget the tasks that wait."""
+    """Pause after the unit of work under way, and drop the waiting tasks."""
 
 
 @dataclass(frozen=True)

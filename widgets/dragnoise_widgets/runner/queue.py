@@ -77,7 +77,7 @@ class CommandQueue:
         return taken
 
     def give_up(self) -> None:
-        """Nobody works any more: forget the tasks, and cancel the calls."""
+        """Drop all tasks and cancel all calls, when the worker has ended."""
         self.tasks.clear()
         while self._calls:
             self.next_call()[1].cancel()

@@ -1,4 +1,4 @@
-"""The worker of each session, and the farewell to all of them at the end of the process."""
+"""Registry of the sessions' workers, and their shutdown at the end of the process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from dragnoise.session.session import DragSession
 
 FAREWELL = 5.0
-"""Seconds that the end of the process waits for the unit of work under way."""
+"""Longest time in seconds that process exit waits for units of work under way."""
 
 _workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
 _registry = threading.Lock()
 
 
 def worker_of(session: DragSession) -> Worker:
-    """The session's worker: one, as long as anybody holds it."""
+    """The session's worker, shared by all who ask for it as long as one of them holds it."""
     with _registry:
         known = _workers.get(session)
         worker = known() if known is not None else None
@@ -35,7 +35,7 @@ def worker_of(session: DragSession) -> Worker:
 
 @atexit.register
 def _farewell() -> None:
-    """No thread may be inside torch when the interpreter goes."""
+    """Stop all workers: no thread may be inside torch when the interpreter exits."""
     with _registry:
         workers = [worker for known in _workers.values() if (worker := known()) is not None]
     until = time.monotonic() + FAREWELL

@@ -71,12 +71,12 @@ class Runner:
     def render(self, k: int | None = None, *, aside: bool = False) -> None:
         """The picture of iteration k, default where the session stands; it comes in `Update.picture`.
 
-        aside: it is only a look, which changes no state and is given up for any other command.
+        aside: a background task, which changes no state and is cancelled by any other command.
         """
         self._put(Render(k, aside), Options())
 
     def aside(self, task: Task) -> None:
-        """Do a task that is aside: while there is nothing else to do, and given up for any other command."""
+        """Do a background task: only while there is nothing else to do, and cancelled by any other command."""
         self._put(task, Options())
 
     def pause(self) -> None:
@@ -98,7 +98,7 @@ class Runner:
         """`function(session)` on the worker, between two iterations; the Future has what it returned or raised.
 
         This is how drags, mask and config are changed: `runner.call(lambda s: setattr(s, "drags", drags))`.
-        A run under way goes on with the change.  aside: it only looks, so that the state "error" outlasts it.
+        A run under way goes on with the change.  aside: it only reads, so a state "error" remains.
         """
         if not callable(function):
             raise TypeError(f"call() takes a function of the session, not {shown(function)}.")
@@ -110,7 +110,7 @@ class Runner:
         return self._worker.call(call)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until nothing is left to do and every watcher has heard of it; False when that took too long.
+        """Wait until all work is done and all observers have been notified; False after the timeout.
 
         timeout: seconds, None for ever.  Interrupting the notebook's cell pauses the run.
         """

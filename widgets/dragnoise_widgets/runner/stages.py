@@ -32,7 +32,7 @@ PreviewEvery = int | Literal["auto", "end"]
 log = logging.getLogger(__name__)
 
 PREVIEW_SHARE = 0.25
-"""Of the time, at most this much goes into previews with `preview_every="auto"`."""
+"""Largest share of the time that previews take with `preview_every="auto"`."""
 
 LORA_STEPS = 200
 """Expected LoRA steps if the number is not given: the default of `session.fit_lora`."""
@@ -75,7 +75,7 @@ class Options:
 class Kept:
     """State that outlives a command: paused stages, and the measured cost of a picture.
 
-    A paused stage is gone on with by the next command that needs it.
+    The next command that needs a paused stage continues it.
     """
 
     stages: dict[Any, Iterator[Progress]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Kept:
     since_preview: int = 0
 
     def resumable(self, key: Any, make: Callable[[], Iterator[Progress]]) -> Iterator[Progress]:
-        """The paused stage of this key, or a new one; kept when it is left in the middle."""
+        """Continue the paused stage of this key, or start a new one; it is kept when left unfinished."""
         steps = self.stages.pop(key, None) or make()
         try:
             for progress in steps:  # noqa: UP028 - `yield from` would close them with this
@@ -167,7 +167,7 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
 
 
 def render(session: DragSession, kept: Kept, k: int | None = None, *, aside: bool = False) -> Stage:
-    """The picture of iteration k, default the last.  aside: nobody minds if there is none by now."""
+    """The picture of iteration k, default the last.  aside: no error if it is gone."""
     kept.stages = {key: steps for key, steps in kept.stages.items() if key[0] != "rendering"}
     yield from prepare(session, kept)
     yield from kept.resumable(("rendering",), lambda: rendering(session, kept, k, aside=aside))
@@ -251,7 +251,7 @@ def preview_interval(every: PreviewEvery, history: History, kept: Kept, steps: i
 
 
 def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: Progress) -> Iterator[Progress]:
-    """Between two iterations, as a part of the optimisation: its progress stays where it is."""
+    """Render a preview between two iterations if it is due; the optimisation's progress does not change."""
     kept.since_preview += 1
     interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)
     if interval and kept.since_preview >= interval and session.history:

@@ -77,7 +77,7 @@ def state_word(now: Situation) -> Word:
     if not now.has_session:
         return Word("No picture", ": Upload a picture, drop one here, or take an example")
     if not now.has_model:
-        return Word("Only to look at", ": the session has no model", "held")
+        return Word("View only", ": the session has no model", "held")
     if status.state == "paused" and holds == "breakpoint":
         return Word("Paused", f" by a breakpoint: {status.message}", "held")
     if not now.has_drags:

@@ -1,4 +1,4 @@
-"""How many OpenMP threads torch computes with beside a page, and release of those that are idle."""
+"""Number of OpenMP threads that torch uses beside a notebook page, and release of idle ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def leave_a_core() -> None:
 
 
 def disband() -> None:
-    """Let the calling thread's team go; its next computation gathers a new one, in a tenth of a millisecond.
+    """Release the calling thread's idle OpenMP threads; its next computation starts new ones, within 0.1 ms.
 
     GNU's OpenMP counts idle teams too: with more threads than cores, those that work sleep at every turn
     instead of waiting briefly for each other.  With one idle team on two cores, an iteration on the embedded
@@ -40,5 +40,5 @@ def disband() -> None:
 
 @cache
 def _pause() -> Callable[[int], int] | None:
-    """OpenMP's own function for it, where torch has brought one; other systems' OpenMP does not count so."""
+    """OpenMP's function that releases idle threads, on Linux; OpenMP of other systems does not count idle threads."""
     return getattr(ctypes.CDLL(None), "omp_pause_resource_all", None) if sys.platform == "linux" else None

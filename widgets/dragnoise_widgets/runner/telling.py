@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Teller:
-    """Keeps the newest update, and publishes every change of it.
+    """Holds the newest update, and publishes it whenever it changes.
 
     deliver: called with one update at a time; must not raise.  changed: guards this object.
     inline: deliver in the caller's thread, when it calls `flush`.
@@ -42,7 +42,7 @@ class Teller:
         self._pictured: Progress | None = None  # the last one with a picture
 
     def begin(self, *, state: State = "running", aside: bool = False) -> None:
-        """A task begins.  aside: what the last command left stays said, unless that was an error."""
+        """Publish that a task begins.  aside: the last command's message stays, unless it was an error."""
         self._pace = Pace()
         status = self.update.status
         told: dict[str, Any] = {"message": "", "ended": ""}
@@ -51,7 +51,7 @@ class Teller:
         self.tell(state=state, pausing=False, **NOTHING_DONE, **told)
 
     def note(self, progress: Progress, history: History) -> None:
-        """A stage has come so far."""
+        """Publish the progress of a stage."""
         if progress.picture is not None:
             self._pictured = progress
         task, done, total = progress.task, progress.done, progress.total
@@ -62,7 +62,7 @@ class Teller:
     def tell(self, history: History | None = None, *, keep: bool = False, step: Any = None, **changes: Any) -> None:
         """Publish the status with some changes.
 
-        history: as it is now; None keeps the one known, for those who may not look at the session.
+        history: the current one; None keeps the last known, for callers that must not access the session.
         keep: never drop this update.
         """
         with self._changed:
@@ -98,7 +98,7 @@ class Pace:
         self._task: TaskName = ""
 
     def seconds_left(self, task: TaskName, done: int, total: int) -> float | None:
-        """Note that `done` steps of `total` are done now."""
+        """Record that `done` of `total` steps are done; returns the estimate in seconds, None if unknown."""
         if task != self._task or (self._marks and done < self._marks[-1][1]):
             self._marks.clear()
         self._task, now = task, time.perf_counter()
@@ -187,7 +187,7 @@ class Publisher:
                     self._end()
 
     def _await(self) -> Update | None:
-        """The next update as soon as it is due; None, and the thread has ended, when there is none."""
+        """Wait for the next update to be due and return it; without one, end the thread and return None."""
         with self._changed:
             while self._waiting and not (self._waiting[0][1] or time.monotonic() >= self._due):
                 self._changed.wait(max(self._due - time.monotonic(), 0.001))
@@ -197,7 +197,7 @@ class Publisher:
             return self._waiting.popleft()[0]
 
     def _end(self) -> None:
-        """The thread has ended; what it has not delivered never will be."""
+        """Note the end of the thread; updates not delivered yet are dropped."""
         self._waiting.clear()
         self._thread = None
         self._changed.notify_all()

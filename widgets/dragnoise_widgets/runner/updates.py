@@ -50,7 +50,7 @@ class Status:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """Everything there is to show, immutable and complete: who missed the ones before has missed nothing.
+    """Everything there is to show, immutable and complete, so that earlier updates need not be seen.
 
     status: see `Status`.
     history: the session's snapshots, `history[k]` after iteration k.

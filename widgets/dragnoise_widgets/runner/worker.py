@@ -42,7 +42,7 @@ class Worker:
         self._current: Queued | None = None
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
-        self._thread: threading.Thread | None = None  # who works: a thread of our own, or an inline caller's
+        self._thread: threading.Thread | None = None  # that works: our own, or an inline caller's
         self._preview_wanted = False
 
     def put(self, task: Task, options: Options) -> None:
@@ -61,7 +61,7 @@ class Worker:
         return future
 
     def pause(self) -> None:
-        """Hold after the unit under way; forgets what waits."""
+        """Pause after the unit of work under way; drops the waiting tasks."""
         with self.changed:
             self.queue.note(self.session, Pause())
             waited = bool(self.queue.tasks)
@@ -76,7 +76,7 @@ class Worker:
         self.teller.flush()
 
     def stop(self) -> None:
-        """End after the unit under way; forgets what waits and what was paused."""
+        """End after the unit of work under way; drops waiting tasks and what was paused."""
         with self.changed:
             self.queue.note(self.session, Stop())
             self.queue.tasks.clear()
@@ -101,7 +101,7 @@ class Worker:
         return self._thread is threading.current_thread() or self.teller.publisher.is_here
 
     def leave(self) -> threading.Thread | None:
-        """End for good, as the process does, and tell nobody; returns the thread to wait for."""
+        """Stop for good without updates, at the end of the process; returns the thread to join, or None."""
         with self.changed:
             self.teller.publisher.close()
             self.stop()
@@ -110,9 +110,9 @@ class Worker:
     # ---- the work ----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """See that somebody works: a thread of our own, or inline the caller."""
+        """Make sure that the work is being done: by the worker thread, or inline by the caller."""
         with self.changed:
-            if self._thread is not None:  # who is at it will find what is new
+            if self._thread is not None:  # the working thread will find the new command
                 if self.teller.inline and not self.is_here:
                     self.changed.wait_for(lambda: self.settled)
                 return
@@ -129,7 +129,7 @@ class Worker:
         self._work()
 
     def _work(self) -> None:
-        """Do what there is to do.  However this ends, nobody waits for what will not be done any more."""
+        """Work until nothing is left.  However this ends, no caller is left waiting for work that is not done."""
         try:
             while self._next_thing_or_log():
                 pass
@@ -139,7 +139,7 @@ class Worker:
                     self._give_up()
 
     def _give_up(self) -> None:
-        """Forget all that waits, as nobody works any more."""
+        """Drop all waiting commands, as no thread works any more."""
         with self.changed:
             self._thread = self._current = None
             self.queue.give_up()
@@ -160,7 +160,7 @@ class Worker:
             return True
 
     def _next_thing(self) -> bool:
-        """Calls first, then tasks, then a picture; False, and nobody works any more, when there is none."""
+        """Do calls first, then a task, then a preview; False, and the work ends, when there is none."""
         self._do_calls()
         with self.changed:
             if self.queue.calls_first:
@@ -227,7 +227,7 @@ class Worker:
                 self.queue.tasks.clear()
             self._preview_wanted = bool(queued.options.preview_every) and ended in ("done", "breakpoint", "pause")
             message = message or {"pause": "paused", "stop": "stopped"}.get(ended, "")
-            looked = task.aside and ended in ("done", "pause")  # a look changes nothing of what was said
+            looked = task.aside and ended in ("done", "pause")  # a background task keeps the last command's outcome
             self.teller.rest(
                 self.session.history,
                 keep=not self.queue.tasks or ended == "error",
@@ -254,7 +254,7 @@ class Worker:
         self.teller.flush()
 
     def _between(self, progress: Progress) -> None:
-        """Between two units of work: tell how far they have come, and do what may be done now."""
+        """Between two units of work: publish the progress and do the waiting calls."""
         self.teller.note(progress, self.session.history)
         self.teller.flush()
         self._do_calls()
@@ -284,14 +284,14 @@ class Worker:
             return {}
         another = len(history) != len(before) or not stages.stands(history, before[-1] if before else None)
         if another and self._rest == "paused" and not self._kept.stages:
-            self._rest = "idle"  # what was paused is not there any more
+            self._rest = "idle"  # the paused stage is gone
         if another or (status.state == "error" and not call.aside):
             state = "error" if status.state == "error" and call.aside else self._rest
             return {"message": "", "state": state, "ended": ""}
         return {}
 
     def _called(self, changes: dict[str, Any]) -> None:
-        """Tell what a call has changed."""
+        """Publish what a call has changed."""
         self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
         self.teller.flush()
 

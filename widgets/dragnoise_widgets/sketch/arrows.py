@@ -14,7 +14,7 @@ GRIP = (0.25, 0.75)
 """The part of an arrow's length that moves it; what is nearer to an end belongs to that end."""
 
 NEAR = 0.6
-"""How near to the arrow a press must be, in shares of how near to a point."""
+"""Hit radius of an arrow, relative to that of a point."""
 
 
 def middle(drag: Drag) -> Point:

@@ -89,7 +89,7 @@ def brush_size(value: Any, sketch: Sketch, picture: Image.Image | None) -> float
 
 
 def opacity(value: Any, sketch: Sketch, picture: Image.Image | None) -> float:
-    """From nothing to see of the mask to nothing of the picture."""
+    """Opacity of the mask, from 0, invisible, to 1, opaque."""
     return as_number("opacity", value, 0, 1)
 
 

@@ -25,7 +25,7 @@ STROKE_POINTS = 256
 
 
 def press(sketch: Sketch, point: Point, *, tool: Tool = "drag", reach: float = 5, brush: float = 10) -> Sketch:
-    """The pointer goes down: on a point or an arrow it takes it, elsewhere it begins one; other tools begin a stroke.
+    """The pointer goes down: it grabs a point or an arrow, or starts a new arrow; other tools start a stroke.
 
     reach: how near a point must be to be meant.  A press without a release before ends that one first.
     """
@@ -187,7 +187,7 @@ def select(sketch: Sketch, spot: Spot | None) -> Sketch:
 
 
 def toggle(sketch: Sketch, spot: Spot) -> Sketch:
-    """Select a point; nothing, where its drag is selected already."""
+    """Select a point, or deselect it if its drag is selected already."""
     chosen = sketch.selected is not None and sketch.selected.index == spot.index
     return select(sketch, None if chosen else spot)
 
@@ -250,7 +250,7 @@ def invert_mask(sketch: Sketch) -> Sketch:
 
 
 def commit(sketch: Sketch, edit: Edit, *, selected: Spot | None = None) -> Sketch:
-    """Make `edit` what is there now, with a way back; the same edit again is no step."""
+    """Make `edit` the current one, as a step that undo takes back; an equal edit makes no step."""
     if edit == sketch.edit:
         return replace(sketch, selected=_still(selected, edit))
     return _now(replace(sketch, past=_recent((*sketch.past, sketch.edit)), future=()), edit, selected)
@@ -268,7 +268,7 @@ def _recent(past: tuple[Edit, ...]) -> tuple[Edit, ...]:
 
 
 def undo(sketch: Sketch) -> Sketch:
-    """One step back; with nothing to undo, nothing.  A gesture on its way is given up."""
+    """Undo one step, if there is one; a gesture under way is cancelled."""
     if not sketch.past:
         return cancel(sketch)
     back = replace(sketch, past=sketch.past[:-1], future=(*sketch.future, sketch.edit), gesture=None)

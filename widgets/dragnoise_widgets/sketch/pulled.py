@@ -1,4 +1,4 @@
-"""The picture warped along a drag while that is being pulled, without a model; the latest position wins."""
+"""Preview of a drag while it is being pulled: the picture warped without a model, for the latest position only."""
 
 from __future__ import annotations
 

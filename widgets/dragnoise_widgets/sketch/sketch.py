@@ -58,7 +58,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A brush on its way.
+    """A brush stroke under way.
 
     points: its way since the mask was last painted.  size: the diameter in image pixels.
     begun: is a part of the stroke painted already, as an undo step that the rest belongs to?

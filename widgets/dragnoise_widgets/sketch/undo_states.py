@@ -47,7 +47,7 @@ class UndoStates:
         self._current: Edit | None = None  # the one that the session is at
 
     def follow(self, sketch: Sketch) -> None:
-        """The session has just been made like the canvas's edit, or the other way round."""
+        """Note that session and canvas have been made equal: the session is at the canvas's edit."""
         self._current = sketch.edit
 
     def apply(self, session: Undoable, sketch: Sketch, names: set[str]) -> None:

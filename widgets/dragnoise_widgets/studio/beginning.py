@@ -1,4 +1,4 @@
-"""Beginning of new sessions: on a picture or an example, with another prompt, with another model."""
+"""Creation of new sessions: from a picture or an example, with another prompt or another model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Beginning:
-    """`source` is the panel that they come from.
+    """Creates sessions.  source: the panel with the controls for that.
 
     later: makes a session where loads are made and shows it, see `Library`: later(words, make, then, done, of).
     expect: shows the picture of a first session, to be drawn on.  by_hand: gives an action in the form that controls
@@ -83,7 +83,7 @@ class Beginning:
 
         def then() -> None:
             self._desk.messages.tell(hint)
-            self._desk.unfold(self.source, folded=True)  # the pictures have the screen
+            self._desk.unfold(self.source, folded=True)  # leaves the screen to the pictures
 
         hint = gallery.EXAMPLES[kind].hint
         self._later("loading the embedded model", make, then, hint, of=kind)

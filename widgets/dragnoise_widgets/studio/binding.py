@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Binding:
-    """A session, its runner, and what is to be ended when another session is shown.
+    """A session, its runner, and the connections to end when another session is shown.
 
     Nothing is attached to the canvas before `attach()` nor after `close()`.
     """
@@ -34,7 +34,7 @@ class Binding:
         updated: Callable[[Update], Any],
         keep: bool = False,
     ) -> None:
-        """Show the session on the canvas, and keep both alike.
+        """Show the session on the canvas, and synchronise both.
 
         changed: runs a function that takes what was drawn to the session.  pictured: told when another picture is put
         on the canvas.  updated: told how the work goes.  keep: the canvas shows the picture, and what has been drawn on

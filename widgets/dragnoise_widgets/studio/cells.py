@@ -13,11 +13,11 @@ class Closable(Protocol):
 
 
 _studios: weakref.WeakKeyDictionary[Closable, tuple[str, str]] = weakref.WeakKeyDictionary()
-"""By studio, the cell that made it and which run of the cell that was."""
+"""Studio -> id of the notebook cell that made it, and id of that run of the cell."""
 
 
 def take_over(studio: Closable) -> None:
-    """Close what an earlier run of this cell has made; nobody sees it any more, and its session would work on."""
+    """Close studios from earlier runs of this cell, which are not visible but would keep working."""
     cell, run = _here()
     if cell:
         for other in [other for other, (c, r) in _studios.items() if c == cell and r != run]:
@@ -27,7 +27,7 @@ def take_over(studio: Closable) -> None:
 
 
 def _here() -> tuple[str, str]:
-    """The cell being run and which run that is, "" where the notebook does not say."""
+    """Id of the cell being run and id of this run, "" where the notebook does not say."""
     try:
         from IPython import get_ipython
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """Sessions by the order in which they came, and the two panels that are about them.
+    """The sessions in the order in which they were added, and the two panels that manage them.
 
     `beginning` makes new ones; `source` is its panel, and `keeping` the one for branches and files.
     expected: the picture of the first session while that is being made, else None.
@@ -62,7 +62,7 @@ class Library:
         return self.branches.sessions
 
     def adopt(self, session: DragSession) -> Album:
-        """Take a session that is about to be shown, and give the pictures known of it."""
+        """Add a session that is about to be shown; returns its album."""
         with self.branches.lock:
             self.expected = None
             album = self.branches.add(session)
@@ -74,10 +74,10 @@ class Library:
         self._desk.session = self.sessions[index]
 
     def forget(self, index: int) -> None:
-        """Let go of the session of this number, which nobody can go back to then.  ValueError for the only one."""
+        """Remove the session of this number from the studio.  Raises ValueError if it is the only one."""
         sessions = self.sessions
         if len(sessions) < 2:
-            raise ValueError("this is the only session; upload a picture or branch before it can go.")
+            raise ValueError("this is the only session; upload a picture or branch before you delete it.")
         gone = sessions[index]
         if self._desk.session is gone:
             self._desk.session = sessions[index - 1 if index else 1]
@@ -155,11 +155,11 @@ class Library:
         self._autosaves.change(path, [first, *(session for session in self.sessions if session is not first)])
 
     def look_for_autosave(self) -> None:
-        """Offer the file that was saved by itself before the kernel was restarted."""
+        """Offer the file that was autosaved before the kernel was restarted."""
         if (path := self._autosaves.newest()) is not None:
             self.keeping.offer(str(path), lambda: self.open(path))
             self._desk.unfold(self.keeping)
-            self._desk.messages.tell("an edit was saved by itself before: it is offered under Branches and files")
+            self._desk.messages.tell("an autosaved edit is offered under Branches and files")
 
     # ---- loading -----------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Library:
         done: str = "",
         of: Any = None,
     ) -> None:
-        """Make a session where loads are made, for models take their time, and show it; nothing if that is under way.
+        """Make a session on the loading thread, since models take long, and show it; ignored if that is under way.
 
         done: what to say when there is no new session.  of: what tells this from another load called `what`.
         """
@@ -222,7 +222,7 @@ class Library:
             self._autosave_failed(error)
 
     def _autosave_failed(self, error: Exception | None) -> None:
-        """Told by whoever saves, on any thread; None: it works again."""
+        """Show an error of autosaving, or with None that it works again; called on any thread."""
         if error is not None:
             from dragnoise.archive.autosave import failure
 

@@ -18,9 +18,9 @@ class Loads:
 
     def __init__(self, *, inline: bool, changed: Callable[[], Any]) -> None:
         self._inline, self._changed = inline, changed
-        self._jobs: tuple[tuple[str, Any], ...] = ()  # what is loaded, and what tells it from others of that name
+        self._jobs: tuple[tuple[str, Any], ...] = ()  # name and distinguishing key of each load
         self._idle = threading.Condition()
-        self._ending = 0  # jobs that are done, of whose end `changed` is being told
+        self._ending = 0  # finished jobs for which `changed` has not returned yet
         self.closed = False
 
     @property
@@ -30,7 +30,7 @@ class Loads:
         return jobs[0][0] if jobs else ""
 
     def begin(self, name: str, work: Callable[[], Any], *, of: Any = None) -> bool:
-        """Do the work, which must not raise; False, and nothing is done, where the same is under way.
+        """Do the work, which must not raise; returns False and does nothing if the same is under way.
 
         name: what is loaded, in words.  of: what tells it from other work of this name.
         """
@@ -52,7 +52,7 @@ class Loads:
             return self._idle.wait_for(lambda: not self._jobs and not self._ending, timeout)
 
     def close(self) -> None:
-        """Begin no more; what waits is not done."""
+        """Accept no more loads, and drop those that wait."""
         self.closed = True
 
     def _do(self, job: tuple[str, Any], work: Callable[[], Any]) -> None:

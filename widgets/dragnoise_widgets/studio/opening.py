@@ -46,7 +46,7 @@ class Opening:
             else:
                 name = session.store.made_with.name
                 said = f"calls its model {name!r}, which names no file and no hub id" if name else "names no model"
-                self._desk.messages.tell(f"only to look at: the file {said}; set studio.session.model to go on")
+                self._desk.messages.tell(f"only for viewing: the file {said}; set studio.session.model to continue")
 
         self._later(f"opening {path}", make, then=then)
 
@@ -58,9 +58,7 @@ class Opening:
             then = partial(self._equip, session, lambda: self._models.load(info.name, **how(info)))
             self._later(f"loading {info.name}", lambda: session, then)
 
-        self._desk.question.ask(
-            info.question(file), [("Load this model", load), ("Only look at the edit", lambda: None)]
-        )
+        self._desk.question.ask(info.question(file), [("Load this model", load), ("Only view the edit", lambda: None)])
 
     def _equip(self, session: DragSession, find: Callable[[], Model]) -> None:
         """Give a session its model; where that does not work, tell why it can only be looked at."""
@@ -71,4 +69,4 @@ class Opening:
             else:
                 session.model = model
         except Exception as error:
-            self._desk.messages.tell(f"only to look at, without its model: {sentence(error)}")
+            self._desk.messages.tell(f"only for viewing, without its model: {sentence(error)}")

@@ -94,7 +94,7 @@ class Showing:
         self._shown: int | None = None  # the iteration that the scrubber holds; None is the newest
         self._album = Album()
         self._now: tuple[Snapshot, np.ndarray] | None = None  # a snapshot, and where its anchors have come to
-        self._asked: tuple[Any, ...] = ()  # what was asked for once need not be asked for again
+        self._asked: tuple[Any, ...] = ()  # the last request, so that it is not repeated
         self._taken: Image.Image | None = None  # the last picture that an update brought
 
     @property
@@ -111,7 +111,7 @@ class Showing:
         return pictures.for_film(self._album, self._parts.looks, history, session.state)
 
     def begin(self, binding: Binding, album: Album) -> None:
-        """Another session is shown from now on, of which these pictures are known."""
+        """Switch to another session, with the album of its pictures."""
         with self._gate:
             self.player.stop()
             self._binding, self._album, self._update = binding, album, binding.runner.latest
@@ -144,7 +144,7 @@ class Showing:
             self.refresh()
 
     def refresh(self) -> None:
-        """Bring every widget in line with the newest update."""
+        """Update every widget from the newest update."""
         with self._gate:
             try:
                 self._bring_up_to_date()
@@ -207,9 +207,9 @@ class Showing:
             canvas.trajectory = shown
 
     def _want(self, session: DragSession, history: History, k: int, *, failed: bool) -> None:
-        """With nothing else to do: have what is shown computed, each once.
+        """While idle, request what the view needs and is missing, each once.
 
-        After an error only what is asked for, as rendering takes it from the status line.
+        After an error only what is asked for, as rendering would clear it from the status line.
         """
         if not session.state.inverted or session.model is None or self._binding is None:
             return

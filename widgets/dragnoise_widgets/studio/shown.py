@@ -1,4 +1,4 @@
-"""The session that a studio shows: switching to another one, and what its runner takes from the panels."""
+"""The session that a studio shows: switching sessions, and settings that its runner gets from the panels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Shown:
 
     @property
     def runner(self) -> Runner:
-        """That of a session that is being made when it is there.  Raises RuntimeError if there is no session."""
+        """The session's runner; waits for a session that is being made.  Raises RuntimeError if there is none."""
         if self.binding is None and self._parts.library.expected is not None:
             self._parts.library.wait()
         if self.binding is None:
@@ -120,7 +120,7 @@ class Shown:
             self._stops.apply(self.binding.runner, self.binding.session)
 
     def add_stop(self, stop: Breakpoint) -> Callable[[], None]:
-        """A breakpoint beside the ticked ones; returns what takes it back."""
+        """Add a breakpoint to the ticked ones; returns a function that removes it."""
         self._stops.own.append(stop)
         self.set_stops()
 
@@ -168,14 +168,14 @@ class Shown:
         return reach_in_picture(state.config, state.frame, drags)
 
     def _warped(self, picture: Image.Image | None) -> None:
-        """Show what a drag that is being pulled asks for, until it is let go."""
+        """Show the warped preview of a drag while it is being pulled; None shows the iteration's picture again."""
         if picture is None:
             self._parts.showing.refresh()
         else:
-            self._parts.preview.show(picture, "what the drag asks for", quick=True, mark="without the model")
+            self._parts.preview.show(picture, "preview of the drag", quick=True, mark="without the model")
 
     def _given_picture(self, change: Any) -> None:
-        """A picture that was put on the canvas by code is another session's."""
+        """Make a new session for a picture that was put on the canvas by code."""
         if change.new is not None:
             self._parts.messages.guarded(self._parts.library.beginning.picture, change.new)
 

@@ -1,4 +1,4 @@
-"""DragStudio: all panels in one widget, and every verb that a person has, by hand or by code."""
+"""DragStudio: all panels in one widget, with every action available by hand and as a method."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class DragStudio(widgets.VBox):
             if isinstance(fold, widgets.Accordion) and content in fold.children:
                 fold.selected_index = None if folded else 0
 
-    # ---- driving it --------------------------------------------------------------------------
+    # ---- control -----------------------------------------------------------------------------
 
     def prepare(self, lora: dict[str, Any] | None = None) -> None:
         """Fit a LoRA if its arguments are given, or ticked by hand, then invert.  Returns at once."""
@@ -246,7 +246,7 @@ class DragStudio(widgets.VBox):
         return self.runner.do(SetConfig(changes))
 
     def break_when(self, predicate: Callable[[Snapshot], Any]) -> Callable[[], None]:
-        """Pause whenever predicate(snapshot) is true after an iteration; returns what takes it back."""
+        """Pause whenever predicate(snapshot) is true after an iteration; returns a function that removes it."""
         return self._shown.add_stop(breakpoints.custom(predicate))
 
     def close(self) -> None:
@@ -264,7 +264,7 @@ class DragStudio(widgets.VBox):
             widget.close()
         super().close()
 
-    # ---- taking it home ----------------------------------------------------------------------
+    # ---- export ------------------------------------------------------------------------------
 
     def code(self, folder: str | Path = "edit") -> str:
         """The Python that repeats the edit exactly, up to the iteration shown; it needs files, saved in the folder."""
@@ -293,7 +293,7 @@ class DragStudio(widgets.VBox):
         return {name: partial(by_hand, name) for name in names}
 
     def _fit_if_ticked(self) -> None:
-        """Before the first iteration, a LoRA that was asked for and is not there yet."""
+        """Before the first iteration, fit a LoRA if it is ticked and not fitted yet."""
         session, lora = self.session, self.transport.lora
         if lora.value and session.lora is None and not session.history:
             self.runner.prepare(lora={"steps": self.transport.lora_steps.value})
