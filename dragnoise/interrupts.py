@@ -28,7 +28,7 @@ class OutOfMemory(torch.cuda.OutOfMemoryError):
     """
 
 
-class rescue:
+class memory_guard:
     """Context manager: turns any out-of-memory error into `OutOfMemory(say())`, and frees what can be freed.
 
     The failed frames are emptied: what they held hangs on the exception otherwise, and a notebook

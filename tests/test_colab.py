@@ -48,7 +48,7 @@ def test_torch_is_not_there_twice(python: str) -> None:
     assert run(python, "-c", where) == run(sys.executable, "-c", where)
 
 
-WHOLE = [f"tests/widgets/test_{name}.py" for name in ("cells", "kernel", "studio")]
+WHOLE = [f"tests/widgets/test_{name}.py" for name in ("cell_cleanup", "kernel", "studio")]
 """What is most the older versions' own, of which the slow tests run there too."""
 
 

@@ -13,7 +13,7 @@ from helpers import assert_one_sentence, quick_session
 
 from dragnoise import Model
 from dragnoise.editors.base import Report
-from dragnoise.editors.parts.single import SingleTimestep
+from dragnoise.editors.parts.single_timestep import SingleTimestep
 
 PROGRAM = """
 import sys

@@ -15,7 +15,7 @@ from dragnoise.archive.decoding import decode
 from dragnoise.archive.encoding import Part, encode
 from dragnoise.archive.typed_json import Broken
 from dragnoise.atomic_write import atomic_write
-from dragnoise.interrupts import is_out_of_memory, rescue
+from dragnoise.interrupts import is_out_of_memory, memory_guard
 from dragnoise.session.state import SessionState
 from dragnoise.validation import as_path, said, shown
 
@@ -91,7 +91,7 @@ def read(path: str | Path) -> SessionState:
         file = path.open("rb")
     except OSError as error:
         raise OSError(f"the session at {str(path)!r} cannot be read ({error.strerror or said(error)}).") from error
-    with file, rescue(lambda: _advice(path)):
+    with file, memory_guard(lambda: _advice(path)):
         try:
             return decode(Parts(file))
         except Exception as error:

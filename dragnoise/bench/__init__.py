@@ -8,7 +8,7 @@ from dragnoise.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from dragnoise.bench.datasets import Dataset, read_dataset
-    from dragnoise.bench.exporting import save_sample
+    from dragnoise.bench.export import save_sample
     from dragnoise.bench.measuring import Protocol
     from dragnoise.bench.metrics.features import Dift
     from dragnoise.bench.reports.comparison import compare_runs
@@ -23,7 +23,7 @@ __all__ = [
 _MODULES = {
     "Dataset": "datasets", "Dift": "metrics.features", "Protocol": "measuring", "Run": "runner", "Sample": "samples",
     "compare_runs": "reports.comparison", "read_dataset": "datasets", "report": "reports.report", "run": "runner",
-    "save_sample": "exporting",
+    "save_sample": "export",
 }  # fmt: skip
 """Public name -> the module that defines it."""
 

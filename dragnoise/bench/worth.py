@@ -15,7 +15,7 @@ from dragnoise.bench.datasets import read_dataset
 from dragnoise.bench.reports.tables import table
 from dragnoise.bench.runner import stored
 from dragnoise.plots.colours import COLOURS, GREY, INK
-from dragnoise.plots.panels import NotebookFigure, calm
+from dragnoise.plots.panels import NotebookFigure, style_axes
 from dragnoise.toyland.detector import sightings
 
 HIGHER_IS_BETTER = {
@@ -159,7 +159,7 @@ def plot_worth(found: dict[str, Worth]) -> NotebookFigure:
                 ax.plot((low, high), (y, y), color=colour, lw=2)
                 ax.plot(value, y, "o", color=colour, ms=6, mec="white", label=told if i == 0 else None)
         ax.axvline(0, color=GREY, lw=1)
-        calm(ax, f"agreement with the {TRUTHS[truth]} (rho)", "")
+        style_axes(ax, f"agreement with the {TRUTHS[truth]} (rho)", "")
         ax.set_xlim(-1, 1)
         ax.set_xticks([-1, -0.5, 0, 0.5, 1])
         ax.set_yticks(range(len(found)), list(found), color=INK)

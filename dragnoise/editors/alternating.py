@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dragnoise.editors.base import EditState, Report, Status, Task
-from dragnoise.editors.parts.single import SingleTimestep
+from dragnoise.editors.parts.single_timestep import SingleTimestep
 from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.editors.rendering import holding, substitution
 from dragnoise.geometry import arrived

@@ -9,7 +9,7 @@ from typing import Any
 from dragnoise.config import RELEASED
 from dragnoise.editors.base import Editor, EditState, Task
 from dragnoise.editors.parts.attention import with_shared_keys_and_values
-from dragnoise.editors.parts.single import SingleTimestep
+from dragnoise.editors.parts.single_timestep import SingleTimestep
 from dragnoise.editors.parts.supervision import Supervision, supervision_of
 from dragnoise.editors.parts.variables import Latent, Variable
 from dragnoise.editors.rendering import key_value_sharing

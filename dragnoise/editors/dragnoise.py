@@ -7,7 +7,7 @@ from typing import Any
 
 from dragnoise.editors.alternating import Alternating
 from dragnoise.editors.base import Editor, EditState, Task
-from dragnoise.editors.parts.single import SingleTimestep
+from dragnoise.editors.parts.single_timestep import SingleTimestep
 from dragnoise.editors.parts.variables import Bottleneck
 from dragnoise.editors.rendering import substitution
 from dragnoise.sampling.ddim import DDIMState

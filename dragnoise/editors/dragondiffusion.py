@@ -16,7 +16,7 @@ from dragnoise.editors.base import Editor, EditState, Task
 from dragnoise.editors.parts.area import editable_area
 from dragnoise.editors.parts.attention import with_shared_blocks
 from dragnoise.editors.parts.denoising import Denoising, beside_inversion, prediction_beside_inversion
-from dragnoise.editors.parts.latent import forward
+from dragnoise.editors.parts.latent_editor import forward
 from dragnoise.models.model import Model
 from dragnoise.models.text import Text
 from dragnoise.sampling.ddim import DDIMState, clean_and_noise, noised

@@ -17,7 +17,7 @@ from dragnoise.editors.base import Editor, EditState, Report, Status, Task
 from dragnoise.editors.parts.area import latent_area
 from dragnoise.editors.parts.attention import with_shared_keys_and_values
 from dragnoise.editors.parts.dense import resized, track, window_at
-from dragnoise.editors.parts.latent import LATENT, LatentEditor, forward
+from dragnoise.editors.parts.latent_editor import LATENT, LatentEditor, forward
 from dragnoise.editors.rendering import clean, key_value_sharing
 from dragnoise.geometry import arrived
 from dragnoise.models.model import Model

@@ -16,7 +16,7 @@ from dragnoise.editors.base import Editor, EditState, Task
 from dragnoise.editors.parts.area import free_cells
 from dragnoise.editors.parts.attention import with_shared_blocks
 from dragnoise.editors.parts.denoising import Denoising
-from dragnoise.editors.parts.latent import LATENT
+from dragnoise.editors.parts.latent_editor import LATENT
 from dragnoise.models.model import Model
 from dragnoise.sampling.ddim import DDIMState, Schedule, clean_and_noise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dragnoise.interrupts import halved, rescue
+from dragnoise.interrupts import halved, memory_guard
 from dragnoise.lora.adapters import Lora
 from dragnoise.lora.cache import LoraCache
 from dragnoise.lora.settings import LoraSettings, Subject
@@ -46,7 +46,7 @@ def fit(
     if start is not None and start.steps >= steps:
         return
     name = f"{key}-{steps}"
-    with rescue(lambda: _advice(model, settings, checkpointing)):
+    with memory_guard(lambda: _advice(model, settings, checkpointing)):
         if cache is not None and (found := cache.get(name, model)) is not None:
             yield LoraStep(steps, found.losses[-1], settings.lr, 0.0), found
             return
@@ -59,7 +59,7 @@ def fit(
 def _train(
     subject: Subject, settings: LoraSettings, key: str, start: Lora | None, checkpointing: bool, steps: int
 ) -> Iterator[tuple[LoraStep, Lora]]:
-    """Run the steps in a separate frame, which `rescue` clears, so that the trainee is freed when memory runs out."""
+    """Run the steps in a separate frame, which `memory_guard` clears: it frees the trainee when memory runs out."""
     trainee = Trainee(subject, settings, key, start, checkpointing)
     for step in range(len(trainee.losses) + 1, steps + 1):
         yield trainee.step(step)

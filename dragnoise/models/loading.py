@@ -31,7 +31,7 @@ def read_pipeline(
     prediction: str | None = None,
 ) -> DiffusionPipeline:
     """Read a pipeline on the CPU; arguments, and what is raised, as of `load_model`."""
-    from dragnoise.models import reading  # noqa: F401  # before anything else: its first import is one thread's alone
+    from dragnoise.models import loader_context  # noqa: F401  # before anything else: its first import is one thread's alone
 
     single_file.refuse_pickle(source)
     if prediction is not None and not is_one_of(prediction, PREDICTIONS):
@@ -204,6 +204,8 @@ def require_same_latents(vae: Mapping[str, Any], unet: Mapping[str, Any]) -> Non
 
 
 def _explained(source: str, **more: Any) -> AbstractContextManager[None]:
-    from dragnoise.models.reading import explained  # imports diffusers, which a session alone does not need
+    from dragnoise.models.loader_context import (
+        explained_errors,  # imports diffusers, which a session alone does not need
+    )
 
-    return explained(source, **more)
+    return explained_errors(source, **more)

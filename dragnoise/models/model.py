@@ -15,12 +15,12 @@ from torch import Tensor
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Frame
 from dragnoise.images.pictures import as_picture, picture_tensor
-from dragnoise.interrupts import loading_advice, rescue
+from dragnoise.interrupts import loading_advice, memory_guard
 from dragnoise.models import arguments, fingerprint, loading, text, weights
 from dragnoise.models.fingerprint import ModelInfo
 from dragnoise.models.model_folder import recommended_config
 from dragnoise.models.noise_models import as_ddim
-from dragnoise.models.offload import Memory, economise, visit
+from dragnoise.models.offload import Memory, enable_low_memory, on_device
 from dragnoise.models.text import Conditioning, Text
 from dragnoise.models.unet import Cut, CutUNet, Decoded, Encoded
 from dragnoise.validation import LONGEST, as_integer, as_pair, as_text, shown
@@ -123,10 +123,10 @@ class Model:
         """The sizes that a picture of (width, height) passes through on its way to this model."""
         return Frame.of(size, config, native=self.native, multiple=self.factor)
 
-    def at_work(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
+    def on_device(self, part: torch.nn.Module) -> AbstractContextManager[torch.device]:
         """Context manager for using the VAE or a text encoder: yields its device; low memory moves it there."""
         if self.memory == "low":
-            return visit(part, self.device)
+            return on_device(part, self.device)
         return nullcontext(next(part.parameters()).device)
 
     def _place(self, device: torch.device) -> None:
@@ -138,10 +138,10 @@ class Model:
                     part.to(before)
             return loading_advice(self.name, device, self.dtype, self.memory)
 
-        with rescue(undo):
+        with memory_guard(undo):
             if self.memory == "low":
                 self.pipeline.unet.to(device)
-                economise(self.pipeline, device)
+                enable_low_memory(self.pipeline, device)
             elif device != self.device:
                 self.pipeline.to(device)
             if self.vae.dtype == torch.float16 and self.vae.config.get("force_upcast"):
@@ -164,7 +164,7 @@ class Model:
         TypeError if it is not a picture, or no size in pixels from the VAE's factor to `LONGEST`.
         """
         pixels = picture_tensor(as_picture(picture), _checked_size(size, self.factor))
-        with self.at_work(self.vae) as device:
+        with self.on_device(self.vae) as device:
             encoded = self.vae.encode(pixels.to(device, self.vae.dtype))
             if hasattr(encoded, "latent_dist"):
                 mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
@@ -185,7 +185,7 @@ class Model:
         if z.ndim != 4 or z.shape[:2] != (1, channels) or 0 in z.shape:
             raise ValueError(f"latents must have shape (1, {channels}, h, w), not {tuple(z.shape)}.")
         z = z.float() / self.vae.config.scaling_factor
-        with self.at_work(self.vae) as device:
+        with self.on_device(self.vae) as device:
             return self.vae.decode(z.to(device, self.vae.dtype)).sample.float().cpu()
 
     # ---- text
@@ -197,12 +197,12 @@ class Model:
         what is no text.
         """
         as_text("the prompt", prompt)
-        return text.moved(text.embed(self.pipeline, prompt, self.at_work), self.device, self.dtype)
+        return text.moved(text.embed(self.pipeline, prompt, self.on_device), self.device, self.dtype)
 
     def embed_negative(self, prompt: str = "") -> Text:
         """The embedding of a negative prompt for classifier-free guidance, in the form of `embed`."""
         as_text("the prompt", prompt)
-        return text.moved(text.negative(self.pipeline, prompt, self.at_work), self.device, self.dtype)
+        return text.moved(text.negative(self.pipeline, prompt, self.on_device), self.device, self.dtype)
 
     # ---- U-Net
 
@@ -269,7 +269,7 @@ def load_model(
     kind = arguments.as_dtype(dtype, default=torch.float16 if half else torch.float32)
     default = recommended_config(source)
     with torch.inference_mode(False):  # weights made inside it let no gradient pass
-        with rescue(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
+        with memory_guard(lambda: loading_advice(str(name), "cpu", kind, memory)):  # where everything is read first
             pipeline = loading.read_pipeline(
                 str(source) if embedded else found, kind, vae=vae, config=config, variant=variant, prediction=prediction
             )

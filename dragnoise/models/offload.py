@@ -27,7 +27,7 @@ _VISITS: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
 
 
 @contextmanager
-def visit(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]:
+def on_device(part: torch.nn.Module, device: torch.device) -> Iterator[torch.device]:
     """Context manager: a component of a pipeline is on the device while it is in use, otherwise on the CPU.
 
     With several users the first one moves it to the device and the last one moves it back.
@@ -60,7 +60,7 @@ def _park(part: torch.nn.Module, device: torch.device) -> None:
         release()
 
 
-def economise(pipeline: DiffusionPipeline, device: torch.device) -> None:
+def enable_low_memory(pipeline: DiffusionPipeline, device: torch.device) -> None:
     """Configure a pipeline for `memory="low"`.
 
     All but the U-Net goes to the CPU, the VAE works in tiles, and while gradients flow the U-Net keeps

@@ -18,7 +18,7 @@ from dragnoise.validation import shown
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-AtWork = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
+OnDevice = Callable[[torch.nn.Module], AbstractContextManager[torch.device]]
 """Gives a context manager in which a module is on the device that it yields."""
 
 
@@ -52,7 +52,7 @@ Hand it to `Model.encode` as it is; what is inside concerns the U-Net alone.
 
 
 @torch.no_grad()
-def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
+def embed(pipeline: DiffusionPipeline, prompt: str, at_work: OnDevice) -> Text:
     """A prompt as the pipeline's text encoders see it; longer prompts are cut, as everywhere, with a warning.
 
     With a second text encoder a `Conditioning`, otherwise the first one's (1, tokens, width).  The same to the bit as
@@ -71,7 +71,7 @@ def embed(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
     return Conditioning(torch.cat([w.to(words[1].device) for w in words], dim=-1), second.text_embeds)
 
 
-def negative(pipeline: DiffusionPipeline, prompt: str, at_work: AtWork) -> Text:
+def negative(pipeline: DiffusionPipeline, prompt: str, at_work: OnDevice) -> Text:
     """Embedding of a negative prompt; zeros for an empty one where the pipeline sets force_zeros_for_empty_prompt."""
     text = embed(pipeline, prompt, at_work)
     if prompt or not isinstance(text, Conditioning) or not pipeline.config.get("force_zeros_for_empty_prompt"):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dragnoise.plots import plot_pictures
 from dragnoise.plots.colours import COLOURS, GREY
-from dragnoise.plots.panels import DOTS, NotebookFigure, Panels, calm, require_panels
+from dragnoise.plots.panels import DOTS, NotebookFigure, Panels, require_panels, style_axes
 from dragnoise.session.history import Snapshot
 from dragnoise.session.session import DragSession
 from dragnoise.validation import shown
@@ -56,8 +56,8 @@ def plot_branches(*sessions: DragSession, ax: Panels | None = None) -> np.ndarra
     if len(sessions) > 1 and (common := fork(sessions[0], sessions[1])):
         for panel in panels:
             panel.axvspan(0, common, color=GREY, alpha=0.12, lw=0)
-    calm(panels[0], "iteration", "loss")
-    calm(panels[1], "iteration", "mean distance (px)")
+    style_axes(panels[0], "iteration", "loss")
+    style_axes(panels[1], "iteration", "mean distance (px)")
     return panels
 
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from dragnoise import DragSession, Snapshot
 from dragnoise.plots.colours import COLOURS, GREY, INK
-from dragnoise.plots.panels import DOTS, calm, one_axes
-from dragnoise.plots.source import snapshots_of
+from dragnoise.plots.panels import DOTS, one_axes, style_axes
+from dragnoise.plots.snapshots import snapshots_of
 from dragnoise.validation import as_float, shown
 
 
@@ -39,7 +39,7 @@ def plot_loss(source: DragSession | Sequence[Snapshot], *, ax: Axes | None = Non
             values, label = (loss - parts["alignment"], "λ · masking") if weighted else (part, name)
             ax.plot(iterations, values, color=COLOURS[i % len(COLOURS)], lw=1.2, label=label, **DOTS)
     ax.plot(iterations, loss, color=INK, lw=1.8, label="loss", **DOTS)
-    return calm(ax, "iteration", "loss")
+    return style_axes(ax, "iteration", "loss")
 
 
 def plot_anchor_motion(
@@ -74,6 +74,6 @@ def plot_anchor_motion(
         ax.axhline(tolerance, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
         place = ax.get_yaxis_transform()  # x in parts of the axes, y in pixels
         ax.text(0.01, tolerance, "arrived", color=GREY, fontsize="small", va="bottom", transform=place)
-    calm(ax, "iteration", "distance to objective (px)")
+    style_axes(ax, "iteration", "distance to objective (px)")
     ax.set_ylim(bottom=0)
     return ax

@@ -15,7 +15,7 @@ from dragnoise.inspection import feature_maps
 from dragnoise.inspection.feature_maps import FeatureMaps
 from dragnoise.plots.colours import COLOURS, INK
 from dragnoise.plots.panels import Panels, halo, label, picture_panels
-from dragnoise.plots.source import snapshots_of
+from dragnoise.plots.snapshots import snapshots_of
 from dragnoise.session import stages
 from dragnoise.validation import shown
 

@@ -67,7 +67,7 @@ def picture_panels(ax: Any, rows: int, columns: int, *, side: float = 2.1) -> np
     return panels
 
 
-def calm(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+def style_axes(ax: Axes, xlabel: str, ylabel: str) -> Axes:
     """Label and style the axes, with a legend for two or more lines; returns them."""
     ax.set_xlabel(xlabel, color=INK)
     ax.set_ylabel(ylabel, color=INK)

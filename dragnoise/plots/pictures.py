@@ -14,7 +14,7 @@ from dragnoise import DragSession, Snapshot, geometry
 from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.plots.colours import COLOURS, GREY
 from dragnoise.plots.panels import Panels, halo, label, one_axes, picture_panels
-from dragnoise.plots.source import snapshots_of
+from dragnoise.plots.snapshots import snapshots_of
 from dragnoise.validation import shown
 
 LARGEST = 1024

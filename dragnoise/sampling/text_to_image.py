@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dragnoise.images.pictures import tensor_picture
-from dragnoise.interrupts import halved, rescue
+from dragnoise.interrupts import halved, memory_guard
 from dragnoise.models.model import Model, require_model
 from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling import ddim
@@ -36,7 +36,7 @@ def generate_picture(
     require_model(model)
     _check(prompt, negative_prompt, seed, guidance, steps)
     width, height = size = _checked_size(size, model)
-    with rescue(lambda: _advice(model, size)):
+    with memory_guard(lambda: _advice(model, size)):
         states = generate(
             model, prompt, seed=seed, guidance=guidance, steps=steps, negative_prompt=negative_prompt, size=size
         )

@@ -23,7 +23,7 @@ from dragnoise.images.pictures import Picture
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep
 from dragnoise.models.model import Model, require_model
 from dragnoise.sampling import ddim, text_to_image
-from dragnoise.session import diagnosis, former_names, stages
+from dragnoise.session import deprecated_names, diagnosis, stages
 from dragnoise.session.branches import Branches
 from dragnoise.session.cache import Cache
 from dragnoise.session.diagnosis import Finding
@@ -78,13 +78,13 @@ class DragSession:
     if not TYPE_CHECKING:  # so that a type checker refuses what is not there
 
         def __getattr__(self, name):
-            return former_names.get(self, name)  # names of earlier versions
+            return deprecated_names.get(self, name)  # names of earlier versions
 
         def __setattr__(self, name, value):
             """Set an input; raises AttributeError for any other name, such as a misspelled one."""
-            former_names.require_known(self, name, new=type(self) is not DragSession)
-            if name in former_names.SET:
-                former_names.SET[name](self, value)
+            deprecated_names.require_known(self, name, new=type(self) is not DragSession)
+            if name in deprecated_names.SET:
+                deprecated_names.SET[name](self, value)
             else:
                 super().__setattr__(name, value)
 

@@ -19,7 +19,7 @@ from dragnoise.archive.autosave import has_ended
 from dragnoise.editors import Editor, EditState, Report
 from dragnoise.geometry import Drag
 from dragnoise.images import pictures
-from dragnoise.images.keeping import keep_pixels
+from dragnoise.images.keep_pixels import keep_pixels
 from dragnoise.lora import Lora, LoraCache, LoraSettings, LoraStep, checkpoints, fit, load
 from dragnoise.numerics import require_finite, without_lr
 from dragnoise.sampling.ddim import DDIMState

@@ -15,7 +15,7 @@ import torch
 
 from dragnoise.archive import container
 from dragnoise.archive.autosave import Autosave
-from dragnoise.interrupts import advice, rescue
+from dragnoise.interrupts import advice, memory_guard
 from dragnoise.models.fingerprint import ModelInfo
 from dragnoise.models.model import Model, require_model
 from dragnoise.session import replay
@@ -105,7 +105,7 @@ class Store:
             state.require_made_with(model)
         state.require_fit(model)
         frame = state.frame if self.model is None else model.frame(state.image.size, state.config)
-        with rescue(lambda: advice(model, frame, state.config)):
+        with memory_guard(lambda: advice(model, frame, state.config)):
             state = dataclasses.replace(state, frame=frame).on(model.device)
         with self._writing:
             self.engine, self._state = Engine(model, Cache()), state
@@ -117,7 +117,7 @@ class Store:
 
     # ---- work
 
-    def unit(self) -> rescue:
+    def unit(self) -> memory_guard:
         """One unit of work, `with store.working, store.unit()`: the session's only one, undone when memory runs out.
 
         The lock is a context of its own because only one that is written in C is left in any case: Ctrl-C can come
@@ -128,7 +128,7 @@ class Store:
                 "a session needs gradients, and torch.inference_mode() is on, which allows none of what is made inside "
                 "it; leave that block, or use torch.no_grad() in its place."
             )
-        return rescue(self._let_go)
+        return memory_guard(self._let_go)
 
     def units(self, results: Iterator[T]) -> Iterator[T]:
         """Each result as a unit of work."""

@@ -16,7 +16,7 @@ from dragnoise.images.masks import as_mask
 from dragnoise.images.pictures import Picture, as_picture
 from dragnoise.models.model import Model
 from dragnoise.plots.colours import COLOURS
-from dragnoise.plots.panels import NotebookFigure, calm, label, picture_panels
+from dragnoise.plots.panels import NotebookFigure, label, picture_panels, style_axes
 from dragnoise.plots.pictures import plot_trajectory, show_picture
 from dragnoise.studies.editing import Edit, as_config, edits
 from dragnoise.validation import shown
@@ -102,7 +102,7 @@ def plot_distances(some: Sequence[Edit], *, ax: Axes) -> Axes:
     """The mean distance of the anchors from their objectives after each update, a line for each edit."""
     for i, edit in enumerate(some):
         ax.plot(edit.distances.mean(1), color=COLOURS[i % len(COLOURS)], lw=1.8, label=edit.name)
-    calm(ax, "iteration", "mean distance (px)")
+    style_axes(ax, "iteration", "mean distance (px)")
     ax.set_ylim(bottom=0)
     return ax
 

@@ -15,7 +15,7 @@ import torch
 from dragnoise.config import DragConfig
 from dragnoise.models.model import Model, load_model
 from dragnoise.plots.colours import COLOURS
-from dragnoise.plots.panels import NotebookFigure, calm
+from dragnoise.plots.panels import NotebookFigure, style_axes
 from dragnoise.studies.bootstrap import Interval, interval
 from dragnoise.studies.comparison import Comparison, plot_distances
 from dragnoise.studies.editing import Edit, edits
@@ -58,8 +58,8 @@ def plot_efficiency(comparison: Comparison) -> NotebookFigure:
         count, style = range(1, len(edit.losses) + 1), {"color": COLOURS[i % len(COLOURS)], "label": edit.name}
         loss.plot(count, edit.losses / edit.losses[0], **style)
         motion.plot(count, edit.motion.mean(1).cumsum(), **style)
-    calm(loss, "iteration", "loss, in shares of the first")
-    calm(motion, "iteration", "path of the anchors (px)")
+    style_axes(loss, "iteration", "loss, in shares of the first")
+    style_axes(motion, "iteration", "path of the anchors (px)")
     plot_distances(comparison.edits, ax=distance)
     return figure
 
@@ -98,7 +98,7 @@ class Ratios:
             ax.axvline(1, color="black", lw=1, ls=":")
             if len(values):
                 ax.axvline(float(np.median(values)), color=COLOURS[1])
-            calm(ax, f"{what}, dragnoise / dragdiffusion", "drags")
+            style_axes(ax, f"{what}, dragnoise / dragdiffusion", "drags")
         return figure
 
     def _median(self, what: str) -> Interval | None:

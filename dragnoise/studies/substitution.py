@@ -18,7 +18,7 @@ from dragnoise.atomic_write import write_picture
 from dragnoise.images.perceptual import load_lpips, weights_at_hand
 from dragnoise.images.pictures import as_picture
 from dragnoise.models.model import Model
-from dragnoise.plots.panels import NotebookFigure, calm, label, picture_panels
+from dragnoise.plots.panels import NotebookFigure, label, picture_panels, style_axes
 from dragnoise.plots.pictures import show_picture
 from dragnoise.sampling import ddim
 from dragnoise.sampling.ddim import DDIMState, Schedule
@@ -86,7 +86,7 @@ class Substitutions:
             for site in self.sites:
                 row = [cell for cell in self.cells if cell.site == site]
                 ax.plot([c.step for c in row], [getattr(c, name) for c in row], marker="o", ms=3, label=site)
-            calm(ax, "recorded at step", name.upper())
+            style_axes(ax, "recorded at step", name.upper())
         return figure
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dragnoise.toyland.brush import Canvas, Point
+from dragnoise.toyland.drawing import Canvas, Point
 from dragnoise.toyland.factors import (
     COATS,
     HATS,

@@ -212,8 +212,8 @@ def test_it_is_played_again_from_the_looks(watched: Watched) -> None:
     page, kernel = watched.page, watched.kernel
     page.evaluate(COUNT)
     page.locator(".dragnoise-studio button[title^='Play']").first.click()
-    kernel.until("studio.showing.player.playing or studio.iteration > 1")
-    kernel.until("not studio.showing.player.playing and studio.iteration == len(studio.session.history) - 1")
+    kernel.until("studio.presenter.player.playing or studio.iteration > 1")
+    kernel.until("not studio.presenter.player.playing and studio.iteration == len(studio.session.history) - 1")
     page.wait_for_timeout(500)
     assert page.evaluate("window.frames_shown") >= 3  # a page leaves frames out where the machine is busy
     assert not [told for told in kernel.ask("list(studio.journal.text)") if "Traceback" in told]

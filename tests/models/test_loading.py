@@ -25,7 +25,7 @@ from pipelines import build_kl, build_sd15, build_sdxl, randomise
 from safetensors.torch import save_file
 
 from dragnoise import DragConfig, DragSession, Model, load_model
-from dragnoise.models import reading, single_file
+from dragnoise.models import loader_context, single_file
 from dragnoise.models.text import Conditioning
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -703,8 +703,8 @@ def test_the_very_first_loads_may_be_in_several_threads() -> None:
 def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
     """`catch_warnings` of another thread, entered during a load and left after it, brings nothing of it back."""
     before = list(warnings.filters)
-    loading_it, other = reading.quiet(), warnings.catch_warnings()
-    with reading.PATCHING:
+    loading_it, other = loader_context.quiet(), warnings.catch_warnings()
+    with loader_context.PATCHING:
         loading_it.__enter__()
         assert warnings.filters[0][0] == "ignore"
         other.__enter__()
@@ -712,7 +712,7 @@ def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
         assert list(warnings.filters) == before
         other.__exit__(None, None, None)
     assert list(warnings.filters) == before
-    with reading.PATCHING, pytest.raises(KeyboardInterrupt), reading.quiet():
+    with loader_context.PATCHING, pytest.raises(KeyboardInterrupt), loader_context.quiet():
         raise KeyboardInterrupt
     assert list(warnings.filters) == before
 
@@ -720,7 +720,7 @@ def test_warning_filters_are_restored_whatever_another_thread_does() -> None:
 def test_a_load_waits_for_the_lock() -> None:
     done = threading.Event()
     thread = threading.Thread(target=lambda: (load_model(), done.set()))
-    with reading.PATCHING:
+    with loader_context.PATCHING:
         load_model()  # re-entrant
         thread.start()
         assert not done.wait(0.3)

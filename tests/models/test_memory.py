@@ -24,7 +24,7 @@ from benchmarks.measuring.counting import Live
 from dragnoise import DragConfig, DragSession, Model, load_model
 from dragnoise.interrupts import OutOfMemory, advice, is_out_of_memory
 from dragnoise.models import arguments
-from dragnoise.models.offload import economise, visit
+from dragnoise.models.offload import enable_low_memory, on_device
 
 QUICK = DragConfig(steps=4, edit_from=3, refine_from=1, max_iterations=6, lr=0.1)
 
@@ -113,7 +113,7 @@ def test_a_tiny_autoencoder_in_low_memory(size: tuple[int, int]) -> None:
     else:
         assert len(calls) > 1 and max(calls) <= 512
         assert float((z - lean_z).abs().mean()) < 0.05 * float(z.std())
-    economise(lean.pipeline, torch.device("cpu"))  # once more changes nothing
+    enable_low_memory(lean.pipeline, torch.device("cpu"))  # once more changes nothing
     assert torch.equal(lean.decode_latents(z), lean_decoded)
 
 
@@ -137,14 +137,14 @@ def test_parts_visit_the_device_for_their_work_alone(monkeypatch: pytest.MonkeyP
     vae, text_encoder = Elsewhere(moves, "vae"), Elsewhere(moves, "text encoder")
     monkeypatch.setattr(Model, "device", torch.device("meta"))
     for part in (vae, text_encoder):
-        with pytest.raises(KeyError), model.at_work(part) as device:
+        with pytest.raises(KeyError), model.on_device(part) as device:
             assert device == torch.device("meta")
             moves.append("at work")
             raise KeyError  # it goes back also after a failure
     names = ("vae", "text encoder")
     assert moves == [move for name in names for move in (f"{name} to meta", "at work", f"{name} to cpu")]
     normal = Model(build_sd15())
-    with normal.at_work(vae):
+    with normal.on_device(vae):
         pass
     assert len(moves) == 6
 
@@ -157,12 +157,12 @@ def test_a_part_stays_while_anybody_uses_it() -> None:
     seen: list[int] = []
 
     def first() -> None:
-        with visit(part, device):
+        with on_device(part, device):
             both.wait()
         first_is_done.set()
 
     def second() -> None:
-        with visit(part, device):
+        with on_device(part, device):
             both.wait()
             assert first_is_done.wait(20)
             seen.append(len(moves))
@@ -186,7 +186,7 @@ def test_a_part_that_the_device_cannot_hold_goes_back() -> None:
     moves: list[str] = []
     part = Full(moves, "vae")
     for _ in range(2):
-        with pytest.raises(torch.cuda.OutOfMemoryError), visit(part, torch.device("meta")):
+        with pytest.raises(torch.cuda.OutOfMemoryError), on_device(part, torch.device("meta")):
             pytest.fail("it is not there")
     assert moves == ["vae to meta", "vae to cpu"] * 2
 
@@ -216,10 +216,10 @@ def test_everything_but_the_unet_is_parked(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setattr(part, "to", lambda *args, name=name: sent.append((name, *map(str, args))))
     sliced: list[str] = []
     monkeypatch.setattr(pipeline.unet, "set_attention_slice", sliced.append)
-    economise(pipeline, torch.device("cuda"))
+    enable_low_memory(pipeline, torch.device("cuda"))
     assert sorted(sent) == [("text_encoder", "cpu"), ("text_encoder_2", "cpu"), ("vae", "cpu")]
     assert pipeline.vae.use_tiling and pipeline.vae.use_slicing and sliced == []
-    economise(pipeline, torch.device("mps"))  # no fused attention there
+    enable_low_memory(pipeline, torch.device("mps"))  # no fused attention there
     assert sliced == ["auto"]
 
 

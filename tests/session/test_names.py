@@ -14,7 +14,7 @@ import torch
 from helpers import assert_one_sentence, quick_session
 
 from dragnoise import DragSession, Model
-from dragnoise.session.former_names import FORMER, SET
+from dragnoise.session.deprecated_names import FORMER, SET
 
 
 def test_its_help_fits_two_screens_of_sixty_lines() -> None:

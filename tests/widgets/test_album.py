@@ -11,7 +11,7 @@ from PIL import Image
 from dragnoise.config import DragConfig
 from dragnoise.geometry import Drag, Frame
 from dragnoise.session.state import SessionState
-from dragnoise_widgets.export.album import Album, PictureCache, size_of
+from dragnoise_widgets.export.picture_cache import Album, PictureCache, size_of
 
 SIZE = (64, 48)
 

@@ -37,20 +37,20 @@ def test_what_is_offered_is_still_there_after_more_work(
     first.step(3)
     first.close()
     second = DragStudio(other, inline=True, autosave=path, every=1)
-    assert second.library.keeping.found.layout.display == ""
-    (panel,) = [fold for fold in second.children if second.library.keeping in getattr(fold, "children", ())]
+    assert second.library.branches_panel.found.layout.display == ""
+    (panel,) = [fold for fold in second.children if second.library.branches_panel in getattr(fold, "children", ())]
     assert panel.selected_index == 0 and "is offered under Branches and files" in second.transport.line.value
     second.prepare()
     second.step(1)
     assert iterations(path) == 1
-    second.library.keeping.found.children[1].click()
+    second.library.branches_panel.found.children[1].click()
     assert len(second.session.history) == 4 and second.session is not other
     second.step(1)
     assert iterations(path) == 1, "that is the other session's file"
     assert sorted(map(iterations, tmp_path.glob("*.drag"))) == [1, 3, 4]
     second.close()
     third = DragStudio(DragSession(session.model, session.image), inline=True, autosave=path, every=1)
-    assert "auto 2.drag" in third.library.keeping.found.children[0].value, "the newest"
+    assert "auto 2.drag" in third.library.branches_panel.found.children[0].value, "the newest"
     third.close()
 
 
@@ -73,7 +73,7 @@ def test_each_session_has_its_own_file(session: DragSession, other: DragSession,
 def test_the_tick_saves_on_to_the_file_that_was_saved_by_hand(session: DragSession, tmp_path: Path) -> None:
     studio = DragStudio(session, inline=True)
     studio.step(1)
-    keeping = studio.library.keeping
+    keeping = studio.library.branches_panel
     keeping.path.value = str(tmp_path / "mine.drag")
     keeping.save_button.click()
     keeping.autosave.value = True

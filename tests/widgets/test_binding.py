@@ -108,8 +108,8 @@ def test_an_update_of_a_session_that_is_shown_no_more_is_not_heard(
     binding, update = threaded._shown.binding, threaded.runner.latest
     threaded.session = several[1]
     assert binding is not None
-    threaded.showing.updated(binding, update)
-    assert threaded.showing._update is not update
+    threaded.presenter.updated(binding, update)
+    assert threaded.presenter._update is not update
 
 
 def test_what_was_drawn_before_another_session_is_shown_reaches_its_own(several: list[DragSession]) -> None:

@@ -119,7 +119,7 @@ def test_small_pictures_are_shown_larger_and_large_ones_smaller(size, shown):
 
 
 def test_the_picture_goes_to_the_page_without_loss(canvas):
-    (source,) = [w for w in (canvas._surface._picture.drawable,) if w.format == "png"]
+    (source,) = [w for w in (canvas._layers._picture.drawable,) if w.format == "png"]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(source.value))), np.asarray(canvas.image))
 
 
@@ -471,7 +471,7 @@ def test_what_is_sent_is_finite_wherever_the_points_are(canvas, recorder, points
     canvas.drags = [points]
     canvas.trajectory = [[points[0]], [points[0]], [points[1]], np.empty((0, 2)), [points[1], (1e4, -1e4)]]
     assert recorder.counts[2] > 10
-    assert canvas._surface._drawn.paths == ((*(points[:1] * 2), *(points[1:] * 2)), ((1e4, -1e4),))
+    assert canvas._layers._drawn.paths == ((*(points[:1] * 2), *(points[1:] * 2)), ((1e4, -1e4),))
 
 
 # --------------------------------------------------------------------------------- the numbers
@@ -683,7 +683,7 @@ def test_two_threads_do_not_lose_a_change(canvas, errors):
     assert errors == []
     assert len(canvas.drags) == 20
     assert canvas.drags == canvas.sketch.edit.drags
-    assert canvas._surface._drawn.sketch.edit == canvas.sketch.edit
+    assert canvas._layers._drawn.sketch.edit == canvas.sketch.edit
 
 
 # ------------------------------------------------------------------------------------ sessions

@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from dragnoise_widgets.formatting import format_number
 from dragnoise_widgets.pages.curves import BOTTOM, HEIGHT, TOP, Curves, curve
-from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.studio import DragStudio
 
 
@@ -58,4 +58,4 @@ def test_they_follow_the_scrubber(studio: DragStudio) -> None:
      (math.nan, "nan")],
 )  # fmt: skip
 def test_numbers_are_told_in_few_digits(value: float, said: str) -> None:
-    assert short(value) == said
+    assert format_number(value) == said

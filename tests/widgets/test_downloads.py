@@ -22,7 +22,7 @@ from dragnoise import Drag, DragSession
 from dragnoise.bench.datasets import read_dataset
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.export import downloads
-from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.export.export_panel import ExportPanel
 from dragnoise_widgets.studio.studio import DragStudio
 
 
@@ -45,7 +45,7 @@ def frames(data: bytes) -> list[np.ndarray]:
 @pytest.fixture(autouse=True)
 def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The panel is open from the start."""
-    monkeypatch.setattr(Share, "visible", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(ExportPanel, "visible", property(lambda _: True, lambda *_: None), raising=False)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dragnoise import Drag
-from dragnoise_widgets.canvas import aids, drawing
+from dragnoise_widgets.canvas import drawing, lens
 from dragnoise_widgets.canvas.drawing import ANCHOR, OBJECTIVE, PATH, Picture, Scene
 from dragnoise_widgets.sketch.sketch import Edit, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.sketch.view import View
@@ -152,8 +152,8 @@ def test_a_lens_shows_what_is_under_the_pointer_of_a_small_picture() -> None:
         pen = drawn(drawing.draw_interaction, Sketch(SIZE, Edit(DRAGS), gesture=gesture), picture=Picture("picture"))
         ((drawable, x, y, width, height),) = pen.of("draw_image", image_smoothing_enabled=False)
         at = VIEW.to_canvas(gesture.now)
-        middle = aids.lens_middle(VIEW, at)
-        assert drawable == "picture" and width == aids.LARGER * VIEW.canvas[0]
+        middle = lens.lens_middle(VIEW, at)
+        assert drawable == "picture" and width == lens.LARGER * VIEW.canvas[0]
         shown = ((middle[0] - x) / width, (middle[1] - y) / height)
         np.testing.assert_allclose(shown, (at[0] / VIEW.canvas[0], at[1] / VIEW.canvas[1]))
         names = [name for name, *_ in pen.calls]
@@ -163,5 +163,5 @@ def test_a_lens_shows_what_is_under_the_pointer_of_a_small_picture() -> None:
 
 
 def test_large_pictures_and_close_views_need_no_lens() -> None:
-    assert aids.needs_lens(VIEW) and not aids.needs_lens(View.of((512, 300)))
-    assert not aids.needs_lens(View.of(SIZE, Window(10, 10, 4)))
+    assert lens.needs_lens(VIEW) and not lens.needs_lens(View.of((512, 300)))
+    assert not lens.needs_lens(View.of(SIZE, Window(10, 10, 4)))

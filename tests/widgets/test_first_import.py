@@ -11,12 +11,12 @@ BEGIN = """
 import sys
 from dragnoise.toyland import caption, render, sample_scene
 from dragnoise_widgets import DragStudio
-from dragnoise_widgets.studio import loads
+from dragnoise_widgets.studio import load_queue
 
 class Held:
     submit = staticmethod(lambda *work: None)  # a load would import what the studio itself must not
 
-loads._EXECUTOR = Held
+load_queue._EXECUTOR = Held
 scene = sample_scene(20_000_008)
 studio = DragStudio(picture=render(scene), prompt=caption(scene), autosave=None)
 studio.canvas.drags = [((93, 24), (73, 33))]

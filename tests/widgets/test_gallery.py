@@ -55,7 +55,7 @@ def test_the_others_come_ready_to_run(empty: DragStudio, kind: str) -> None:
 
 def test_one_that_is_not_there(empty: DragStudio) -> None:
     with pytest.raises(ValueError, match="must be one of sun, head"):
-        empty.library.beginning.example("moon")
+        empty.library.new_sessions.example("moon")
 
 
 def test_pictures_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from dragnoise.inspection import feature_maps
 from dragnoise_widgets.pages import page as module
 from dragnoise_widgets.pages import pages
 from dragnoise_widgets.pages.page import Page
-from dragnoise_widgets.pages.sight import Sight
+from dragnoise_widgets.pages.view_state import ViewState
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.studio.studio import DragStudio
@@ -30,10 +30,10 @@ TITLES = ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log")
 WIDGETS = Path(module.__file__).parents[1]
 
 
-def sight(session: DragSession, k: int | None = None, **more: Any) -> Sight:
+def view(session: DragSession, k: int | None = None, **more: Any) -> ViewState:
     history = session.history
     k = max(len(history) - 1, 0) if k is None else k
-    return Sight(session, history, k, session.drags, session.image, 2.0, **more)
+    return ViewState(session, history, k, session.drags, session.image, 2.0, **more)
 
 
 def at_once(session: DragSession) -> Callable[[Callable[[DragSession], Any]], Future[Any]]:
@@ -89,10 +89,10 @@ def test_an_unchanged_tab_copies_nothing_however_often_it_is_updated(
     inspector: Inspector, session: DragSession, copies: list[int]
 ) -> None:
     session.step()
-    inspector.show(sight(session))
+    inspector.show(view(session))
     for title in ("Latents", "Bottleneck", "Loss"):
         of = page(inspector, title)
-        inspector.show(now := sight(session))
+        inspector.show(now := view(session))
         shown = of.plot.picture.value
         copies.clear()
         for _ in range(10):
@@ -105,13 +105,13 @@ def test_the_latents_of_one_step_are_copied_when_it_is_chosen_and_none_for_other
     inspector: Inspector, session: DragSession, copies: list[int]
 ) -> None:
     session.step()
-    inspector.show(sight(session))
+    inspector.show(view(session))
     page(inspector, "Loss")
     copies.clear()
     for _ in range(3):
         session.step()
     copies.clear()
-    inspector.show(sight(session))
+    inspector.show(view(session))
     assert copies == []
     latents = page(inspector, "Latents")
     copies.clear()
@@ -130,7 +130,7 @@ def test_the_tabs(inspector: Inspector) -> None:
 def test_before_the_inversion_every_tab_says_what_is_missing(
     inspector: Inspector, session: DragSession, title: str
 ) -> None:
-    inspector.show(sight(session))
+    inspector.show(view(session))
     said = note(page(inspector, title))
     assert said.count("<") == 2 and len(said) > 30, said
 
@@ -141,7 +141,7 @@ def test_every_tab_draws(inspector: Inspector, session: DragSession, title: str,
     list(session.invert())
     for _ in range(iterations):
         session.step()
-    inspector.show(sight(session))
+    inspector.show(view(session))
     if (title, iterations) == ("Loss", 0):
         assert "before the first update" in note(page(inspector, title))
         return
@@ -157,7 +157,7 @@ def test_without_a_model_one_can_look(session: DragSession, tmp_path: Path, titl
     session.save(tmp_path / "edit.drag")
     opened = DragSession.open(tmp_path / "edit.drag")
     inspector = Inspector(at_once(opened), Log())
-    inspector.show(sight(opened))
+    inspector.show(view(opened))
     picture(page(inspector, title))
     assert "model" in note(page(inspector, "Features"))
     assert not inspector._journal.text
@@ -167,10 +167,10 @@ def test_an_iteration_in_between_is_marked(inspector: Inspector, session: DragSe
     for _ in range(4):
         session.step()
     loss = page(inspector, "Loss")
-    inspector.show(sight(session))
+    inspector.show(view(session))
     (axes,) = loss.plot.figure.axes
     lines = len(axes.lines)
-    inspector.show(sight(session, 2))
+    inspector.show(view(session, 2))
     (axes,) = loss.plot.figure.axes
     assert len(axes.lines) == lines + 1
     assert list(axes.lines[-1].get_xdata()) == [2, 2]
@@ -183,7 +183,7 @@ def test_a_branch_to_compare_with_is_drawn_beside_it(inspector: Inspector, sessi
     other.config = other.config.replace(lr=0.02)
     other.step()
     loss = page(inspector, "Loss")
-    inspector.show(sight(session, other=other.history))
+    inspector.show(view(session, other=other.history))
     assert "compared" in [line.get_label() for line in loss.plot.figure.axes[0].lines]
 
 
@@ -193,7 +193,7 @@ def test_a_branch_to_compare_with_is_drawn_beside_it(inspector: Inspector, sessi
 def test_loss_and_distances_are_those_of_the_history(inspector: Inspector, session: DragSession) -> None:
     for _ in range(4):
         session.step()
-    inspector.show(sight(session))
+    inspector.show(view(session))
     (axes,) = page(inspector, "Loss").plot.figure.axes
     losses = [s.loss for s in session.history[1:]]
     assert any(np.array_equal(line.get_ydata()[-4:], losses) for line in axes.lines)
@@ -209,7 +209,7 @@ def test_features_are_what_equation_4_sees_with_its_window(inspector: Inspector,
         session.step()
     features = page(inspector, "Features")
     for k in (3, 1):
-        inspector.show(sight(session, k))
+        inspector.show(view(session, k))
         maps = feature_maps.measure(session, k)
         shown = features.plot.figure.axes
         assert len(shown) == 2 * len(session.drags) == 4, "the whole map of each drag, and the window in it"
@@ -229,14 +229,14 @@ def test_features_cost_one_forward_for_each_iteration_looked_at(
     inspector = Inspector(at_once(session), Log())
     page(inspector, "Features")
     for k in (1, 1, 0, 0):
-        inspector.show(sight(session, k))
+        inspector.show(view(session, k))
     assert measured == [1, 0]
 
 
 def test_latents_have_a_slider_over_the_inversion(inspector: Inspector, session: DragSession) -> None:
     list(session.invert())
     latents = page(inspector, "Latents")
-    inspector.show(sight(session))
+    inspector.show(view(session))
     assert latents.step.max == latents.step.value == session.config.edit_from == 3
     for k in (3, 0, 2):
         latents.step.value = k
@@ -248,22 +248,22 @@ def test_latents_have_a_slider_over_the_inversion(inspector: Inspector, session:
 def test_another_inversion_is_drawn_and_the_same_is_not_drawn_again(inspector: Inspector, session: DragSession) -> None:
     list(session.invert())
     latents = page(inspector, "Latents")
-    inspector.show(sight(session))
+    inspector.show(view(session))
     first = latents.plot.picture.value
-    inspector.show(sight(session))
+    inspector.show(view(session))
     assert latents.plot.picture.value is first
     session.prompt = "something else altogether"
     list(session.invert())
-    inspector.show(sight(session))
+    inspector.show(view(session))
     assert latents.plot.picture.value != first
 
 
 def test_lora_is_filled_by_a_fit(inspector: Inspector, session: DragSession) -> None:
-    inspector.show(sight(session))
+    inspector.show(view(session))
     lora = page(inspector, "LoRA")
     assert "Prepare" in note(lora)
     list(session.fit_lora(steps=3, rank=2))
-    inspector.show(sight(session))
+    inspector.show(view(session))
     picture(lora)
     left, right = lora.plot.figure.axes
     np.testing.assert_array_equal(left.lines[0].get_ydata(), session.lora.losses)
@@ -274,7 +274,7 @@ def test_lora_is_filled_by_a_fit(inspector: Inspector, session: DragSession) -> 
 def test_a_lora_whose_file_tells_no_losses_shows_its_norms(inspector: Inspector, session: DragSession) -> None:
     list(session.fit_lora(steps=1, rank=2))
     session.lora = replace(session.lora, losses=(), training=None)
-    inspector.show(sight(session))
+    inspector.show(view(session))
     lora = page(inspector, "LoRA")
     picture(lora)
     left, right = lora.plot.figure.axes
@@ -313,10 +313,10 @@ def test_while_it_runs_figures_take_a_twentieth_of_the_time(
     for _ in range(300):
         clock.now += 0.1
         session._history = type(session.history)(session.history)  # another object, as after an iteration
-        inspector.show(sight(session, running=True))
+        inspector.show(view(session, running=True))
     assert 3 <= len(drawn) <= 4
     assert min(np.diff(drawn)) >= 0.5 * 19 - 1e-6
-    inspector.show(sight(session))
+    inspector.show(view(session))
     assert drawn[-1] == clock.now, "at its end the latest is drawn in any case"
 
 
@@ -357,8 +357,8 @@ def test_in_a_studio_every_tab_is_up_to_date_when_all_is_done(
 def test_a_tab_that_fails_is_told_in_the_log_and_the_others_work(session: DragSession, monkeypatch: Any) -> None:
     session.step()
     inspector = Inspector(at_once(session), Log())
-    monkeypatch.setattr(inspector.pages[0], "paint", lambda figure, sight: 1 / 0)
-    inspector.show(sight(session))
+    monkeypatch.setattr(inspector.pages[0], "paint", lambda figure, view: 1 / 0)
+    inspector.show(view(session))
     assert "tab Loss" in inspector._journal.text[0]
     picture(page(inspector, "Anchors"))
 

@@ -59,7 +59,12 @@ def test_two_clicks_on_example_are_one_load(loader: Loader) -> None:
     source.gallery.buttons["ear"].click()
     until(lambda: loader.names)
     assert "Loading" in studio.transport.line.value
-    for control in (source.upload, *source.gallery.buttons.values(), source.load, studio.library.keeping.open_button):
+    for control in (
+        source.upload,
+        *source.gallery.buttons.values(),
+        source.load,
+        studio.library.branches_panel.open_button,
+    ):
         assert control.disabled
     source.gallery.buttons["ear"].click()  # as if the page had not heard yet
     loader.gate.set()
@@ -80,7 +85,7 @@ def test_two_clicks_on_example_are_one_load(loader: Loader) -> None:
 def test_loads_of_two_studios_are_done_one_after_the_other(loader: Loader) -> None:
     studios = [DragStudio(autosave=None) for _ in range(3)]
     for studio in studios:
-        studio.library.beginning.example()
+        studio.library.new_sessions.example()
     until(lambda: loader.names)
     loader.gate.set()
     assert all(studio.wait(WAIT) for studio in studios)
@@ -92,7 +97,7 @@ def test_loads_of_two_studios_are_done_one_after_the_other(loader: Loader) -> No
 def test_two_pictures_at_once_are_two_sessions(loader: Loader) -> None:
     studio, pictures = DragStudio(autosave=None), [Image.new("RGB", (40, 32), colour) for colour in ("red", "blue")]
     for picture in pictures:
-        studio.library.beginning.picture(picture)
+        studio.library.new_sessions.picture(picture)
     loader.gate.set()
     assert studio.wait(WAIT)
     assert [session.image.getpixel((0, 0)) for session in studio.library.sessions] == [(255, 0, 0), (0, 0, 255)]
@@ -101,7 +106,7 @@ def test_two_pictures_at_once_are_two_sessions(loader: Loader) -> None:
 
 def test_a_studio_that_is_closed_meanwhile_gets_no_session(loader: Loader) -> None:
     studio = DragStudio(autosave=None)
-    studio.library.beginning.example()
+    studio.library.new_sessions.example()
     until(lambda: loader.names)
     studio.close()
     loader.gate.set()
@@ -196,20 +201,20 @@ def test_a_studio_saves_beside_the_notebook_and_offers_it_after_a_restart(sessio
     studio.step(2)
     assert path.parent.name == ".dragnoise" and len(DragSession.open(path).history) == 3
     beside = DragStudio(DragSession(small, session.image), inline=True)
-    assert beside.library.keeping.found.layout.display == "none", "a studio that is open is no restart"
+    assert beside.library.branches_panel.found.layout.display == "none", "a studio that is open is no restart"
     assert path.is_file() and session.store.autosaved is not None
     studio.close()
     beside.close()
     again = DragStudio(DragSession(small, session.image), inline=True)
-    assert again.library.keeping.found.layout.display == ""
+    assert again.library.branches_panel.found.layout.display == ""
     again.close()
 
 
 def test_the_name_of_what_is_offered_is_escaped(session: DragSession, tmp_path: Path) -> None:
     session.save(tmp_path / "<i>.drag")
     studio = DragStudio(DragSession(session.model, session.image), inline=True, autosave=tmp_path / "<i>.drag")
-    assert "&lt;i&gt;" in studio.library.keeping.found.children[0].value
-    assert "<i>" not in studio.library.keeping.found.children[0].value
+    assert "&lt;i&gt;" in studio.library.branches_panel.found.children[0].value
+    assert "<i>" not in studio.library.branches_panel.found.children[0].value
     studio.close()
 
 
@@ -283,9 +288,9 @@ def test_a_picture_that_the_model_cannot_reproduce_is_told_of_at_once(
 
     monkeypatch.setattr(limits, "at_upload", at_upload)
     studio = DragStudio(session, inline=True)
-    studio.library.beginning.picture(Image.new("RGB", (40, 40)))
+    studio.library.new_sessions.picture(Image.new("RGB", (40, 40)))
     assert "reproduce" not in studio.remarks.value
-    studio.library.beginning.picture(Image.new("RGB", (60, 40)))
+    studio.library.new_sessions.picture(Image.new("RGB", (60, 40)))
     assert studio.session.image.size == (60, 40)
     assert "the model cannot reproduce this picture (21 dB)." in studio.remarks.value
     other = DragStudio(studio.session, inline=True)

@@ -75,7 +75,7 @@ def test_before_there_is_a_session_nothing_can_be_typed() -> None:
     studio = DragStudio(inline=True)
     fields = studio.parameters.fields
     assert fields["steps"].value == DragConfig().steps and all(field.disabled for field in fields.values())
-    studio.library.beginning.example()
+    studio.library.new_sessions.example()
     assert fields["steps"].value == studio.session.config.steps
     own = studio.session.config.editor
     others = {name for name, info in FIELDS.items() if info.editors and own not in info.editors}

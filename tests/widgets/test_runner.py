@@ -26,7 +26,7 @@ from properties import given, settings, st
 from dragnoise import Drag, DragSession, Model
 from dragnoise.geometry import short_drags
 from dragnoise.session import stages as engine_stages
-from dragnoise_widgets.runner import breakpoints, stages, telling
+from dragnoise_widgets.runner import breakpoints, stages, status_publisher
 from dragnoise_widgets.runner.commands import Pause, Render, Rewind, Run, SetConfig, Step, Stop
 from dragnoise_widgets.runner.runner import Runner, Update
 
@@ -1036,7 +1036,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (fake_session, stages, telling):
+    for module in (fake_session, stages, status_publisher):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -1069,7 +1069,7 @@ def test_the_time_left_reckons_with_previews(clock: Clock) -> None:
 
 
 def test_the_time_left_forgets_how_it_was_long_ago(clock: Clock) -> None:
-    pace = telling.Pace()
+    pace = status_publisher.TimeEstimate()
     left = []
     for done in range(100):
         clock.sleep(10.0 if done < 50 else 1.0)
@@ -1187,7 +1187,7 @@ def test_an_update_that_cannot_be_delivered_is_logged_and_the_next_one_comes(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, runner = threaded_runner()
-    seen, deliver = observed(runner), runner._worker.teller.publisher._deliver
+    seen, deliver = observed(runner), runner._worker.publisher.updates._deliver
     failures: list[BaseException] = [SystemExit(3), MemoryError(), RuntimeError("Set changed size during iteration")]
 
     def fragile(update: Update) -> None:
@@ -1195,7 +1195,7 @@ def test_an_update_that_cannot_be_delivered_is_logged_and_the_next_one_comes(
             raise failures.pop()
         deliver(update)
 
-    monkeypatch.setattr(runner._worker.teller.publisher, "_deliver", fragile)
+    monkeypatch.setattr(runner._worker.publisher.updates, "_deliver", fragile)
     runner.run()
     assert runner.wait(PATIENCE)
     for _ in range(3):
@@ -1212,7 +1212,7 @@ def test_runners_may_come_and_go_while_updates_are_delivered() -> None:
     def deliver() -> None:
         while not done.is_set():
             try:
-                worker._deliver(worker.teller.update)
+                worker._deliver(worker.publisher.update)
             except BaseException as error:
                 failed.append(error)
                 return

@@ -12,11 +12,11 @@ import pytest
 
 from dragnoise import DragSession
 from dragnoise.session.state import SessionState
-from dragnoise_widgets.runner.status_line import Situation, as_html, state_word, stoppable
+from dragnoise_widgets.runner.status_line import StatusInputs, as_html, state_word, stoppable
 from dragnoise_widgets.runner.updates import Status
 from dragnoise_widgets.studio.studio import DragStudio
 
-DONE = Situation(iterations=4, max_iterations=9, status=Status(history_length=5))
+DONE = StatusInputs(iterations=4, max_iterations=9, status=Status(history_length=5))
 
 
 def ended(how: Any, *, state: Any = "idle", **more: Any) -> Status:
@@ -26,14 +26,14 @@ def ended(how: Any, *, state: Any = "idle", **more: Any) -> Status:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (Situation(has_session=False), "No picture: Upload a picture"),
-        (Situation(has_session=False, loading="loading toyland"), "Loading: loading toyland"),
-        (Situation(has_drags=False), "No drags: Pull an arrow"),
-        (Situation(), "Ready: press Run"),
-        (Situation(has_model=False), "View only"),
-        (Situation(status=Status("running", "inverting")), "Running: inverting"),
-        (Situation(status=Status("running", pausing=True)), "Pausing"),
-        (Situation(status=Status("stopping", "optimising")), "Stopping"),
+        (StatusInputs(has_session=False), "No picture: Upload a picture"),
+        (StatusInputs(has_session=False, loading="loading toyland"), "Loading: loading toyland"),
+        (StatusInputs(has_drags=False), "No drags: Pull an arrow"),
+        (StatusInputs(), "Ready: press Run"),
+        (StatusInputs(has_model=False), "View only"),
+        (StatusInputs(status=Status("running", "inverting")), "Running: inverting"),
+        (StatusInputs(status=Status("running", pausing=True)), "Pausing"),
+        (StatusInputs(status=Status("stopping", "optimising")), "Stopping"),
         (replace(DONE, error="out of luck."), "Failed: out of luck."),
         (replace(DONE, error="out of luck.", status=Status("running")), "Running"),
         (replace(DONE, verdict="reached"), "Finished: every anchor"),
@@ -50,7 +50,7 @@ def ended(how: Any, *, state: Any = "idle", **more: Any) -> Status:
         (replace(DONE, status=ended("done", message="ready")), "Ready"),
     ],
 )  # fmt: skip
-def test_the_word_follows_from_the_state(now: Situation, said: str) -> None:
+def test_the_word_follows_from_the_state(now: StatusInputs, said: str) -> None:
     assert str(state_word(now)).startswith(said)
 
 
@@ -66,7 +66,7 @@ def test_stop_is_on_when_there_is_something_to_stop(status: Status, can: bool) -
 
 
 def test_whatever_is_said_is_escaped() -> None:
-    word = state_word(Situation(error="<b>bold</b> & so on."))
+    word = state_word(StatusInputs(error="<b>bold</b> & so on."))
     line = as_html(word, ["<script>", "", "<script>"], error="")
     assert "<script>" not in line and line.count("&lt;script&gt;") == 1 and "&lt;b&gt;bold" in line
 

@@ -186,7 +186,7 @@ def test_a_look_back_gives_way_to_work(threaded: DragStudio, session: DragSessio
     monkeypatch.setattr(DragSession, "denoise", slow)
     threaded.show(1)
     assert until(lambda: threaded.runner.status.task == "rendering")
-    threaded.showing.refresh()
+    threaded.presenter.refresh()
     assert threaded.runner.state == "idle" and not threaded.transport.run.disabled
     threaded.step()
     gate.set()
@@ -257,7 +257,7 @@ def test_branch(studio: DragStudio, session: DragSession) -> None:
     assert session.config.lr == 0.2
     assert studio.library.sessions == (session, branch)
     show_branches(studio)
-    rows = studio.library.keeping.branches.rows
+    rows = studio.library.branches_panel.branches.rows
     assert [row.about.value.split(" · ")[0] for row in rows] == ["4 iterations", "3 iterations"]
     assert rows[0].thumbnail.value and rows[1].choose.disabled and not rows[0].choose.disabled
     rows[0].choose.click()
@@ -267,12 +267,12 @@ def test_branch(studio: DragStudio, session: DragSession) -> None:
 
 def show_branches(studio: DragStudio) -> None:
     """Unfold the panel that lists them."""
-    studio.unfold(studio.library.keeping)
+    studio.unfold(studio.library.branches_panel)
 
 
 def test_a_branch_is_renamed(studio: DragStudio, session: DragSession) -> None:
     show_branches(studio)
-    row = studio.library.keeping.branches.rows[0]
+    row = studio.library.branches_panel.branches.rows[0]
     row.name.value = "the first"
     assert session.name == "the first" and studio.library.branches.names == ["the first"]
 
@@ -282,9 +282,9 @@ def test_compared_branches_are_before_and_after(studio: DragStudio, session: Dra
     mine = studio.image
     studio.branch(0)
     assert studio.preview.before is session.image
-    studio.library.keeping.other.value = 0
+    studio.library.branches_panel.other.value = 0
     assert studio.preview.before is mine
-    assert studio.showing._comparison.compared_history is session.history
+    assert studio.presenter._comparison.compared_history is session.history
 
 
 # ---- pausing --------------------------------------------------------------------------------------
@@ -295,11 +295,11 @@ def test_breakpoints_set_on_the_runner_stay_when_others_are_ticked(studio: DragS
         return "mine" if history[-1].iteration == 2 else ""
 
     studio.runner.breakpoints = [own]
-    studio.stops.ticks["rising"].value = True
+    studio.breakpoints.ticks["rising"].value = True
     remove = studio.break_when(lambda snapshot: False)
     assert studio.runner.breakpoints[0] is own and len(studio.runner.breakpoints) == 3
     remove()
-    studio.stops.ticks["rising"].value = False
+    studio.breakpoints.ticks["rising"].value = False
     assert studio.runner.breakpoints == [own]
 
 
@@ -318,12 +318,12 @@ def test_break_when(studio: DragStudio, session: DragSession) -> None:
 
 
 def test_breakpoints_by_hand(studio: DragStudio, session: DragSession) -> None:
-    studio.stops.numbers["at"].value = 2
-    studio.stops.ticks["at"].value = True
+    studio.breakpoints.numbers["at"].value = 2
+    studio.breakpoints.ticks["at"].value = True
     studio.run()
     assert len(session.history) == 3
     assert "iteration 2 is done" in studio.transport.line.value
-    studio.stops.ticks["at"].value = False
+    studio.breakpoints.ticks["at"].value = False
     studio.run()
     assert session.status == "max_iterations"
 
@@ -340,11 +340,11 @@ def test_every_row_is_its_breakpoint(studio: DragStudio, session: DragSession, n
         "stuck": breakpoints.stuck(2, within=session.config.tolerance * pixel),
         "rising": breakpoints.rising(2),
     }[name]
-    if name in studio.stops.numbers:
-        studio.stops.numbers[name].value = 2
+    if name in studio.breakpoints.numbers:
+        studio.breakpoints.numbers[name].value = 2
     for _ in range(6):
         session.step()
-    studio.stops.ticks[name].value = True
+    studio.breakpoints.ticks[name].value = True
     (chosen,) = studio.runner.breakpoints
     histories = [session.history.upto(k) for k in range(len(session.history))]
     assert [chosen(h) for h in histories] == [made(h) for h in histories]
@@ -432,7 +432,7 @@ def test_a_lora_that_is_ticked_is_fitted_before_the_first_iteration(studio: Drag
     lora = session.lora
     studio.step(1)
     assert session.lora is lora and len(session.history) == 3
-    studio.library.beginning.set_prompt("another")
+    studio.library.new_sessions.set_prompt("another")
     assert "the LoRA was of the other prompt" in studio.transport.line.value
     assert studio.session.lora is None
     studio.journal.text.clear()
@@ -630,14 +630,14 @@ def test_there_is_nothing_to_draw_on_before_there_is_a_picture(empty: DragStudio
     parts = (empty.stage, empty.canvas.table)
     assert [part.layout.display for part in parts] == ["none", "none"]
     assert "Upload a picture" in empty.transport.line.value
-    empty.library.beginning.example()
+    empty.library.new_sessions.example()
     assert [part.layout.display for part in parts] == ["", ""]
 
 
 def test_upload(empty: DragStudio) -> None:
     empty.library.source.prompt.value = "a red fox"
     picture = smooth_picture(90, 64)
-    empty.library.beginning.upload(png(picture))
+    empty.library.new_sessions.upload(png(picture))
     assert empty.session.prompt == "a red fox"
     np.testing.assert_array_equal(pixels(empty.session.image), pixels(picture))
     np.testing.assert_array_equal(pixels(empty.canvas.image), pixels(empty.session.image))
@@ -700,7 +700,7 @@ def test_a_model_is_loaded_as_it_was_asked_for_and_goes_with_its_last_session(
 
 
 def test_a_branch_can_be_let_go(troubled: DragStudio, session: DragSession, tmp_path: Path) -> None:
-    keeping = troubled.library.keeping
+    keeping = troubled.library.branches_panel
     show_branches(troubled)
     assert keeping.branches.rows[0].forget.disabled
     with pytest.raises(ValueError, match="the only session"):
@@ -735,7 +735,7 @@ def test_save_and_open(
 ) -> None:
     monkeypatch.setattr("dragnoise.load_model", lambda name: small)
     studio.step(2)
-    keeping = studio.library.keeping
+    keeping = studio.library.branches_panel
     keeping.path.value = str(tmp_path / "edit.drag")
     keeping.save_button.click()
     assert (tmp_path / "edit.drag").is_file()
@@ -780,17 +780,17 @@ def test_autosave_is_found_after_a_restart(
     monkeypatch.setattr("dragnoise.load_model", lambda name: small)
     path = tmp_path / "auto.drag"
     first = DragStudio(session, inline=True, autosave=path, every=1)
-    assert first.library.keeping.found.layout.display == "none"
+    assert first.library.branches_panel.found.layout.display == "none"
     first.step(3)
     assert path.is_file()
     first.close()
     fresh = DragSession(small, session.image, session.prompt, session.config)
     second = DragStudio(fresh, inline=True, autosave=path, every=1)
-    assert second.library.keeping.found.layout.display == ""
-    _, button = second.library.keeping.found.children
+    assert second.library.branches_panel.found.layout.display == ""
+    _, button = second.library.branches_panel.found.children
     button.click()
     assert len(second.session.history) == 4
-    assert second.library.keeping.found.layout.display == "none"
+    assert second.library.branches_panel.found.layout.display == "none"
     second.close()
 
 

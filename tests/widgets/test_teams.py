@@ -12,8 +12,8 @@ import pytest
 import torch
 from fake_session import FakeSession
 
+from dragnoise_widgets.runner.openmp import limit_threads, release_idle_threads
 from dragnoise_widgets.runner.runner import Runner
-from dragnoise_widgets.runner.teams import disband, leave_a_core
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has an OpenMP that counts idle threads")
 
@@ -23,7 +23,7 @@ def team() -> Iterator[set[str]]:
     """The threads that this one's computation has brought to life."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(threads, 2))  # a machine may have one core
-    disband()
+    release_idle_threads()
     before = alive()
     torch.ones(1 << 20).add_(1)
     born = alive() - before
@@ -38,9 +38,9 @@ def alive() -> set[str]:
 
 
 def test_a_team_goes_and_another_one_comes(team: set[str]) -> None:
-    disband()
+    release_idle_threads()
     assert not team & alive()
-    disband()
+    release_idle_threads()
     assert torch.ones(1 << 20).add_(1).sum() == 1 << 21
 
 
@@ -50,8 +50,8 @@ def test_the_worker_finds_no_idle_team(team: set[str]) -> None:
 
 
 def test_without_that_function_nothing_happens(team: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dragnoise_widgets.runner.teams._pause", lambda: None)
-    disband()
+    monkeypatch.setattr("dragnoise_widgets.runner.openmp._pause", lambda: None)
+    release_idle_threads()
     assert team <= alive()
 
 
@@ -61,7 +61,7 @@ def test_a_core_is_left_to_the_page(monkeypatch: pytest.MonkeyPatch, cores: int,
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(given)
-        leave_a_core.__wrapped__()
+        limit_threads.__wrapped__()
         found = [torch.get_num_threads()]
         later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         later.start(), later.join()

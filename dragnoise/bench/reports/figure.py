@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dragnoise.bench.reports.published import FIGURES
 from dragnoise.plots.colours import COLOURS, INK
-from dragnoise.plots.panels import NotebookFigure, calm
+from dragnoise.plots.panels import NotebookFigure, style_axes
 
 MARKERS = "os^Dv"
 """Of the published figures' sources, in the order of `FIGURES`."""
@@ -53,13 +53,13 @@ def distance_and_fidelity(
     if published:
         named += _published(axes[-1])
     for ax in axes:
-        calm(ax, WORDS.get(distance, distance), WORDS.get(fidelity, fidelity))
+        style_axes(ax, WORDS.get(distance, distance), WORDS.get(fidelity, fidelity))
         ax.margins(0.18, 0.12)
         _write([(text, place) for of, text, place in named if of is ax], ax)
     if apart:
         axes[0].set_title("this run", color=INK, fontsize="medium")
         axes[1].set_title("published, DragBench with Stable Diffusion", color=INK, fontsize="medium")
-        calm(axes[1], WORDS["md"], WORDS["if"])
+        style_axes(axes[1], WORDS["md"], WORDS["if"])
     return figure
 
 

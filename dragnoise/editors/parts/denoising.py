@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dragnoise import semantics
 from dragnoise.editors.base import EditState, Report, Status, Task
-from dragnoise.editors.parts.latent import LATENT, clean_prediction, forward
+from dragnoise.editors.parts.latent_editor import LATENT, clean_prediction, forward
 from dragnoise.editors.parts.supervision import require_block
 from dragnoise.editors.rendering import clean, holding
 from dragnoise.models.model import Model

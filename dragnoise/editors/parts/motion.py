@@ -20,7 +20,7 @@ from itertools import chain, combinations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dragnoise.images.filling import filled
+from dragnoise.images.inpainting import inpainted
 from dragnoise.images.warp import sampled, to_segments
 
 EDGE = 3
@@ -74,33 +74,33 @@ def moved(
     if mask is None and reach:
         mask = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size) <= reach
     if mask is None or mask.all():
-        return taken(pixels, shift.astype(np.float32)), shift.astype(np.float32)
-    behind = filled(pixels, mask)
-    thing = standing_out(pixels, behind, mask)
-    edge = mask & ~eroded(mask, EDGE)
-    slid, rigid = as_a_whole(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
+        return warped(pixels, shift.astype(np.float32)), shift.astype(np.float32)
+    behind = inpainted(pixels, mask)
+    thing = object_weights(pixels, behind, mask)
+    edge = mask & ~erosion(mask, EDGE)
+    slid, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
     contrast = float(np.abs(pixels - behind).max(-1)[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
     crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
     if rigid[0] <= TORN * contrast or not crossed.any():
         return rigid[1:]
     if len(starts) > 1 and tightness(mask, edge, crossed, thing > 0.5, (ends - starts).mean(0)) > TIGHT:
-        body = closed(thing > 0.5, CLOSED) & mask
-        face = eroded(body, RIM) & joined(size, starts, ends, FACE * max(size))
+        body = closing(thing > 0.5, CLOSED) & mask
+        face = erosion(body, RIM) & joined(size, starts, ends, FACE * max(size))
         if face.any():
-            behind = filled(pixels, face | ~eroded(body, 1))
-            features, rim = standing_out(pixels, behind, face), face & ~eroded(face, RIM)
+            behind = inpainted(pixels, face | ~erosion(body, 1))
+            features, rim = object_weights(pixels, behind, face), face & ~erosion(face, RIM)
             fields = chain([shift], rotations(size, starts, ends))
-            return as_a_whole(pixels, behind, features, face, rim, fields)[1][1:]
+            return rigid_motion(pixels, behind, features, face, rim, fields)[1][1:]
     share = stretching(crossed, ends)
     field = (shift * (share * mask)[..., None]).astype(np.float32)
-    return pasted(pixels, behind, thing, field, mask=mask, share=share), field
+    return composite(pixels, behind, thing, field, mask=mask, share=share), field
 
 
 Motion = tuple[float, np.ndarray, np.ndarray]
 """The seam that a motion leaves, the moved picture and the field."""
 
 
-def as_a_whole(
+def rigid_motion(
     pixels: np.ndarray,
     behind: np.ndarray,
     thing: np.ndarray,
@@ -115,7 +115,7 @@ def as_a_whole(
 
     def motion(field: np.ndarray) -> Motion:
         within = (field * mask[..., None]).astype(np.float32)
-        picture = pasted(pixels, behind, thing, within, mask=mask)
+        picture = composite(pixels, behind, thing, within, mask=mask)
         return seam_of(picture, pixels, edge), picture, within
 
     each = map(motion, fields)
@@ -125,7 +125,7 @@ def as_a_whole(
     return slid, best
 
 
-def standing_out(pixels: np.ndarray, behind: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def object_weights(pixels: np.ndarray, behind: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Weights (H, W) of the thing in a mask: 1 where it differs from the background by `THING`, 0 up to `BEHIND`."""
     return np.where(mask, ((np.abs(pixels - behind).max(-1) - BEHIND) / (THING - BEHIND)).clip(0, 1), 0)
 
@@ -135,7 +135,7 @@ def seam_of(picture: np.ndarray, pixels: np.ndarray, edge: np.ndarray) -> float:
     return float(np.abs(picture.astype(float) - pixels)[edge].mean()) if edge.any() else 0.0
 
 
-def pasted(
+def composite(
     pixels: np.ndarray,
     behind: np.ndarray,
     thing: np.ndarray,
@@ -150,20 +150,20 @@ def pasted(
     share: (H, W), how much of what does not belong to the thing is left where it is; where it is 0 everything moves
     with the field, what is behind too.
     """
-    opacity = taken(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
+    opacity = warped(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
     opacity = 1 - np.asarray(share)[..., None] * (1 - opacity)
-    ground = pixels + grown(thing)[..., None] * (behind - pixels)
-    inside = ground + opacity * (taken(pixels, field) - ground)
+    ground = pixels + dilated(thing)[..., None] * (behind - pixels)
+    inside = ground + opacity * (warped(pixels, field) - ground)
     return np.where(mask[..., None], inside.round().clip(0, 255), pixels).astype(np.uint8)
 
 
-def grown(thing: np.ndarray) -> np.ndarray:
+def dilated(thing: np.ndarray) -> np.ndarray:
     """The weights of a thing, (H, W) from 0 to 1, dilated by `GROWN` pixels and with a soft edge."""
     wide = Image.fromarray((thing * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * GROWN + 1))
     return np.maximum(np.asarray(wide.filter(ImageFilter.BoxBlur(1))) / 255, thing)
 
 
-def taken(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
+def warped(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
     """The picture warped by a field, (H, W, 3) uint8."""
     y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
     return sampled(pixels, x - field[..., 0], y - field[..., 1])
@@ -229,7 +229,7 @@ def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: 
     return np.asarray(picture) > 0
 
 
-def closed(mask: np.ndarray, by: int) -> np.ndarray:
+def closing(mask: np.ndarray, by: int) -> np.ndarray:
     """Morphological closing of a mask: holes and gaps up to twice `by` pixels wide are filled."""
     picture = Image.fromarray(np.pad(mask, by).astype(np.uint8) * 255)
     wide = picture.filter(ImageFilter.MaxFilter(2 * by + 1)).filter(ImageFilter.MinFilter(2 * by + 1))
@@ -264,7 +264,7 @@ def places(size: tuple[int, int]) -> np.ndarray:
     return np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1).astype(float)
 
 
-def eroded(mask: np.ndarray, by: int) -> np.ndarray:
+def erosion(mask: np.ndarray, by: int) -> np.ndarray:
     """Erosion of a mask by `by` pixels; the picture's border erodes nothing."""
     picture = Image.fromarray(np.pad(mask, by, mode="edge").astype(np.uint8) * 255)
     return np.asarray(picture.filter(ImageFilter.MinFilter(2 * by + 1)))[by:-by, by:-by] > 0

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dragnoise.session.history import History
 from dragnoise_widgets.branching.rows import Listed
-from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.export.picture_cache import Album
 
 if TYPE_CHECKING:
     from dragnoise import DragSession
@@ -37,7 +37,7 @@ class Branches:
         self.compared: DragSession | None = None
         self.lock = threading.RLock()
         self._entries: tuple[Entry, ...] = ()
-        self._put_aside: list[DragSession] = []  # sessions that were branched by `put_aside`, not by the person
+        self._replaced: list[DragSession] = []  # sessions that were branched by `keep_replaced`, not by the person
 
     @property
     def sessions(self) -> tuple[DragSession, ...]:
@@ -85,9 +85,9 @@ class Branches:
             if self.compared is session:
                 self.compared = None
             self._entries = tuple(entry for entry in self._entries if entry.session is not session)
-            self._put_aside = [other for other in self._put_aside if other is not session]
+            self._replaced = [other for other in self._replaced if other is not session]
 
-    def put_aside(self, session: DragSession, before: DragSession | None, *, shown: DragSession) -> str:
+    def keep_replaced(self, session: DragSession, before: DragSession | None, *, shown: DragSession) -> str:
         """Keep the iterations that a change of drags or mask has taken from a session, and drop those that came back.
 
         before: a branch made before the change, None if there were no iterations.  shown: the session on the canvas.
@@ -95,8 +95,8 @@ class Branches:
         """
         said, history = "", session.history
         with self.lock:
-            back = [one for one in self._put_aside if holds(history, one.history)]
-            self._put_aside = [one for one in self._put_aside if not any(one is other for other in back)]
+            back = [one for one in self._replaced if holds(history, one.history)]
+            self._replaced = [one for one in self._replaced if not any(one is other for other in back)]
             gone = [one for one in back if one is not shown and one is not self.compared]
             self._entries = tuple(e for e in self._entries if not any(e.session is one for one in gone))
             if back:
@@ -107,7 +107,7 @@ class Branches:
                 if branch is None:
                     branch = before
                     self.add(before, self.album(shown).copy())
-                    self._put_aside.append(before)
+                    self._replaced.append(before)
                 n = len(before.history) - 1
                 said = f"other drags start anew; the {n} iterations so far are kept as the branch {branch.name!r}"
         return said

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise_widgets.controls import button, named
-from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.png import png_within
 
 SIDE = 48
 """CSS pixels of a thumbnail's longer side."""

@@ -13,16 +13,16 @@ import traitlets
 from dragnoise.validation import as_integer, as_number, shown
 from dragnoise_widgets.canvas import status
 from dragnoise_widgets.canvas.batch import LOCK
+from dragnoise_widgets.canvas.layers import CanvasLayers
 from dragnoise_widgets.canvas.link import Call, Watched, link
-from dragnoise_widgets.canvas.publishing import Publishing, Sure
-from dragnoise_widgets.canvas.surface import Surface
 from dragnoise_widgets.canvas.table import PointTable
 from dragnoise_widgets.canvas.toolbar import Toolbar
+from dragnoise_widgets.canvas.trait_sync import Sure, TraitSync
 from dragnoise_widgets.events.key_help import KeyHelp
 from dragnoise_widgets.events.page_events import FRAME, PageEvents
 from dragnoise_widgets.events.pointer import Pointer
 from dragnoise_widgets.frontend import enable_custom_widget_manager
-from dragnoise_widgets.sketch import checks, edits, store
+from dragnoise_widgets.sketch import edits, serialization, validators
 from dragnoise_widgets.sketch.masks import read_mask
 from dragnoise_widgets.sketch.sketch import PENDING, Edit, Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
@@ -69,14 +69,14 @@ class DragCanvas(widgets.Box):
     ) -> None:  # fmt: skip
         enable_custom_widget_manager()
         self.sketch = Sketch(NO_PICTURE)
-        self._surface = Surface()
+        self._layers = CanvasLayers()
         self._shown: tuple = ()
-        self._publishing = Publishing(self)
+        self._publishing = TraitSync(self)
         self._reports = status.Reports(self._show)
         self._paths: tuple[tuple[Point, ...], ...] = ()  # `trajectory`, anchor by anchor
         self.actions: dict[str, Callable[[], Any]] = {}
 
-        self.canvas = self._surface.canvas
+        self.canvas = self._layers.canvas
         self.pointer = Pointer(self)
         actions = ("undo", "redo", "delete", "invert_mask", "clear_mask", "load_mask")
         self.toolbar = Toolbar(
@@ -101,7 +101,7 @@ class DragCanvas(widgets.Box):
         traitlets.link((self, "brush_size"), (self.toolbar.brush, "value"), transform=(float, tenths))
         self.canvas.on_client_ready(partial(self.guarded, self.redraw))
         self.page_events.observe(lambda _: self.guarded(self._resized), "seen")
-        self._surface.show_picture(None, self.view)
+        self._layers.show_picture(None, self.view)
         self.begin(image, drags, mask)
         self.trajectory, self.view_only = trajectory, view_only
 
@@ -154,11 +154,11 @@ class DragCanvas(widgets.Box):
 
     def to_json(self) -> str:
         """All that is drawn, as text: drags, lone anchor, mask."""
-        return store.dumps(self.sketch.edit, self.sketch.size)
+        return serialization.dumps(self.sketch.edit, self.sketch.size)
 
     def from_json(self, text: str) -> None:
         """Draw what `to_json` wrote; ValueError or TypeError, and no change, if it does not fit the picture."""
-        self.change(partial(edits.commit, edit=store.loads(text, self.sketch.size)))
+        self.change(partial(edits.commit, edit=serialization.loads(text, self.sketch.size)))
 
     def link(self, session: Watched, *, call: Call | None = None) -> Callable[[], None]:
         """Keep this canvas and session.drags, session.mask alike, both ways; returns what ends it.
@@ -178,7 +178,7 @@ class DragCanvas(widgets.Box):
     def redraw(self) -> None:
         """Draw everything again, as on a page that was reloaded."""
         with LOCK:
-            self._surface.forget()
+            self._layers.forget()
             self._draw()
 
     # ---- the state, its picture, and those who watch -----------------------------------------
@@ -218,7 +218,7 @@ class DragCanvas(widgets.Box):
     @property
     def apart(self) -> tuple[widgets.Widget, ...]:
         """Helper widgets that are used for drawing and are not displayed themselves."""
-        return (*self.canvas._canvases, *self._surface.pictures)
+        return (*self.canvas._canvases, *self._layers.pictures)
 
     @property
     def view(self) -> View:
@@ -229,7 +229,7 @@ class DragCanvas(widgets.Box):
         pointer, edit, spot = self.pointer, self.sketch.edit, self.pointer.hovered
         hovered = edits.place(edit, spot) if spot is not None and edits.has(edit, spot) else None
         brush = None if self.tool == "drag" or self.view_only else self.brush_size
-        self._surface.draw(
+        self._layers.draw(
             self.view, self.sketch, opacity=self.opacity, paths=self._paths, brush=brush, cursor=pointer.cursor,
             hovered=hovered,
         )  # fmt: skip
@@ -261,7 +261,7 @@ class DragCanvas(widgets.Box):
     def _checked(self, proposal: Any) -> Any:
         if proposal.value is self._publishing.own:
             return proposal.value
-        return getattr(checks, proposal.trait.name)(proposal.value, self.sketch, self.image)
+        return getattr(validators, proposal.trait.name)(proposal.value, self.sketch, self.image)
 
     @traitlets.observe("drags", "mask", "selected")
     def _adopt(self, change: Any) -> None:
@@ -274,15 +274,15 @@ class DragCanvas(widgets.Box):
             self._reports.message = ""
             if another := size != self.sketch.size or change.new is None:
                 self.sketch = Sketch(size)
-            self._surface.show_picture(change.new, self.view)
+            self._layers.show_picture(change.new, self.view)
         self.change(edits.cancel)
         if another:
             self.trajectory, self.window = (), WHOLE
-            self.toolbar.brush.max = checks.brush_limit(size)
+            self.toolbar.brush.max = validators.brush_limit(size)
             self.brush_size = max(round(max(size) / 8), 1)
 
     def _resized(self) -> None:
-        self.change(lambda sketch: sketch, before=lambda: self._surface.show_picture(self.image, self.view))
+        self.change(lambda sketch: sketch, before=lambda: self._layers.show_picture(self.image, self.view))
 
     @traitlets.observe("window")
     def _window_changed(self, change: Any) -> None:
@@ -291,7 +291,7 @@ class DragCanvas(widgets.Box):
 
     @traitlets.observe("trajectory")
     def _trajectory_changed(self, change: Any) -> None:
-        self._paths = checks.paths(change.new)
+        self._paths = validators.paths(change.new)
         self.change(lambda sketch: sketch)
 
     @traitlets.observe("tool", "brush_size", "opacity", "view_only")

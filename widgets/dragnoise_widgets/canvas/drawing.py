@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dragnoise_widgets.canvas import aids
+from dragnoise_widgets.canvas import lens
 from dragnoise_widgets.sketch import arrows, edits
 from dragnoise_widgets.sketch.sketch import ENDS, LONE, Move, Pull, Sketch, Spot, Stroke
 from dragnoise_widgets.sketch.view import UNIT, Point, View
@@ -119,9 +119,9 @@ def draw_interaction(canvas: Any, scene: Scene) -> None:
         x, y = scene.view.to_canvas(scene.cursor)
         _circle(canvas, x, y, max(scene.brush / 2 * scene.view.scale, UNIT), None, LIGHT, 1.5)
     if scene.brush is not None and (scene.cursor is not None or gesture is not None):
-        aids.legend(canvas, scene.view, MASK_STYLE)
+        lens.legend(canvas, scene.view, MASK_STYLE)
     elif isinstance(gesture, Pull | Move) and scene.picture is not None:
-        aids.lens(canvas, scene.view, scene.picture.drawable, gesture.now)
+        lens.lens(canvas, scene.view, scene.picture.drawable, gesture.now)
 
 
 def _held(scene: Scene) -> Spot | None:

@@ -7,7 +7,7 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.formatting import error_message
 from dragnoise_widgets.sketch.sketch import Sketch, Tool
 
 
@@ -57,7 +57,7 @@ class Reports:
         try:
             return function(*arguments)
         except Exception as error:
-            return self.report(sentence(error))
+            return self.report(error_message(error))
 
     def report(self, message: str) -> None:
         """Show an error under the canvas until something else is done, and tell those registered."""

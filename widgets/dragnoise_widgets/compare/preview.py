@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise_widgets.compare.choice import Choice
-from dragnoise_widgets.encoded import png, png_within
+from dragnoise_widgets.png import png, png_within
 from dragnoise_widgets.sketch.view import SMALLEST, View
 from dragnoise_widgets.sketch.window import WHOLE, Window
 

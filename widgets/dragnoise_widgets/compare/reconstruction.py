@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
-from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
+from dragnoise_widgets.runner.stages import Options, PausedStages, Progress, Stage
 
 if TYPE_CHECKING:
     from dragnoise import DragSession
@@ -25,7 +25,7 @@ class Reconstruct:
     ends: ClassVar[bool] = False
     aside: ClassVar[bool] = True
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         from dragnoise.session import stages
 
         branch = session.branch()

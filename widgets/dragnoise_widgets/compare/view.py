@@ -13,8 +13,8 @@ from dragnoise.session import stages
 from dragnoise.studies.comparison import Comparison
 from dragnoise.validation import shown
 from dragnoise_widgets.controls import UNSEEN_LABELS, named
+from dragnoise_widgets.formatting import format_number
 from dragnoise_widgets.pages.figures import FigureImage
-from dragnoise_widgets.sentences import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,6 +122,6 @@ class Column(widgets.VBox):
         self.figure.draw(paint)
         distance = self.edit.distances[k].mean()
         loss = session.history[k].loss
-        said = "" if loss != loss else f", loss {short(loss)}"  # NaN where nothing is minimised
+        said = "" if loss != loss else f", loss {format_number(loss)}"  # NaN where nothing is minimised
         quick = " · quick look" if 0 < k < self.slider.max else ""
         self.numbers.value = f"iteration {k}: {distance:.1f} px to go{said}{quick}"

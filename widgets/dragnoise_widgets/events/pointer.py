@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dragnoise_widgets.events import keys
 from dragnoise_widgets.events.zoom import Zoom
-from dragnoise_widgets.sketch import checks, edits
+from dragnoise_widgets.sketch import edits, validators
 from dragnoise_widgets.sketch.sketch import Sketch, Spot
 from dragnoise_widgets.sketch.view import Point, View
 
@@ -163,7 +163,7 @@ class Pointer:
         """Make the brush thicker (1) or thinner (-1) by about an eighth."""
         owner = self._owner
         wider = owner.brush_size + steps * max(round(owner.brush_size / 8), 1)
-        owner.brush_size = min(max(wider, 1.0), checks.brush_limit(owner.sketch.size))
+        owner.brush_size = min(max(wider, 1.0), validators.brush_limit(owner.sketch.size))
 
     def _pinch(self, touches: list[Point]) -> None:
         """Zoom and pan by two fingers; more fingers, and positions that are not numbers, are ignored."""

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from dragnoise.atomic_write import one_sentence, write_bytes
-from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export.model_names import can_be_loaded
+from dragnoise_widgets.png import png
 from dragnoise_widgets.sketch.masks import alike
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from dragnoise.plots.colours import COLOURS
 from dragnoise.validation import shown
-from dragnoise_widgets.runner.telling import Pace, duration
+from dragnoise_widgets.runner.status_publisher import TimeEstimate, duration
 
 if TYPE_CHECKING:
     from dragnoise import Drag, DragSession
@@ -108,7 +108,7 @@ def _frames(
 
     Raises IndexError when there is no such iteration.
     """
-    steps, pace = session.config.edit_from, Pace()
+    steps, pace = session.config.edit_from, TimeEstimate()
     for i, k in enumerate(iterations, 1):
         branch = session.branch(k)
         paths = np.stack([snapshot.anchors for snapshot in branch.history])

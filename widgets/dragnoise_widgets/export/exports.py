@@ -15,7 +15,7 @@ from dragnoise.validation import as_path
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import downloads
 from dragnoise_widgets.export.clipboard import Clipboard
-from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.export.export_panel import ExportPanel
 from dragnoise_widgets.panels.messages import Messages
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dragnoise_widgets.export.code import Code
 
 
-class Shown(Protocol):
+class StudioProtocol(Protocol):
     """The part of `DragStudio` that exports use."""
 
     messages: Messages
@@ -31,7 +31,7 @@ class Shown(Protocol):
     session: DragSession
 
     @property
-    def showing(self) -> Any: ...
+    def presenter(self) -> Any: ...
 
     @property
     def runner(self) -> Any: ...
@@ -48,9 +48,9 @@ class Shown(Protocol):
 class Exports:
     """panel: links and buttons.  clipboard: the widget that copies the code on the page."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: StudioProtocol) -> None:
         guarded: Callable[..., Any] = partial(partial, shown.messages.guarded)
-        self.panel = Share(
+        self.panel = ExportPanel(
             {"gif": guarded(self.make_gif), "code": guarded(self.show_code), "sample": guarded(self.save_sample)}
         )
         self.clipboard = Clipboard(self._copied)
@@ -88,7 +88,7 @@ class Exports:
 
         Raises FileExistsError where there is a sample already, and as `bench.save_sample` does.
         """
-        from dragnoise.bench.exporting import save_sample
+        from dragnoise.bench.export import save_sample
 
         place = as_path(folder, name="folder", what="a sample's folder, such as 'samples/mine/1'")
         if (place / "drags.json").exists():
@@ -112,7 +112,7 @@ class Exports:
         session = self._shown.session
         return downloads.render_gif(
             self._shown.runner.call, downloads.iterations_of(session.history, iterations), session.drags,
-            self.panel.say, self._shown.showing.known(),
+            self.panel.say, self._shown.presenter.known(),
         )  # fmt: skip
 
     def make_gif(self) -> None:

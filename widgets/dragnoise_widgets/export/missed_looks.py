@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
+from dragnoise_widgets.runner.stages import Options, PausedStages, Progress, Stage
 
 if TYPE_CHECKING:
     from dragnoise import DragSession
@@ -26,7 +26,7 @@ class MissedLooks:
     ends: ClassVar[bool] = False
     aside: ClassVar[bool] = True
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         history, total = session.history, len(self.iterations)
         for done, k in enumerate(self.iterations):
             yield Progress("looking", done, total)

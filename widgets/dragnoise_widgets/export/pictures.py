@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from dragnoise_widgets.export.album import Album
-from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.export.picture_cache import Album
+from dragnoise_widgets.export.quick_looks import StudioQuickLooks
 
 if TYPE_CHECKING:
     from dragnoise.session.history import History
@@ -28,10 +28,10 @@ class Found:
     quick: bool
 
 
-def nearest(album: Album, looks: Looks, history: History, k: int, state: SessionState) -> Found | None:
+def nearest(album: Album, looks: StudioQuickLooks, history: History, k: int, state: SessionState) -> Found | None:
     """The picture of iteration k, or its quick look, or what is nearest to it; None if there is nothing.
 
-    Looks are skipped rather than waited for, so one of a few iterations before will do.
+    StudioQuickLooks are skipped rather than waited for, so one of a few iterations before will do.
     """
     rendered = album.nearest(history, k, state)
     for i in range(min(k, len(history) - 1), max(k - SKIPPED, -1), -1):
@@ -42,7 +42,9 @@ def nearest(album: Album, looks: Looks, history: History, k: int, state: Session
     return None if rendered is None else Found(rendered[1], rendered[0], False)
 
 
-def for_film(album: Album, looks: Looks, history: History, state: SessionState) -> Callable[[int], Image.Image | None]:
+def for_film(
+    album: Album, looks: StudioQuickLooks, history: History, state: SessionState
+) -> Callable[[int], Image.Image | None]:
     """A function of an iteration: its picture, None if there is none.
 
     All are of one kind, but for the first, which is the given picture, and the last: rendered where all are or where

@@ -10,7 +10,7 @@ import numpy as np
 
 from dragnoise.plots.colours import COLOURS
 from dragnoise.session.history import History
-from dragnoise_widgets.sentences import short
+from dragnoise_widgets.formatting import format_number
 
 WIDTH, HEIGHT = 240, 72
 """Units of a curve's drawing; it is as wide as there is room."""
@@ -78,7 +78,7 @@ def curve(title: str, lines: Sequence[Line], k: int, *, level: float = 0.0, digi
         if k < len(values) and math.isfinite(values[k]):
             x, y = place(k, values[k])
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            now.append(f"{values[k]:{digits}}" if digits else short(values[k]))
+            now.append(f"{values[k]:{digits}}" if digits else format_number(values[k]))
     if count > 1:
         x = place(k, 0)[0]
         parts.append(f'<path d="M{x:.1f} {TOP - 4}V{base}" stroke="currentColor" stroke-opacity="0.4"/>')

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dragnoise.identity import same
 from dragnoise_widgets.pages.figures import FigureImage
-from dragnoise_widgets.pages.sight import Sight
+from dragnoise_widgets.pages.view_state import ViewState
 
 WIDE = 760
 """CSS pixels of a figure at most."""
@@ -20,16 +20,16 @@ WIDE = 760
 SHARE = 0.05
 """Largest share of the time that figures may take while something runs."""
 
-Paint = Callable[[Figure, Sight], object]
+Paint = Callable[[Figure, ViewState], object]
 """Fills an empty figure; a ValueError that it raises is shown as a note instead."""
 
-Key = Callable[[Sight], tuple[Any, ...]]
+Key = Callable[[ViewState], tuple[Any, ...]]
 """The objects and numbers that a figure depends on; it is redrawn only when they change."""
 
 
-def by_history(sight: Sight) -> tuple[Any, ...]:
+def by_history(view: ViewState) -> tuple[Any, ...]:
     """The key of figures of the iterations."""
-    return (sight.history, sight.k, sight.drags, sight.other)
+    return (view.history, view.k, view.drags, view.other)
 
 
 class Page(widgets.VBox):
@@ -46,14 +46,14 @@ class Page(widgets.VBox):
         self._drawing = threading.RLock()  # a tab is opened on one thread and brought up to date on another
         super().__init__([*above, self.plot])
 
-    def show(self, sight: Sight) -> None:
+    def show(self, view: ViewState) -> None:
         """Draw what differs; while something runs only so often that it hardly slows it down."""
         with self._drawing:
-            key = self.key(sight)
-            if (self._drawn is not None and same(key, self._drawn)) or (sight.running and time.monotonic() < self.due):
+            key = self.key(view)
+            if (self._drawn is not None and same(key, self._drawn)) or (view.running and time.monotonic() < self.due):
                 return
             self._drawn = key
-            self.plot.draw(lambda figure: self.paint(figure, sight))
+            self.plot.draw(lambda figure: self.paint(figure, view))
             self.due = time.monotonic() + self.plot.seconds * (1 / SHARE - 1)
 
     def forget(self) -> None:

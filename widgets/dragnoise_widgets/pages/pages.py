@@ -16,46 +16,46 @@ from dragnoise import DragSession, plots
 from dragnoise.identity import same
 from dragnoise.inspection.feature_maps import FeatureMaps, measure
 from dragnoise.plots.colours import COLOURS, GREY, HAIR, INK
+from dragnoise_widgets.formatting import error_message
 from dragnoise_widgets.pages.page import Page
-from dragnoise_widgets.pages.sight import Sight
-from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.pages.view_state import ViewState
 
 
 def loss_page() -> Page:
     return Page(paint_loss)
 
 
-def paint_loss(figure: Figure, sight: Sight) -> None:
+def paint_loss(figure: Figure, view: ViewState) -> None:
     """The loss that every update was computed from."""
-    plots.plot_loss(sight.history, ax=(ax := figure.subplots()))
-    if len(sight.other) > 1:
-        losses = [(s.iteration, s.loss) for s in sight.other[1:]]
+    plots.plot_loss(view.history, ax=(ax := figure.subplots()))
+    if len(view.other) > 1:
+        losses = [(s.iteration, s.loss) for s in view.other[1:]]
         ax.plot(*zip(*losses, strict=True), color=GREY, lw=1.4, ls="--", label="compared")
         ax.legend(frameon=False, fontsize="small")
-    mark(ax, sight)
+    mark(ax, view)
 
 
 def anchors_page() -> Page:
     return Page(paint_anchors)
 
 
-def paint_anchors(figure: Figure, sight: Sight) -> None:
+def paint_anchors(figure: Figure, view: ViewState) -> None:
     """Distances to the objectives and the anchors' paths."""
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    plots.plot_anchor_motion(sight.history, tolerance=sight.tolerance, ax=left)
-    for i, far in enumerate(np.transpose([s.distances for s in sight.other]) if sight.other else ()):
+    plots.plot_anchor_motion(view.history, tolerance=view.tolerance, ax=left)
+    for i, far in enumerate(np.transpose([s.distances for s in view.other]) if view.other else ()):
         left.plot(far, color=COLOURS[i % len(COLOURS)], lw=1.2, ls="--")
-    mark(left, sight)
-    plots.plot_trajectory(sight.until, image=sight.picture, drags=sight.drags, ax=right)
+    mark(left, view)
+    plots.plot_trajectory(view.until, image=view.picture, drags=view.drags, ax=right)
 
 
 def bottleneck_page() -> Page:
     return Page(paint_bottleneck, height=470)
 
 
-def paint_bottleneck(figure: Figure, sight: Sight) -> None:
+def paint_bottleneck(figure: Figure, view: ViewState) -> None:
     """The optimised tensor at iteration 0 and now, and the difference."""
-    plots.plot_bottleneck(sight.until, ax=figure.subplots(2, 3).ravel())
+    plots.plot_bottleneck(view.until, ax=figure.subplots(2, 3).ravel())
 
 
 class LatentsPage(Page):
@@ -66,38 +66,38 @@ class LatentsPage(Page):
             min=0, max=0, description="inversion step", layout={"width": "400px"},
             style={"description_width": "initial"},
         )  # fmt: skip
-        self._sight: Sight | None = None
+        self._view: ViewState | None = None
         self._latents: tuple[Tensor, ...] = ()
         self.step.observe(self._chosen, "value")
         super().__init__(self._paint, key=self._key, height=240, above=(self.step,))
 
-    def show(self, sight: Sight) -> None:
+    def show(self, view: ViewState) -> None:
         """Read the latents without copying them; during an inversion only when the figure is due to be drawn."""
-        self._sight = sight
-        state = sight.session.state
-        if state.inverted or not sight.running or time.monotonic() >= self.due:
+        self._view = view
+        state = view.session.state
+        if state.inverted or not view.running or time.monotonic() >= self.due:
             self._latents = state.trajectory
         last = max(len(self._latents) - 1, 0)
         if last != self.step.max:
             self.step.max = last
             self.step.value = last  # until one chooses, the newest
-        super().show(sight)
+        super().show(view)
 
-    def _key(self, sight: Sight) -> tuple[Any, ...]:
+    def _key(self, view: ViewState) -> tuple[Any, ...]:
         done, k = self._latents, self.step.value
         return (k, done[k] if k < len(done) else None)
 
     def _chosen(self, _: Any) -> None:
         """Draw at once when the slider is moved, even while something runs."""
-        if self._sight is None:
+        if self._view is None:
             return
         self.due = 0.0
         try:
-            super().show(self._sight)
+            super().show(self._view)
         except Exception as error:  # ipywidgets would lose it
-            self.plot.say(sentence(error))
+            self.plot.say(error_message(error))
 
-    def _paint(self, figure: Figure, sight: Sight) -> None:
+    def _paint(self, figure: Figure, view: ViewState) -> None:
         done = self._latents
         if not done:
             raise ValueError("The picture has not been inverted yet; press Prepare.")
@@ -118,28 +118,28 @@ class FeaturesPage(Page):
         self._asked_at = 0.0
         super().__init__(self._paint, key=self._key, height=330)
 
-    def show(self, sight: Sight) -> None:
-        if len(sight.history) == 0:
+    def show(self, view: ViewState) -> None:
+        if len(view.history) == 0:
             self.plot.say("Features are compared once there is an iteration; press Step.")
             self._asked, self._maps = (), ""
             self.forget()
             return
-        wanted = (sight.history[sight.k].anchors, sight.session.config, sight.drags)
-        soon = sight.running and time.monotonic() < self._asked_at + 2
+        wanted = (view.history[view.k].anchors, view.session.config, view.drags)
+        soon = view.running and time.monotonic() < self._asked_at + 2
         if not soon and not (self._asked and same(wanted, self._asked)):
             self._asked, self._asked_at = wanted, time.monotonic()
-            self._call(lambda session: self._measure(session, sight.k))
+            self._call(lambda session: self._measure(session, view.k))
         if self._maps:
-            super().show(sight)
+            super().show(view)
 
-    def _key(self, sight: Sight) -> tuple[Any, ...]:
-        return (self._maps, sight.drags)
+    def _key(self, view: ViewState) -> tuple[Any, ...]:
+        return (self._maps, view.drags)
 
-    def _paint(self, figure: Figure, sight: Sight) -> None:
+    def _paint(self, figure: Figure, view: ViewState) -> None:
         if isinstance(self._maps, str):
             raise ValueError(self._maps)
         m = len(self._maps.distance)
-        drags = sight.drags if len(sight.drags) == m else None
+        drags = view.drags if len(view.drags) == m else None
         side_by_side = m <= 2
         panels = figure.subplots(*((1, 2 * m) if side_by_side else (2, m)), squeeze=False).ravel()
         whole, windows = (panels[::2], panels[1::2]) if side_by_side else (panels[:m], panels[m:])
@@ -155,12 +155,12 @@ class FeaturesPage(Page):
 
 
 def lora_page() -> Page:
-    return Page(paint_lora, key=lambda sight: (sight.session.lora,), height=330)
+    return Page(paint_lora, key=lambda view: (view.session.lora,), height=330)
 
 
-def paint_lora(figure: Figure, sight: Sight) -> None:
+def paint_lora(figure: Figure, view: ViewState) -> None:
     """The LoRA's training loss and its norm in every layer."""
-    lora = sight.session.lora
+    lora = view.session.lora
     if lora is None:
         raise ValueError("There is no LoRA; tick it beside Prepare to fit one.")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
@@ -179,10 +179,10 @@ def paint_lora(figure: Figure, sight: Sight) -> None:
         ax.spines[["top", "right"]].set_visible(False)
 
 
-def mark(ax: Any, sight: Sight) -> None:
+def mark(ax: Any, view: ViewState) -> None:
     """A line at the iteration shown, where it is not the last."""
-    if sight.k < len(sight.history) - 1:
-        ax.axvline(sight.k, color=COLOURS[1], lw=1.2)
+    if view.k < len(view.history) - 1:
+        ax.axvline(view.k, color=COLOURS[1], lw=1.2)
 
 
 def _smooth(losses: Any, window: int = 9) -> np.ndarray:

@@ -15,7 +15,7 @@ import dragnoise
 from dragnoise.toyland import caption, drag_cases, render
 from dragnoise.toyland.cases import TUNE_SEED, DragCase
 from dragnoise_widgets.controls import button
-from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.png import png_within
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model

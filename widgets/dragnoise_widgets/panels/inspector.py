@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from dragnoise_widgets.pages.sight import Sight
+from dragnoise_widgets.pages.view_state import ViewState
 from dragnoise_widgets.panels.log import Log
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class Inspector(widgets.Tab):
         self._pages: tuple[Page, ...] = ()
         self._dark = False
         self.visible = True
-        self._sight: Sight | None = None
+        self._view: ViewState | None = None
         super().__init__([*[widgets.HTML()] * (len(TITLES) - 1), log])
         self.add_class("dragnoise-inspector")
         for i, title in enumerate(TITLES):
             self.set_title(i, title)
         self.selected_index = 0
-        self.observe(lambda _: self.show(self._sight), "selected_index")
+        self.observe(lambda _: self.show(self._view), "selected_index")
 
     @property
     def pages(self) -> tuple[Page, ...]:
@@ -48,17 +48,17 @@ class Inspector(widgets.Tab):
             self._make_pages()
         return self._pages
 
-    def show(self, sight: Sight | None) -> None:
+    def show(self, view: ViewState | None) -> None:
         """Bring the page that is seen up to date."""
-        self._sight = sight
+        self._view = view
         if not self.visible:
             return
         pages, at = self.pages, self.selected_index
-        self._name_variable(sight)
-        if sight is None or at is None or at >= len(pages):
+        self._name_variable(view)
+        if view is None or at is None or at >= len(pages):
             return
         try:
-            pages[at].show(sight)
+            pages[at].show(view)
         except Exception as error:
             self._journal.error(f"the tab {TITLES[at]} failed", error)
 
@@ -68,7 +68,7 @@ class Inspector(widgets.Tab):
         for page in self._pages:
             page.plot.dark = dark
             page.forget()
-        self.show(self._sight)
+        self.show(self._view)
 
     def _make_pages(self) -> None:
         from dragnoise_widgets.pages import pages
@@ -82,9 +82,9 @@ class Inspector(widgets.Tab):
             page.plot.dark = self._dark
         self.children = [*self._pages, self._journal]
 
-    def _name_variable(self, sight: Sight | None) -> None:
+    def _name_variable(self, view: ViewState | None) -> None:
         """Call the page of the optimised tensor after it."""
-        name = "" if sight is None or not len(sight.history) else next(iter(sight.history[-1].state.tensors), "")
+        name = "" if view is None or not len(view.history) else next(iter(view.history[-1].state.tensors), "")
         title = VARIABLES.get(name, TITLES[VARIABLE])
         if self.get_title(VARIABLE) != title:
             self.set_title(VARIABLE, title)

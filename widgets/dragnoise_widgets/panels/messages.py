@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
+from dragnoise_widgets.formatting import error_message
 from dragnoise_widgets.panels.log import Log
-from dragnoise_widgets.runner.status_line import Situation, as_html, state_word
-from dragnoise_widgets.sentences import sentence
+from dragnoise_widgets.runner.status_line import StatusInputs, as_html, state_word
 
 
 class Line(Protocol):
@@ -34,7 +34,7 @@ class Messages:
         self.error = self.note = ""
         self._journal, self._line = journal, line
         self._reported = self._seen = "", ""  # the worker's last error and its traceback, and the last one done with
-        self._now = Situation(has_session=False)
+        self._now = StatusInputs(has_session=False)
         self._parts: tuple[str, ...] = ()
         self._lock = threading.RLock()
 
@@ -68,7 +68,7 @@ class Messages:
 
     def failed(self, error: BaseException) -> None:
         """Tell of an error, with its traceback in the log."""
-        message = sentence(error)
+        message = error_message(error)
         self._journal.error(message, error)
         self._failed(message)
 
@@ -97,7 +97,7 @@ class Messages:
             self._reported = message, traceback
             self.clear()
 
-    def stand(self, now: Situation, *parts: str) -> None:
+    def stand(self, now: StatusInputs, *parts: str) -> None:
         """Show the state.  now.error: the worker's error.  parts: texts after the state, may be empty."""
         with self._lock:
             self._now, self._parts = now, parts

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from dragnoise_widgets.controls import ROW, button
 from dragnoise_widgets.runner.status_line import DOING, stoppable
-from dragnoise_widgets.runner.telling import duration
+from dragnoise_widgets.runner.status_publisher import duration
 from dragnoise_widgets.runner.updates import Status
 
 if TYPE_CHECKING:

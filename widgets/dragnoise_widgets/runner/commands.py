@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from dragnoise_widgets.runner import stages
-from dragnoise_widgets.runner.stages import Kept, Options, Stage
+from dragnoise_widgets.runner.stages import Options, PausedStages, Stage
 
 if TYPE_CHECKING:
     from dragnoise import DragConfig, DragSession, Model
@@ -30,7 +30,7 @@ class Task(Protocol):
     @property
     def aside(self) -> bool: ...
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage: ...
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage: ...
 
 
 class Call(Protocol):
@@ -53,7 +53,7 @@ class Prepare:
     ends: ClassVar[bool] = True
     aside: ClassVar[bool] = False
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         return stages.prepare(session, kept, None if self.lora is None else dict(self.lora))
 
 
@@ -64,7 +64,7 @@ class Run:
     ends: ClassVar[bool] = True
     aside: ClassVar[bool] = False
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         return stages.run(session, kept, options)
 
 
@@ -76,7 +76,7 @@ class Step:
     ends: ClassVar[bool] = False
     aside: ClassVar[bool] = False
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         return stages.step(session, kept, options, self.n)
 
 
@@ -88,7 +88,7 @@ class Render:
     aside: bool = False
     ends: ClassVar[bool] = False
 
-    def stage(self, session: DragSession, kept: Kept, options: Options) -> Stage:
+    def stage(self, session: DragSession, kept: PausedStages, options: Options) -> Stage:
         return stages.render(session, kept, self.k, aside=self.aside)
 
 

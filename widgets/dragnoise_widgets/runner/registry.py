@@ -8,13 +8,13 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from dragnoise_widgets.runner.teams import leave_a_core
+from dragnoise_widgets.runner.openmp import limit_threads
 from dragnoise_widgets.runner.worker import Worker
 
 if TYPE_CHECKING:
     from dragnoise.session.session import DragSession
 
-FAREWELL = 5.0
+SHUTDOWN_TIMEOUT = 5.0
 """Longest time in seconds that process exit waits for units of work under way."""
 
 _workers: weakref.WeakKeyDictionary[DragSession, weakref.ref[Worker]] = weakref.WeakKeyDictionary()
@@ -27,18 +27,18 @@ def worker_of(session: DragSession) -> Worker:
         known = _workers.get(session)
         worker = known() if known is not None else None
         if worker is None:
-            leave_a_core()
+            limit_threads()
             worker = Worker(session)
             _workers[session] = weakref.ref(worker)
         return worker
 
 
 @atexit.register
-def _farewell() -> None:
+def _shutdown() -> None:
     """Stop all workers: no thread may be inside torch when the interpreter exits."""
     with _registry:
         workers = [worker for known in _workers.values() if (worker := known()) is not None]
-    until = time.monotonic() + FAREWELL
+    until = time.monotonic() + SHUTDOWN_TIMEOUT
     for thread in [worker.leave() for worker in workers]:
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(until - time.monotonic(), 0))

@@ -46,7 +46,7 @@ class Runner:
         self._callbacks: list[Callable[[Update], None]] = []
         self._closed = False
         self._worker = worker_of(session)
-        self._worker.teller.inline = inline
+        self._worker.publisher.inline = inline
         self._worker.watchers.add(self)
 
     def __repr__(self) -> str:
@@ -141,12 +141,12 @@ class Runner:
 
     @property
     def status(self) -> Status:
-        return self._worker.teller.update.status
+        return self._worker.publisher.update.status
 
     @property
     def latest(self) -> Update:
         """The newest update, delivered or not."""
-        return self._worker.teller.update
+        return self._worker.publisher.update
 
     @property
     def commands(self) -> tuple[Any, ...]:
@@ -208,7 +208,7 @@ class Runner:
     def look(self) -> Callable[[DragSession], Any] | None:
         """Called with the session after every iteration of this runner's `run` and `step`, on the worker.
 
-        An error in it is logged, and the run goes on.  See `dragnoise_widgets.export.looks`.
+        An error in it is logged, and the run goes on.  See `dragnoise_widgets.export.quick_looks`.
         """
         return self._options.look
 

@@ -72,7 +72,7 @@ class Options:
 
 
 @dataclass
-class Kept:
+class PausedStages:
     """State that outlives a command: paused stages, and the measured cost of a picture.
 
     The next command that needs a paused stage continues it.
@@ -98,7 +98,7 @@ class Kept:
             self.stages.pop(key).close()  # type: ignore[attr-defined]
 
 
-def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None) -> Stage:
+def prepare(session: DragSession, kept: PausedStages, lora: dict[str, Any] | None = None) -> Stage:
     """Fit a LoRA if asked or if one was paused, then invert unless that is done."""
     if lora is not None:
         key = ("lora", repr(sorted(lora.items())))
@@ -113,7 +113,7 @@ def prepare(session: DragSession, kept: Kept, lora: dict[str, Any] | None = None
     return "ready"
 
 
-def run(session: DragSession, kept: Kept, options: Options) -> Stage:
+def run(session: DragSession, kept: PausedStages, options: Options) -> Stage:
     """Finish what was paused, then iterate until every anchor has arrived or `max_iterations`."""
     for key in [k for k in kept.stages if k[0] == "rendering"]:
         yield from kept.resumable(key, lambda: iter(()))
@@ -146,7 +146,7 @@ def run(session: DragSession, kept: Kept, options: Options) -> Stage:
     return f"stopped at max_iterations={most}"
 
 
-def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
+def step(session: DragSession, kept: PausedStages, options: Options, n: int) -> Stage:
     """n iterations, whatever the status."""
     i = 0
     while i < n:
@@ -166,7 +166,7 @@ def step(session: DragSession, kept: Kept, options: Options, n: int) -> Stage:
     return ""
 
 
-def render(session: DragSession, kept: Kept, k: int | None = None, *, aside: bool = False) -> Stage:
+def render(session: DragSession, kept: PausedStages, k: int | None = None, *, aside: bool = False) -> Stage:
     """The picture of iteration k, default the last.  aside: no error if it is gone."""
     kept.stages = {key: steps for key, steps in kept.stages.items() if key[0] != "rendering"}
     yield from prepare(session, kept)
@@ -197,7 +197,9 @@ def inverting(session: DragSession) -> Iterator[Progress]:
                     break
 
 
-def rendering(session: DragSession, kept: Kept, k: int | None = None, *, aside: bool = False) -> Iterator[Progress]:
+def rendering(
+    session: DragSession, kept: PausedStages, k: int | None = None, *, aside: bool = False
+) -> Iterator[Progress]:
     """Render iteration k on a branch, which shares model and inversion and leaves the session alone.
 
     Ends without a picture when that iteration has gone from the history meanwhile; aside, also when it had before.
@@ -232,7 +234,7 @@ def stands(history: History, snapshot: Snapshot | None) -> bool:
 # ---- previews and breakpoints ------------------------------------------------------------------
 
 
-def preview_interval(every: PreviewEvery, history: History, kept: Kept, steps: int) -> int:
+def preview_interval(every: PreviewEvery, history: History, kept: PausedStages, steps: int) -> int:
     """Iterations between two previews; 0 for none.
 
     "end" is none, as a picture is made where a command ends.  "auto" compares the measured seconds of the last
@@ -250,7 +252,7 @@ def preview_interval(every: PreviewEvery, history: History, kept: Kept, steps: i
     return max(math.ceil(a_picture * (1 / PREVIEW_SHARE - 1) / an_iteration), 1)
 
 
-def _preview_if_due(session: DragSession, kept: Kept, options: Options, after: Progress) -> Iterator[Progress]:
+def _preview_if_due(session: DragSession, kept: PausedStages, options: Options, after: Progress) -> Iterator[Progress]:
     """Render a preview between two iterations if it is due; the optimisation's progress does not change."""
     kept.since_preview += 1
     interval = preview_interval(options.preview_every, session.history, kept, session.config.edit_from)

@@ -28,7 +28,7 @@ DOING = {
 
 
 @dataclass(frozen=True)
-class Situation:
+class StatusInputs:
     """Everything that the state word depends on.
 
     loading: what the library is loading, "" for nothing.  status: of the worker.  verdict: of the newest iteration
@@ -49,7 +49,7 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Word:
+class StateLabel:
     """word: the state, such as "Paused".  why: what is said right after it, may be empty."""
 
     word: str
@@ -60,44 +60,44 @@ class Word:
         return f"{self.word}{self.why}"
 
 
-def state_word(now: Situation) -> Word:
+def state_word(now: StatusInputs) -> StateLabel:
     """The state in one word, with its reason.  The first line that applies is the state."""
     status = now.status
     holds = status.ended if status.history_length == _length(now) else ""  # of another history nothing is said
     if status.state == "stopping":
-        return Word("Stopping", " after this iteration", "busy")
+        return StateLabel("Stopping", " after this iteration", "busy")
     if status.state == "running":
         if status.pausing:
-            return Word("Pausing", " after this iteration", "busy")
-        return Word("Running", f": {DOING[status.task]}" if status.task else "", "busy")
+            return StateLabel("Pausing", " after this iteration", "busy")
+        return StateLabel("Running", f": {DOING[status.task]}" if status.task else "", "busy")
     if now.error:
-        return Word("Failed", f": {now.error}", "bad")
+        return StateLabel("Failed", f": {now.error}", "bad")
     if now.loading:
-        return Word("Loading", f": {now.loading}", "busy")
+        return StateLabel("Loading", f": {now.loading}", "busy")
     if not now.has_session:
-        return Word("No picture", ": Upload a picture, drop one here, or take an example")
+        return StateLabel("No picture", ": Upload a picture, drop one here, or take an example")
     if not now.has_model:
-        return Word("View only", ": the session has no model", "held")
+        return StateLabel("View only", ": the session has no model", "held")
     if status.state == "paused" and holds == "breakpoint":
-        return Word("Paused", f" by a breakpoint: {status.message}", "held")
+        return StateLabel("Paused", f" by a breakpoint: {status.message}", "held")
     if not now.has_drags:
-        return Word("No drags", ": Pull an arrow on the picture, from what should move to where it should be")
+        return StateLabel("No drags", ": Pull an arrow on the picture, from what should move to where it should be")
     if now.verdict == "reached":
         if now.too_short:
-            return Word("Short of the goal", ": a drag is too short to move anything, see below", "short")
+            return StateLabel("Short of the goal", ": a drag is too short to move anything, see below", "short")
         none = "" if now.iterations else " already, so nothing was done"
-        return Word("Finished", f": every anchor has reached its objective{none}", "good")
+        return StateLabel("Finished", f": every anchor has reached its objective{none}", "good")
     if now.verdict == "denoised":
-        return Word("Finished", ": the edit is denoised to the end", "good")
+        return StateLabel("Finished", ": the edit is denoised to the end", "good")
     if now.verdict == "stalled":
-        return Word("Short of the goal", ": the anchors have stopped moving", "short")
+        return StateLabel("Short of the goal", ": the anchors have stopped moving", "short")
     if now.verdict == "max_iterations":
-        return Word("Short of the goal", f": all {now.max_iterations} iterations are done", "short")
+        return StateLabel("Short of the goal", f": all {now.max_iterations} iterations are done", "short")
     if status.state == "paused":
-        return Word("Paused", " by hand; Run goes on", "held")
+        return StateLabel("Paused", " by hand; Run goes on", "held")
     if holds == "stop":
-        return Word("Stopped", " by hand; what is done stays", "held")
-    return Word("Ready", "" if now.iterations else ": press Run, or Step through it")
+        return StateLabel("Stopped", " by hand; what is done stays", "held")
+    return StateLabel("Ready", "" if now.iterations else ": press Run, or Step through it")
 
 
 def stoppable(status: Status) -> bool:
@@ -107,7 +107,7 @@ def stoppable(status: Status) -> bool:
     return status.state in ("running", "paused") or status.task != ""
 
 
-def as_html(word: Word, parts: Sequence[str], *, error: str = "") -> str:
+def as_html(word: StateLabel, parts: Sequence[str], *, error: str = "") -> str:
     """The line: the state word in its colour, why, then the parts that are not empty, each once.
 
     error: an error that goes first, when the state word is not that error's.
@@ -139,5 +139,5 @@ def verdict_of(history: Any, config: Any, gaps: Any = None) -> str:
     return str(last.status)
 
 
-def _length(now: Situation) -> int:
+def _length(now: StatusInputs) -> int:
     return now.iterations + 1 if now.status.history_length else 0

@@ -7,15 +7,15 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
+from dragnoise_widgets.formatting import LastError
 from dragnoise_widgets.runner import stages
 from dragnoise_widgets.runner.commands import Call, Pause, Stop, Task
+from dragnoise_widgets.runner.openmp import release_idle_threads
 from dragnoise_widgets.runner.queue import CommandQueue, Queued
-from dragnoise_widgets.runner.stages import Kept, Options, Progress, Stage
-from dragnoise_widgets.runner.teams import disband
-from dragnoise_widgets.runner.telling import Teller
+from dragnoise_widgets.runner.stages import Options, PausedStages, Progress, Stage
+from dragnoise_widgets.runner.status_publisher import StatusPublisher
 from dragnoise_widgets.runner.updates import Ended, Update
 from dragnoise_widgets.runner.watchers import Receiver, Watchers
-from dragnoise_widgets.sentences import LastError
 
 if TYPE_CHECKING:
     from dragnoise.session.history import History
@@ -36,9 +36,9 @@ class Worker:
         self.watchers: Watchers[Receiver] = Watchers()  # when all are gone, work ends
         self.changed = threading.Condition()  # guards everything below
         self.queue = CommandQueue()
-        self.teller = Teller(session.history, self._deliver, self.changed)
+        self.publisher = StatusPublisher(session.history, self._deliver, self.changed)
         self.failed = LastError()
-        self._kept = Kept()
+        self._kept = PausedStages()
         self._current: Queued | None = None
         self._wish: Literal["", "pause", "stop"] = ""
         self._rest: Literal["idle", "paused"] = "idle"
@@ -69,11 +69,11 @@ class Worker:
             self._preview_wanted = False
             if self._current is not None and not self._wish:
                 self._wish = "pause"
-                self.teller.tell(message="pausing", pausing=True)
+                self.publisher.tell(message="pausing", pausing=True)
             elif self._current is None and waited:
                 self._rest = "paused"
-                self.teller.tell(keep=True, state="paused", message="paused", ended="pause")
-        self.teller.flush()
+                self.publisher.tell(keep=True, state="paused", message="paused", ended="pause")
+        self.publisher.flush()
 
     def stop(self) -> None:
         """End after the unit of work under way; drops waiting tasks and what was paused."""
@@ -83,27 +83,27 @@ class Worker:
             self._preview_wanted = False
             if self._current is not None:
                 self._wish = "stop"
-                self.teller.tell(state="stopping", message="stopping", pausing=False)
+                self.publisher.tell(state="stopping", message="stopping", pausing=False)
             else:
                 self._kept.drop()
                 self._rest = "idle"
-                self.teller.tell(keep=True, state="idle", message="stopped", ended="stop")
-        self.teller.flush()
+                self.publisher.tell(keep=True, state="idle", message="stopped", ended="stop")
+        self.publisher.flush()
 
     @property
     def settled(self) -> bool:
         """Is everything done and delivered?"""
-        return self._thread is None and not self.queue and self.teller.publisher.settled
+        return self._thread is None and not self.queue and self.publisher.updates.settled
 
     @property
     def is_here(self) -> bool:
         """Is this called by the work itself or by a watcher?"""
-        return self._thread is threading.current_thread() or self.teller.publisher.is_here
+        return self._thread is threading.current_thread() or self.publisher.updates.is_here
 
     def leave(self) -> threading.Thread | None:
         """Stop for good without updates, at the end of the process; returns the thread to join, or None."""
         with self.changed:
-            self.teller.publisher.close()
+            self.publisher.updates.close()
             self.stop()
             return self._thread
 
@@ -113,11 +113,11 @@ class Worker:
         """Make sure that the work is being done: by the worker thread, or inline by the caller."""
         with self.changed:
             if self._thread is not None:  # the working thread will find the new command
-                if self.teller.inline and not self.is_here:
+                if self.publisher.inline and not self.is_here:
                     self.changed.wait_for(lambda: self.settled)
                 return
-            if not self.teller.inline:
-                disband()  # what this thread has computed is done, and its team would slow the worker's down
+            if not self.publisher.inline:
+                release_idle_threads()  # this thread's computations are done, and its idle threads slow the worker's
                 self._thread = threading.Thread(target=self._work, name="dragnoise worker", daemon=True)
                 try:
                     self._thread.start()
@@ -151,12 +151,12 @@ class Worker:
         try:
             return self._next_thing()
         except BaseException as error:
-            if self.teller.inline:  # the caller's interrupt
+            if self.publisher.inline:  # the caller's interrupt
                 raise
             log.exception("the worker of %r failed", self.session)
             with self.changed:
                 self._current, self._wish, self._preview_wanted = None, "", False
-                self.teller.tell(keep=True, state="error", task="", message=self.failed.keep(error), ended="error")
+                self.publisher.tell(keep=True, state="error", task="", message=self.failed.keep(error), ended="error")
             return True
 
     def _next_thing(self) -> bool:
@@ -181,7 +181,7 @@ class Worker:
         """One task from its start to its end, a pause or an error."""
         task = queued.task
         stage = task.stage(self.session, self._kept, queued.options)
-        self.teller.begin(state=self._rest if task.aside else "running", aside=task.aside)
+        self.publisher.begin(state=self._rest if task.aside else "running", aside=task.aside)
         ended: Ended = "error"
         message = ""
         try:
@@ -228,20 +228,20 @@ class Worker:
             self._preview_wanted = bool(queued.options.preview_every) and ended in ("done", "breakpoint", "pause")
             message = message or {"pause": "paused", "stop": "stopped"}.get(ended, "")
             looked = task.aside and ended in ("done", "pause")  # a background task keeps the last command's outcome
-            self.teller.rest(
+            self.publisher.rest(
                 self.session.history,
                 keep=not self.queue.tasks or ended == "error",
                 state="error" if ended == "error" else self._rest,
                 **({} if task.aside and not message else {"message": message}),
                 **({} if looked else {"ended": ended}),
             )
-        self.teller.flush()
+        self.publisher.flush()
 
     def _preview(self) -> None:
         """The picture of where the session stands, while there is nothing else to do."""
         session, failed = self.session, dict[str, Any]()
         try:
-            if session.state.inverted and self.teller.shown(session.history) != len(session.history) - 1:
+            if session.state.inverted and self.publisher.shown(session.history) != len(session.history) - 1:
                 for progress in stages.rendering(session, self._kept):
                     self._between(progress)
                     if self.queue.tasks or not self._preview_wanted or not self.watchers:
@@ -250,13 +250,13 @@ class Worker:
             failed = {"state": "error", "message": self.failed.keep(error), "ended": "error"}
         with self.changed:
             self._preview_wanted = False
-            self.teller.rest(session.history, **failed)
-        self.teller.flush()
+            self.publisher.rest(session.history, **failed)
+        self.publisher.flush()
 
     def _between(self, progress: Progress) -> None:
         """Between two units of work: publish the progress and do the waiting calls."""
-        self.teller.note(progress, self.session.history)
-        self.teller.flush()
+        self.publisher.note(progress, self.session.history)
+        self.publisher.flush()
         self._do_calls()
 
     def _do_calls(self) -> None:
@@ -271,7 +271,7 @@ class Worker:
                 failed = {} if self._current else {"state": "error", "ended": "error"}
                 self._called({"message": self.failed.keep(error), **failed})
                 future.set_exception(error)
-                if not isinstance(error, Exception) and self.teller.inline:
+                if not isinstance(error, Exception) and self.publisher.inline:
                     raise
             else:
                 self._called(self._mended(call, before))
@@ -279,7 +279,7 @@ class Worker:
 
     def _mended(self, call: Call, before: History) -> dict[str, Any]:
         """Status changes after a call: an error is over, and so is a message about another history."""
-        status, history = self.teller.update.status, self.session.history
+        status, history = self.publisher.update.status, self.session.history
         if self._current is not None:
             return {}
         another = len(history) != len(before) or not stages.stands(history, before[-1] if before else None)
@@ -292,8 +292,8 @@ class Worker:
 
     def _called(self, changes: dict[str, Any]) -> None:
         """Publish what a call has changed."""
-        self.teller.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
-        self.teller.flush()
+        self.publisher.tell(self.session.history, keep=self._current is None or bool(changes), **changes)
+        self.publisher.flush()
 
     def _deliver(self, update: Update) -> None:
         for runner in self.watchers:

@@ -14,7 +14,7 @@ from PIL import Image
 from dragnoise.images.files import read_image
 from dragnoise.images.masks import as_mask
 from dragnoise.validation import shown
-from dragnoise_widgets.encoded import png
+from dragnoise_widgets.png import png
 from dragnoise_widgets.sketch.view import Point
 
 LEAST_RADIUS = math.sqrt(0.5)

@@ -11,13 +11,13 @@ from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export.clipboard import Clipboard
-from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.export.export_panel import ExportPanel
 from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.advice import Advice
+from dragnoise_widgets.panels.breakpoints_panel import BreakpointsPanel
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.question import Question
-from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.sketch.view import NARROWEST
 from dragnoise_widgets.studio.library import Library
@@ -39,8 +39,8 @@ class Parts(Protocol):
     clipboard: Clipboard
     inspector: Inspector
     parameters: Parameters
-    stops: Stops
-    share: Share
+    breakpoints: BreakpointsPanel
+    share: ExportPanel
 
     def refresh(self) -> None: ...
 
@@ -89,9 +89,9 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         studio.canvas.table,
         _fold("Inspector", studio.inspector, unfolded=studio.refresh),
         _fold("Parameters", studio.parameters, unfolded=studio.parameters.fill),
-        _fold("Breakpoints", studio.stops),
+        _fold("Breakpoints", studio.breakpoints),
         _fold("Download and code", studio.share, unfolded=studio.refresh),
-        _fold("Branches and files", studio.library.keeping, unfolded=studio.refresh),
+        _fold("Branches and files", studio.library.branches_panel, unfolded=studio.refresh),
     ]
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from dragnoise_widgets.branching.branches import Branches
-from dragnoise_widgets.branching.keeping import Keeping
-from dragnoise_widgets.export.album import Album
+from dragnoise_widgets.branching.branches_panel import BranchesPanel
 from dragnoise_widgets.export.autosaves import Autosaves
+from dragnoise_widgets.export.picture_cache import Album
 from dragnoise_widgets.runner.commands import Branch, Save
-from dragnoise_widgets.studio.beginning import Beginning
-from dragnoise_widgets.studio.desk import Desk
-from dragnoise_widgets.studio.loads import Loads
+from dragnoise_widgets.studio.file_opener import FileOpener
+from dragnoise_widgets.studio.load_queue import LoadQueue
 from dragnoise_widgets.studio.models import Models
-from dragnoise_widgets.studio.opening import Opening
+from dragnoise_widgets.studio.new_sessions import NewSessions
+from dragnoise_widgets.studio.protocol import StudioProtocol
 
 if TYPE_CHECKING:
     from dragnoise import DragSession
@@ -32,7 +32,7 @@ class Library:
     autosave: a file, True for the default one in the folder .dragnoise, None or False for none.
     """
 
-    def __init__(self, desk: Desk, *, autosave: str | Path | bool | None, every: int) -> None:
+    def __init__(self, desk: StudioProtocol, *, autosave: str | Path | bool | None, every: int) -> None:
         self._desk = desk
         self._autosaves = Autosaves(autosave, every, on_error=self._autosave_failed)
         self.branches = Branches()
@@ -42,17 +42,17 @@ class Library:
         def by_hand(action: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *arguments: desk.messages.guarded(action, *arguments)
 
-        self.beginning = Beginning(desk, models, self._later, self.expect, by_hand)
-        self.source = self.beginning.source
-        self.keeping = Keeping(
+        self.new_sessions = NewSessions(desk, models, self._later, self.expect, by_hand)
+        self.source = self.new_sessions.source
+        self.branches_panel = BranchesPanel(
             {
                 "choose": by_hand(self.choose), "forget": by_hand(self.forget), "rename": by_hand(self.rename),
                 "compare": by_hand(self.compare), "save": by_hand(self.save),
                 "open": by_hand(self.open), "autosave": by_hand(self.set_autosave),
             }
         )  # fmt: skip
-        self._opening = Opening(desk, models, self._later)
-        self._loads = Loads(inline=desk.inline, changed=self._loads_changed)
+        self._opener = FileOpener(desk, models, self._later)
+        self._loads = LoadQueue(inline=desk.inline, changed=self._loads_changed)
 
     # ---- going between them ------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class Library:
         if self.sessions and self._desk.has_session:
             session, branches = self._desk.session, self.branches
             chosen, compared = branches.index(session) or 0, branches.index(branches.compared)
-            self.keeping.show(branches.listed, branches.names, chosen, compared)
+            self.branches_panel.show(branches.listed, branches.names, chosen, compared)
             self.source.show(session.prompt, session.model.name if session.model else "")
 
     def expect(self, picture: Image.Image | None) -> None:
@@ -146,8 +146,8 @@ class Library:
         return future
 
     def open(self, path: str | Path) -> None:
-        """Open a saved session beside the one shown, with the model that it was made with; see `Opening`."""
-        self._opening.open(path)
+        """Open a saved session beside the one shown, with the model that it was made with; see `FileOpener`."""
+        self._opener.open(path)
 
     def set_autosave(self, path: str | Path | None) -> None:
         """Save the session shown there after every few iterations, others beside it; None ends it for all."""
@@ -157,8 +157,8 @@ class Library:
     def look_for_autosave(self) -> None:
         """Offer the file that was autosaved before the kernel was restarted."""
         if (path := self._autosaves.newest()) is not None:
-            self.keeping.offer(str(path), lambda: self.open(path))
-            self._desk.unfold(self.keeping)
+            self.branches_panel.offer(str(path), lambda: self.open(path))
+            self._desk.unfold(self.branches_panel)
             self._desk.messages.tell("an autosaved edit is offered under Branches and files")
 
     # ---- loading -----------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class Library:
 
     def _loads_changed(self) -> None:
         """While something is loaded, nothing else can be begun by hand."""
-        for control in (*self.source.starts, self.keeping.open_button):
+        for control in (*self.source.starts, self.branches_panel.open_button):
             control.disabled = bool(self.loading)
         self._desk.refresh()
 

@@ -16,28 +16,28 @@ from PIL import Image
 from dragnoise.images.pictures import as_picture
 from dragnoise_widgets.access.access import Access
 from dragnoise_widgets.canvas.canvas import DragCanvas
-from dragnoise_widgets.compare.comparing import Comparing
+from dragnoise_widgets.compare.comparison_presenter import ComparisonPresenter
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.controls import all_below
 from dragnoise_widgets.export.exports import Exports
-from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.export.quick_looks import StudioQuickLooks
 from dragnoise_widgets.pages.curves import Curves
 from dragnoise_widgets.panels.advice import Advice
+from dragnoise_widgets.panels.breakpoints_panel import BreakpointsPanel
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.log import Log
 from dragnoise_widgets.panels.messages import Messages
 from dragnoise_widgets.panels.parameters import Parameters
 from dragnoise_widgets.panels.question import Question
-from dragnoise_widgets.panels.stops import Stops
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner import breakpoints
 from dragnoise_widgets.runner.commands import Apply, SetConfig
 from dragnoise_widgets.runner.runner import Runner, checked_timeout
-from dragnoise_widgets.studio import cells
+from dragnoise_widgets.studio import cell_cleanup
+from dragnoise_widgets.studio.current_session import CurrentSession
 from dragnoise_widgets.studio.layout import arranged
 from dragnoise_widgets.studio.library import Library
-from dragnoise_widgets.studio.showing import Showing
-from dragnoise_widgets.studio.shown import Shown
+from dragnoise_widgets.studio.presenter import Presenter
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Snapshot
@@ -71,47 +71,48 @@ class DragStudio(widgets.VBox):
         self.transport = Transport(
             self._handlers("prepare", "step", "run", "pause", "stop", "play", "show", "rewind", "go_on", "branch")
         )
-        self.access = Access(lambda name, data: self.messages.guarded(self.library.beginning.upload, data))
+        self.access = Access(lambda name, data: self.messages.guarded(self.library.new_sessions.upload, data))
         self.messages = Messages(self.journal, self.transport, self.access.tell)
         self.question = Question()
         self.remarks = widgets.HTML(layout={"margin": "0 2px", "display": "none"})
-        self.advice = Advice(lambda remedy: self.messages.guarded(self._shown.mend, remedy))
+        self.advice = Advice(lambda remedy: self.messages.guarded(self._current.apply_remedy, remedy))
         guarded = self.messages.guarded
         self.canvas = DragCanvas()
         self.canvas.on_error(self.messages.refused)
         self.access.follow(self.canvas)
         self.canvas.actions |= self._handlers("run_or_pause", "step_forward", "step_back")
-        self.preview = Preview(lambda: self.showing.refresh(), lambda index: guarded(self.library.compare, index))
+        self.preview = Preview(lambda: self.presenter.refresh(), lambda index: guarded(self.library.compare, index))
         self.canvas.observe(lambda change: self.preview.look_at(change.new), "window")
         self.curves = Curves()
-        self.looks = Looks(preview_vae, on_error=self.messages.failed)
+        self.looks = StudioQuickLooks(preview_vae, on_error=self.messages.failed)
         self.stage = widgets.HBox(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
-        self.preview.every.observe(lambda _: guarded(self._shown.set_preview), "value")
+        self.preview.every.observe(lambda _: guarded(self._current.set_preview), "value")
         self.parameters = Parameters(
-            lambda name, value: self._shown.set_number(name, value),
-            lambda config: guarded(self._shown.set_config, config),
+            lambda name, value: self._current.set_number(name, value),
+            lambda config: guarded(self._current.set_config, config),
         )
-        self.stops = Stops(lambda: guarded(self._shown.set_stops))
+        self.breakpoints = BreakpointsPanel(lambda: guarded(self._current.set_breakpoints))
         self.inspector = Inspector(lambda function: self.runner.do(Apply(function, aside=True)), self.journal)
         self.access.observe(lambda change: guarded(self.inspector.set_dark, change.new), "dark")
         self.exports = Exports(self)
         self.share, self.clipboard = self.exports.panel, self.exports.clipboard
         self.library = Library(self, autosave=autosave, every=every)
-        branches, comparing = self.library.branches, Comparing(self.preview, self.looks, lambda: self.library.branches)
-        self.showing = Showing(
-            self, self.library, branches, comparing, busy_aside=lambda: self.exports.making_gif, inline=inline
-        )
-        self._shown: Shown = Shown(self)
+        comparison = ComparisonPresenter(self.preview, self.looks, lambda: self.library.branches)
+        self.presenter = Presenter(
+            self, self.library, self.library.branches, comparison,
+            busy_aside=lambda: self.exports.making_gif, inline=inline,
+        )  # fmt: skip
+        self._current: CurrentSession = CurrentSession(self)
         super().__init__(arranged(self, folded=session is not None or picture is not None))
         self.add_class("dragnoise-studio")
         if session is not None:
             self.session = session
         elif picture is not None:
-            self.library.beginning.first(as_picture(picture), prompt, model)
+            self.library.new_sessions.first(as_picture(picture), prompt, model)
         else:
-            self.showing.refresh()
+            self.presenter.refresh()
         self.library.look_for_autosave()
-        cells.take_over(self)
+        cell_cleanup.close_previous(self)
 
     # ---- the session -------------------------------------------------------------------------
 
@@ -122,17 +123,17 @@ class DragStudio(widgets.VBox):
 
     @session.setter
     def session(self, session: DragSession) -> None:
-        self._shown.show(session)
+        self._current.show(session)
 
     @property
     def has_session(self) -> bool:
         """Is there a session yet?"""
-        return self._shown.binding is not None
+        return self._current.binding is not None
 
     @property
     def runner(self) -> Runner:
         """The runner of the session.  Raises RuntimeError if there is no session."""
-        return self._shown.runner
+        return self._current.runner
 
     @property
     def image(self) -> Image.Image | None:
@@ -142,11 +143,11 @@ class DragStudio(widgets.VBox):
     @property
     def iteration(self) -> int:
         """The iteration shown."""
-        return self.showing.iteration
+        return self.presenter.iteration
 
     def refresh(self) -> None:
         """Bring everything in line with the session."""
-        self.showing.refresh()
+        self.presenter.refresh()
 
     def unfold(self, content: widgets.Widget, *, folded: bool = False) -> None:
         """Open the panel that holds it; folded: close it instead."""
@@ -168,14 +169,14 @@ class DragStudio(widgets.VBox):
         self.messages.clear()
         self._fit_if_ticked()
         self.runner.step(n)
-        self.showing.follow()
+        self.presenter.follow()
 
     def run(self) -> None:
         """Iterate until every anchor has arrived; returns at once."""
         self.messages.clear()
         self._fit_if_ticked()
         self.runner.run()
-        self.showing.follow()
+        self.presenter.follow()
 
     def pause(self) -> None:
         """Hold after the iteration under way; `run()` goes on."""
@@ -203,7 +204,7 @@ class DragStudio(widgets.VBox):
 
     def play(self) -> None:
         """Show one iteration after another, from the one shown or from the first; called again, stop that."""
-        self.showing.player.toggle()
+        self.presenter.player.toggle()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until nothing is being loaded, nothing is left to do and everything is shown; False when that took too long.
@@ -218,14 +219,14 @@ class DragStudio(widgets.VBox):
 
     def show(self, k: int | None) -> None:
         """Show iteration k, its anchors, losses and picture; None follows the newest.  Raises IndexError beyond."""
-        self.showing.choose(k)
+        self.presenter.choose(k)
 
     def rewind(self, k: int | None = None) -> Future[None]:
         """Go back to iteration k, default the one shown; what came after is forgotten.  Raises IndexError beyond."""
         k = self.iteration if k is None else k
         self.session.history.require(k)
         future = self.runner.rewind(k)
-        self.showing.follow()
+        self.presenter.follow()
         return future
 
     def go_on(self, k: int | None = None) -> None:
@@ -247,7 +248,7 @@ class DragStudio(widgets.VBox):
 
     def break_when(self, predicate: Callable[[Snapshot], Any]) -> Callable[[], None]:
         """Pause whenever predicate(snapshot) is true after an iteration; returns a function that removes it."""
-        return self._shown.add_stop(breakpoints.custom(predicate))
+        return self._current.add_breakpoint(breakpoints.custom(predicate))
 
     def close(self) -> None:
         """Leave the session, whose work ends after the iteration under way if nobody else drives it.
@@ -258,7 +259,7 @@ class DragStudio(widgets.VBox):
             return
         if getattr(self, "library", None) is not None:
             self.library.close()
-        if (shown := getattr(self, "_shown", None)) is not None and shown.binding is not None:
+        if (shown := getattr(self, "_current", None)) is not None and shown.binding is not None:
             shown.binding.close()
         for widget in all_below(self) - {self}:
             widget.close()

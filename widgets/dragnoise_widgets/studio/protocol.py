@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dragnoise import DragSession
 
 
-class Desk(Protocol):
+class StudioProtocol(Protocol):
     """The part of `DragStudio` that the library uses."""
 
     canvas: DragCanvas

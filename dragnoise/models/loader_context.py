@@ -14,7 +14,7 @@ from dragnoise.validation import said
 
 
 @contextmanager
-def explained(
+def explained_errors(
     source: str, *, configs: str | None = None, variant: str | None = None, fetching: bool = False
 ) -> Iterator[None]:
     """Read quietly, one thread at a time; whatever goes wrong becomes one OSError that says what to do.

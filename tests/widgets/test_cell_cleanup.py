@@ -11,14 +11,14 @@ import pytest
 from helpers import smooth_picture
 
 from dragnoise import DragSession, Model
-from dragnoise_widgets.studio import cells
+from dragnoise_widgets.studio import cell_cleanup
 from dragnoise_widgets.studio.studio import DragStudio
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(cell: str, message: str) -> None:
-        monkeypatch.setattr(cells, "_here", lambda: (cell, message))
+        monkeypatch.setattr(cell_cleanup, "_here", lambda: (cell, message))
 
     return run
 
@@ -45,7 +45,7 @@ def test_the_studio_of_the_run_before_is_closed(run: Any, session: DragSession) 
 
 
 def test_without_a_notebook_nothing_is_closed(session: DragSession) -> None:
-    assert cells._here() == ("", "")
+    assert cell_cleanup._here() == ("", "")
     first, second = DragStudio(session, inline=True), DragStudio(session, inline=True)
     assert first.comm is not None and second.comm is not None
     first.close()

@@ -9,7 +9,7 @@ SMOOTHING = 30
 """Iterations of averaging over neighbours within the filled area."""
 
 
-def filled(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def inpainted(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture with the area of a mask, which must not cover all of it, filled smoothly, (H, W, 3) float64."""
     known = (~mask).astype(float)
     result = np.where(mask[..., None], _pulled(pixels * known[..., None], known), pixels)

@@ -16,7 +16,7 @@ _studios: weakref.WeakKeyDictionary[Closable, tuple[str, str]] = weakref.WeakKey
 """Studio -> id of the notebook cell that made it, and id of that run of the cell."""
 
 
-def take_over(studio: Closable) -> None:
+def close_previous(studio: Closable) -> None:
     """Close studios from earlier runs of this cell, which are not visible but would keep working."""
     cell, run = _here()
     if cell:

@@ -15,14 +15,15 @@ from dragnoise.geometry import short_drags
 from dragnoise.identity import same
 from dragnoise.session.history import History, Snapshot, require_iteration
 from dragnoise_widgets.canvas.canvas import DragCanvas
-from dragnoise_widgets.compare.comparing import Comparing
+from dragnoise_widgets.compare.comparison_presenter import ComparisonPresenter
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.export import pictures
-from dragnoise_widgets.export.album import Album
-from dragnoise_widgets.export.looks import Looks
-from dragnoise_widgets.export.share import Share
+from dragnoise_widgets.export.export_panel import ExportPanel
+from dragnoise_widgets.export.picture_cache import Album
+from dragnoise_widgets.export.quick_looks import StudioQuickLooks
+from dragnoise_widgets.formatting import format_number
 from dragnoise_widgets.pages.curves import Curves
-from dragnoise_widgets.pages.sight import Sight
+from dragnoise_widgets.pages.view_state import ViewState
 from dragnoise_widgets.panels.advice import Advice
 from dragnoise_widgets.panels.inspector import Inspector
 from dragnoise_widgets.panels.messages import Messages
@@ -31,9 +32,8 @@ from dragnoise_widgets.panels.player import Player
 from dragnoise_widgets.panels.transport import Transport
 from dragnoise_widgets.runner.breakpoints import supervision_pixel
 from dragnoise_widgets.runner.commands import Apply
-from dragnoise_widgets.runner.status_line import COLOURS, Situation, verdict_of
+from dragnoise_widgets.runner.status_line import COLOURS, StatusInputs, verdict_of
 from dragnoise_widgets.runner.updates import Status, Update
-from dragnoise_widgets.sentences import short
 from dragnoise_widgets.studio.binding import Binding
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ class Parts(Protocol):
     """The widgets that are brought in line."""
 
     transport: Transport
-    looks: Looks
+    looks: StudioQuickLooks
     stage: widgets.Box
     canvas: DragCanvas
     preview: Preview
     curves: Curves
     parameters: Parameters
     inspector: Inspector
-    share: Share
+    share: ExportPanel
     remarks: widgets.HTML
     advice: Advice
     messages: Messages
 
 
-class Shelf(Protocol):
+class LibraryProtocol(Protocol):
     """The panels of the other sessions."""
 
     expected: Image.Image | None
@@ -75,18 +75,18 @@ class Comparison(Protocol):
     def compared_history(self) -> History: ...
 
 
-class Showing:
+class Presenter:
     """Holds the newest update and the iteration that is looked at; `refresh` brings every widget in line.
 
     busy_aside: is something being made that Stop ends, beside the worker's tasks?  player: plays the iterations.
     """
 
     def __init__(
-        self, parts: Parts, shelf: Shelf, comparison: Comparison, comparing: Comparing, *,
+        self, parts: Parts, shelf: LibraryProtocol, comparison: Comparison, comparing: ComparisonPresenter, *,
         busy_aside: Callable[[], bool], inline: bool,
     ) -> None:  # fmt: skip
         self._parts, self._shelf, self._comparison, self._busy_aside = parts, shelf, comparison, busy_aside
-        self._comparing = comparing
+        self._comparison_presenter = comparing
         self.player = Player(lambda: len(self._update.history), lambda: self.iteration, self.choose, inline=inline)
         self._gate = threading.RLock()  # one thread at a time brings the widgets up to date
         self._binding: Binding | None = None
@@ -169,13 +169,13 @@ class Showing:
 
         settled = status.state in ("idle", "paused", "error") and status.task == ""
         self._show_anchors(history, k)
-        self._comparing.show(session, history, k, self._album)
+        self._comparison_presenter.show(session, history, k, self._album)
         parts.parameters.show(session.config, None if session.model is None else session.model.default_config)
         tolerance = session.config.tolerance * supervision_pixel(session)
         to_go = self._to_go(session, self._anchors_after(history, len(history) - 1) if history else None)
         parts.curves.show(history, to_go, k, tolerance=tolerance)
         others = self._comparison.compared_history
-        parts.inspector.show(Sight(session, history, k, drags, session.image, tolerance, others, not settled))
+        parts.inspector.show(ViewState(session, history, k, drags, session.image, tolerance, others, not settled))
         self._say(session, status, history, k)
         if settled:
             parts.share.show(None if parts.preview.quick else parts.preview.picture, drags, session.image.size)
@@ -234,7 +234,7 @@ class Showing:
         """The reconstruction, and the quick looks that have not been made."""
         if self._parts.preview.every.value == 0 or failed or self._binding is None:
             return
-        command = self._comparing.wanted(session) or self._parts.looks.missed(session)
+        command = self._comparison_presenter.wanted(session) or self._parts.looks.missed(session)
         if command is not None:
             self._binding.runner.aside(command)
 
@@ -254,7 +254,7 @@ class Showing:
         """Update the status line, and the remarks while nothing runs."""
         messages, shelf = self._parts.messages, self._shelf
         if session is None or self._binding is None:
-            messages.stand(Situation(has_session=False, loading=shelf.loading))
+            messages.stand(StatusInputs(has_session=False, loading=shelf.loading))
             self._remark(())
             self._parts.advice.show(())
             return
@@ -263,7 +263,7 @@ class Showing:
         objectives, known = [drag.objective for drag in session.drags], self._to_go(session, after) is not None
         gaps = session.state.frame.gaps(after, objectives) if known else None
         messages.failed_at_work(status.message if failed else runner.error or "", runner.traceback)
-        now = Situation(
+        now = StatusInputs(
             has_model=session.model is not None,
             has_drags=bool(session.drags),
             loading=shelf.loading,
@@ -277,7 +277,7 @@ class Showing:
         prepared = status.message if status.ended == "done" and not history else ""
         messages.stand(now, self._position(session, history, k), prepared)
         if status.state != "running":  # a run changes neither mask nor drags
-            limit = self._comparing.sentence
+            limit = self._comparison_presenter.sentence
             self._remark((*session.state.remarks, *([limit] if limit else [])))
         settled = status.state in ("idle", "paused") and k == max(len(history) - 1, 0)
         told = settled and (after is not None or len(history) < 2)
@@ -289,7 +289,7 @@ class Showing:
             return ""
         snapshot, after = history[k], self._to_go(session, self._anchors_after(history, k))
         far = ", ".join(f"{distance:.1f}" for distance in (snapshot.distances if after is None else after))
-        loss = f"loss {short(snapshot.loss)}, " if k else ""
+        loss = f"loss {format_number(snapshot.loss)}, " if k else ""
         return f"iteration {k}: {loss}{far} px to go"
 
     def _remark(self, sentences: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from dragnoise import DragSession
 from dragnoise.images.difference import difference
 from dragnoise.inspection import limits
 from dragnoise_widgets.compare.choice import GIVEN, ITERATION, RECONSTRUCTION, SHOWN
-from dragnoise_widgets.compare.comparing import BLANK
+from dragnoise_widgets.compare.comparison_presenter import BLANK
 from dragnoise_widgets.sketch.window import WHOLE, Window
 from dragnoise_widgets.studio.studio import DragStudio
 
@@ -99,7 +99,7 @@ def test_a_branch_is_compared_from_both_lists(studio: DragStudio) -> None:
     choice = studio.preview.choice
     branch = next(key for name, key in choice.left.options if "branch" in name)
     choice.left.value = branch
-    assert studio.library.keeping.other.value == 0 and studio.preview.before is first
+    assert studio.library.branches_panel.other.value == 0 and studio.preview.before is first
     assert names(studio)[0] == f"branch {studio.library.branches.names[0]}"
     choice.left.value = GIVEN
     assert studio.library.branches.compared is None

@@ -12,13 +12,13 @@ from PIL import Image
 from dragnoise_widgets.canvas import drawing
 from dragnoise_widgets.canvas.batch import batch
 from dragnoise_widgets.canvas.drawing import Picture, Scene
-from dragnoise_widgets.encoded import png_within
+from dragnoise_widgets.png import png_within
 from dragnoise_widgets.sketch.masks import Mask, overlay_png
 from dragnoise_widgets.sketch.sketch import Sketch
 from dragnoise_widgets.sketch.view import View
 
 
-class Surface:
+class CanvasLayers:
     """To be used under the lock.  canvas: one layer each for picture, mask, drags, and what is being drawn.
 
     Pictures go to the page as PNG in an `ipywidgets.Image` of which only the pixels are changed ever

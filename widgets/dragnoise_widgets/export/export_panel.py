@@ -9,8 +9,8 @@ import ipywidgets as widgets
 from PIL import Image
 
 from dragnoise_widgets.controls import ROW, button, named
-from dragnoise_widgets.encoded import png
 from dragnoise_widgets.export import downloads
+from dragnoise_widgets.png import png
 
 if TYPE_CHECKING:
     from dragnoise import Drag
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GIF, NO_GIF = "Make a GIF", "Stop the GIF"
 
 
-class Share(widgets.VBox):
+class ExportPanel(widgets.VBox):
     """Links to picture, drags and GIF, a box of code, and the folder of a sample.
 
     actions: what the buttons do, by name: gif(), code(), sample(folder).

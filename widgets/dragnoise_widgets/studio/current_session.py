@@ -15,17 +15,17 @@ from dragnoise.geometry import Drag, reach_in_picture
 from dragnoise.validation import shown
 from dragnoise_widgets.canvas.canvas import DragCanvas
 from dragnoise_widgets.compare.preview import Preview
-from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.export.quick_looks import StudioQuickLooks
+from dragnoise_widgets.panels.breakpoints_panel import BreakpointsPanel, BreakpointSync
 from dragnoise_widgets.panels.messages import Messages
-from dragnoise_widgets.panels.stops import Stops, StopSet
 from dragnoise_widgets.runner.breakpoints import Breakpoint
 from dragnoise_widgets.runner.commands import Apply, ReplaceConfig
 from dragnoise_widgets.runner.runner import Runner
-from dragnoise_widgets.sketch.pulled import PulledPicture
 from dragnoise_widgets.sketch.sketch import Sketch
+from dragnoise_widgets.sketch.warp_preview import WarpPreview
 from dragnoise_widgets.studio.binding import Binding
 from dragnoise_widgets.studio.library import Library
-from dragnoise_widgets.studio.showing import Showing
+from dragnoise_widgets.studio.presenter import Presenter
 
 if TYPE_CHECKING:
     from dragnoise import DragConfig, DragSession
@@ -39,25 +39,25 @@ class Parts(Protocol):
     canvas: DragCanvas
     messages: Messages
     preview: Preview
-    stops: Stops
-    looks: Looks
+    breakpoints: BreakpointsPanel
+    looks: StudioQuickLooks
     library: Library
-    showing: Showing
+    presenter: Presenter
 
     def run(self) -> None: ...
 
     def configure(self, **changes: Any) -> Future[None]: ...
 
 
-class Shown:
+class CurrentSession:
     """binding: to the session shown, None before there is one; replaced as a whole, under a lock."""
 
     def __init__(self, parts: Parts) -> None:
         self.binding: Binding | None = None
         self._parts = parts
         self._switching = threading.RLock()  # held while another session is shown; the widgets' locks are taken within
-        self._stops = StopSet(parts.stops)
-        self._pulled = PulledPicture(self._warped, self._reach, inline=parts.inline)
+        self._breakpoints = BreakpointSync(parts.breakpoints)
+        self._pulled = WarpPreview(self._warped, self._reach, inline=parts.inline)
         parts.canvas.pointer.pulled = self._pull
 
     @property
@@ -81,17 +81,17 @@ class Shown:
             if before is not None:
                 before.close()
             parts.messages.begin(binding.runner.error or "", binding.runner.traceback)
-            parts.showing.begin(binding, parts.library.adopt(session))
+            parts.presenter.begin(binding, parts.library.adopt(session))
             self.set_preview()
-            self.set_stops()
+            self.set_breakpoints()
             binding.attach(
                 parts.canvas,
                 changed=partial(self._drawn, binding),
                 pictured=self._given_picture,
-                updated=partial(parts.showing.updated, binding),
+                updated=partial(parts.presenter.updated, binding),
                 keep=keep,
             )
-            parts.showing.updated(binding, binding.runner.latest)
+            parts.presenter.updated(binding, binding.runner.latest)
         if left:
             parts.messages.tell(left)
 
@@ -114,24 +114,24 @@ class Shown:
             config = model.default_config
         return None if config is None else self.runner.do(ReplaceConfig(config))
 
-    def set_stops(self) -> None:
+    def set_breakpoints(self) -> None:
         """Tell the runner which breakpoints are chosen."""
         if self.binding is not None:
-            self._stops.apply(self.binding.runner, self.binding.session)
+            self._breakpoints.apply(self.binding.runner, self.binding.session)
 
-    def add_stop(self, stop: Breakpoint) -> Callable[[], None]:
+    def add_breakpoint(self, stop: Breakpoint) -> Callable[[], None]:
         """Add a breakpoint to the ticked ones; returns a function that removes it."""
-        self._stops.own.append(stop)
-        self.set_stops()
+        self._breakpoints.own.append(stop)
+        self.set_breakpoints()
 
         def remove() -> None:
-            if stop in self._stops.own:
-                self._stops.own.remove(stop)
-                self.set_stops()
+            if stop in self._breakpoints.own:
+                self._breakpoints.own.remove(stop)
+                self.set_breakpoints()
 
         return remove
 
-    def mend(self, remedy: Remedy) -> None:
+    def apply_remedy(self, remedy: Remedy) -> None:
         """Make the changes of a remedy, and go on with the run if there was one."""
         binding, started = self.binding, bool(self.runner.session.history)
         assert binding is not None
@@ -150,7 +150,7 @@ class Shown:
         def tell(session: DragSession) -> None:
             before = session.branch() if len(session.history) > 1 else None
             function(session)
-            told = self._parts.library.branches.put_aside(session, before, shown=self.runner.session)
+            told = self._parts.library.branches.keep_replaced(session, before, shown=self.runner.session)
             if told:
                 self._parts.messages.tell(told)
 
@@ -170,14 +170,14 @@ class Shown:
     def _warped(self, picture: Image.Image | None) -> None:
         """Show the warped preview of a drag while it is being pulled; None shows the iteration's picture again."""
         if picture is None:
-            self._parts.showing.refresh()
+            self._parts.presenter.refresh()
         else:
             self._parts.preview.show(picture, "preview of the drag", quick=True, mark="without the model")
 
     def _given_picture(self, change: Any) -> None:
         """Make a new session for a picture that was put on the canvas by code."""
         if change.new is not None:
-            self._parts.messages.guarded(self._parts.library.beginning.picture, change.new)
+            self._parts.messages.guarded(self._parts.library.new_sessions.picture, change.new)
 
     def _left_behind(self, session: DragSession) -> str:
         """A sentence about the run that ends because another session is shown."""

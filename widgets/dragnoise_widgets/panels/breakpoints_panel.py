@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[str, str, int, Make]] = {
 """By name: the words before and after the number, its default (0: there is none), and what makes the breakpoint."""
 
 
-class Stops(widgets.VBox):
+class BreakpointsPanel(widgets.VBox):
     """Ticked rows are breakpoints; `chosen(session)` gives them, changed() is called when the ticks change."""
 
     def __init__(self, changed: Callable[[], Any]) -> None:
@@ -74,10 +74,10 @@ def _lazy(make: Make, session: DragSession, n: int) -> Breakpoint:
     return stop
 
 
-class StopSet:
+class BreakpointSync:
     """Sets the breakpoints of a runner that come from the studio: the ticked ones, and `own`."""
 
-    def __init__(self, stops: Stops) -> None:
+    def __init__(self, stops: BreakpointsPanel) -> None:
         self.own: list[Breakpoint] = []
         self._stops = stops
         self._set: list[Breakpoint] = []  # the ones last set by `apply`

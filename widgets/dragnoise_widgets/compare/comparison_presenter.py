@@ -16,8 +16,8 @@ from dragnoise_widgets.compare.choice import BRANCH, GIVEN, ITERATION, RECONSTRU
 from dragnoise_widgets.compare.preview import Preview
 from dragnoise_widgets.compare.reconstruction import Reconstruct
 from dragnoise_widgets.export import pictures
-from dragnoise_widgets.export.album import Album
-from dragnoise_widgets.export.looks import Looks
+from dragnoise_widgets.export.picture_cache import Album
+from dragnoise_widgets.export.quick_looks import StudioQuickLooks
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model
@@ -38,14 +38,14 @@ class Half:
     name: str
 
 
-class Comparing:
+class ComparisonPresenter:
     """Fills a preview from a session.
 
     limit: the reconstruction of the session shown, None before it has been made.  sentence: what the model cannot do
     with the picture, by that, and before it by `limits.at_upload`; "" if it can.
     """
 
-    def __init__(self, preview: Preview, looks: Looks, branches: Callable[[], Branches]) -> None:
+    def __init__(self, preview: Preview, looks: StudioQuickLooks, branches: Callable[[], Branches]) -> None:
         self._preview, self._looks, self._branches = preview, looks, branches
         self._made: dict[tuple[Any, ...], Limit] = {}
         self._asked: tuple[Any, ...] = ()

@@ -11,9 +11,9 @@ from helpers import smooth_picture
 from PIL import Image
 
 from dragnoise_widgets.canvas.canvas import DragCanvas
-from dragnoise_widgets.sketch import edits, pulled
-from dragnoise_widgets.sketch.pulled import PulledPicture, drags_as_pulled
+from dragnoise_widgets.sketch import edits, warp_preview
 from dragnoise_widgets.sketch.sketch import Sketch
+from dragnoise_widgets.sketch.warp_preview import WarpPreview, drags_if_released
 from dragnoise_widgets.studio.studio import DragStudio
 
 PICTURE = smooth_picture(64, 48)
@@ -25,16 +25,16 @@ def pulling(end: tuple[float, float] = B) -> Sketch:
 
 
 def test_the_drags_are_those_of_letting_go() -> None:
-    assert drags_as_pulled(pulling()) == edits.release(pulling()).edit.drags != ()
-    assert drags_as_pulled(Sketch(PICTURE.size)) == drags_as_pulled(pulling(A)) == ()
-    assert drags_as_pulled(edits.release(pulling())) == ()
+    assert drags_if_released(pulling()) == edits.release(pulling()).edit.drags != ()
+    assert drags_if_released(Sketch(PICTURE.size)) == drags_if_released(pulling(A)) == ()
+    assert drags_if_released(edits.release(pulling())) == ()
     painting = edits.move(edits.press(Sketch(PICTURE.size), A, tool="paint"), B)
-    assert drags_as_pulled(painting) == ()
+    assert drags_if_released(painting) == ()
 
 
 def test_what_is_pulled_is_shown_and_gone_on_release() -> None:
     shown: list[Image.Image | None] = []
-    picture = PulledPicture(shown.append, inline=True)
+    picture = WarpPreview(shown.append, inline=True)
     picture.pull(PICTURE, Sketch(PICTURE.size))
     assert shown == [], "moving without a button asks for nothing"
     picture.pull(PICTURE, pulling())
@@ -48,14 +48,14 @@ def test_what_is_pulled_is_shown_and_gone_on_release() -> None:
 def test_the_latest_position_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, done, warped = threading.Semaphore(0), threading.Event(), []
 
-    class Slow(pulled.Warp):
+    class Slow(warp_preview.Warp):
         def preview(self, drags: Any) -> np.ndarray:
             assert gate.acquire(timeout=60)
             warped.append(drags[0].objective)
             return super().preview(drags)
 
-    monkeypatch.setattr(pulled, "Warp", Slow)
-    picture = PulledPicture(lambda shown: done.set() if shown is None else None, inline=False)
+    monkeypatch.setattr(warp_preview, "Warp", Slow)
+    picture = WarpPreview(lambda shown: done.set() if shown is None else None, inline=False)
     for x in range(21, 41):
         picture.pull(PICTURE, pulling((float(x), 24.0)))
     gate.release(20)
@@ -87,14 +87,14 @@ def test_in_a_studio_it_is_marked_and_no_work_is_put(studio: DragStudio) -> None
 def test_a_large_picture_is_warped_small() -> None:
     shown: list[Any] = []
     large = smooth_picture(3000, 2000)
-    picture = PulledPicture(shown.append, inline=True)
+    picture = WarpPreview(shown.append, inline=True)
     start, end = (1000.0, 900.0), (1400.0, 900.0)
     for mask in (None, np.arange(3000)[None].repeat(2000, 0) > 500):
         sketch = Sketch(large.size)
         if mask is not None:
             sketch = edits.with_mask(sketch, mask)
         picture.pull(large, edits.move(edits.press(sketch, start), end))
-        assert shown[-1].size == (512, 341) and max(shown[-1].size) == pulled.LARGEST
+        assert shown[-1].size == (512, 341) and max(shown[-1].size) == warp_preview.LARGEST
         at = [round(p * 512 / 3000) for p in end]
         was = large.getpixel((1000, 900))
         assert shown[-1].getpixel(tuple(at)) == pytest.approx(was, abs=12)

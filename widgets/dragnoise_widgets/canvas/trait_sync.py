@@ -32,7 +32,7 @@ class Owner(Protocol):
     def change(self, step: Callable[[Sketch], Sketch]) -> None: ...
 
 
-class Publishing:
+class TraitSync:
     """owner: whose traits are set.  own: the value that a trait is just being given from the sketch."""
 
     def __init__(self, owner: Owner) -> None:

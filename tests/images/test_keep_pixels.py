@@ -8,7 +8,7 @@ from helpers import assert_one_sentence, smooth_picture
 from PIL import Image, ImageFilter
 
 from dragnoise import DragConfig, DragSession, load_model
-from dragnoise.images.keeping import CHANGED, MARGIN, SAME, keep_pixels
+from dragnoise.images.keep_pixels import CHANGED, MARGIN, SAME, keep_pixels
 from dragnoise.toyland.cases import drag_cases
 from dragnoise.toyland.scenes import render
 

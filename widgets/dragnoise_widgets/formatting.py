@@ -5,13 +5,13 @@ from __future__ import annotations
 import traceback
 
 
-def sentence(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """The message of an error; if it is not a sentence of ours, preceded by the class name."""
     said = " ".join(str(error).split())
     return said if said.endswith(".") else f"{type(error).__name__}: {said}".rstrip(": ")
 
 
-def short(value: float) -> str:
+def format_number(value: float) -> str:
     """A number to four digits; from a thousand on without decimals, and up to ten million without an exponent."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
@@ -26,5 +26,5 @@ class LastError:
     def keep(self, error: BaseException) -> str:
         """Keep an error that is being handled, and say it in one line."""
         self.traceback = traceback.format_exc()
-        self.message = sentence(error)
+        self.message = error_message(error)
         return self.message

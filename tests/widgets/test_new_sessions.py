@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_had_is_told_and_another_picture_begins_anew(
     with pytest.raises(RuntimeError, match="no picture yet"):
         _ = studio.session
     studio.library.source.model.value = "toyland"
-    studio.library.beginning.picture(picture)
+    studio.library.new_sessions.picture(picture)
     assert studio.wait(WAIT) and studio.has_session
     studio.close()
 
@@ -112,7 +112,7 @@ def test_what_is_pulled_meanwhile_is_shown_and_stays_a_drag(gate: threading.Even
 def test_an_upload_is_shown_at_once_too(gate: threading.Event, picture: Image.Image) -> None:
     studio = DragStudio(autosave=None)
     assert studio.stage.layout.display == "none"
-    studio.library.beginning.picture(picture)
+    studio.library.new_sessions.picture(picture)
     assert studio.stage.layout.display == "" and studio.preview.picture is not None
     gate.set()
     assert studio.wait(WAIT) and studio.session.drags == ()
@@ -125,7 +125,7 @@ def test_beside_a_session_the_one_shown_stays_until_the_other_is_there(
     session = DragSession(small, Image.new("RGB", (40, 40), "teal"))
     session.drags = [DRAG]
     studio = DragStudio(session, autosave=None)
-    studio.library.beginning.picture(picture)
+    studio.library.new_sessions.picture(picture)
     assert studio.canvas.image.size == (40, 40)
     gate.set()
     assert studio.wait(WAIT)

@@ -26,7 +26,7 @@ NOTHING_DONE: dict[str, Any] = {"task": "", "done": 0, "total": 0, "seconds_left
 log = logging.getLogger(__name__)
 
 
-class Teller:
+class StatusPublisher:
     """Holds the newest update, and publishes it whenever it changes.
 
     deliver: called with one update at a time; must not raise.  changed: guards this object.
@@ -36,14 +36,14 @@ class Teller:
     def __init__(self, history: History, deliver: Callable[[Update], None], changed: threading.Condition) -> None:
         self.inline = False
         self.update = Update(Status(history_length=len(history)), history)
-        self.publisher = Publisher(deliver, changed)
+        self.updates = UpdateThread(deliver, changed)
         self._changed = changed
-        self._pace = Pace()
+        self._pace = TimeEstimate()
         self._pictured: Progress | None = None  # the last one with a picture
 
     def begin(self, *, state: State = "running", aside: bool = False) -> None:
         """Publish that a task begins.  aside: the last command's message stays, unless it was an error."""
-        self._pace = Pace()
+        self._pace = TimeEstimate()
         status = self.update.status
         told: dict[str, Any] = {"message": "", "ended": ""}
         if aside and status.state != "error":
@@ -72,7 +72,7 @@ class Teller:
             picture, state = (None, None) if (of := self._pictured) is None else (of.picture, of.rendered_from)
             step = before.step if step is None else step
             self.update = Update(status, history, picture, self.shown(history), state, step)
-            self.publisher.put(self.update, keep=keep, threaded=not self.inline)
+            self.updates.put(self.update, keep=keep, threaded=not self.inline)
 
     def rest(self, history: History, *, keep: bool = True, **changes: Any) -> None:
         """Publish that nothing is being done."""
@@ -81,7 +81,7 @@ class Teller:
     def flush(self) -> None:
         """Inline, deliver what is due; call it without holding the lock."""
         if self.inline:
-            self.publisher.flush()
+            self.updates.flush()
 
     def shown(self, history: History) -> int | None:
         """The iteration that the last picture shows."""
@@ -90,7 +90,7 @@ class Teller:
         return self._pictured.snapshot.iteration if self._pictured.snapshot else 0
 
 
-class Pace:
+class TimeEstimate:
     """Estimates how long a task will go on, from its last steps."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class Publisher:
+class UpdateThread:
     """Delivers updates on a thread of its own, so that slow watchers do not hold up the work.
 
     deliver: an error that it raises is logged, and the next update is delivered all the same.

@@ -1,4 +1,4 @@
-"""Sight: the session's snapshots and choices that the inspector's figures show."""
+"""ViewState: the session's snapshots and choices that the inspector's figures show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class ViewState:
     """The session's snapshots and choices at one moment; the session may run on meanwhile.
 
     history: of the session.  k: the iteration shown.  drags: of the session.  picture: to draw paths

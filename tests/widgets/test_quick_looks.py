@@ -102,7 +102,7 @@ def test_iterations_of_a_script_are_looked_at_when_a_studio_shows_them(session: 
         session.step()
     losses = [snapshot.loss for snapshot in session.history]
     studio = DragStudio(session, inline=True, autosave=None)
-    known = studio.showing.known()
+    known = studio.presenter.known()
     assert all(known(k) is not None for k in range(5)), "so that play and the GIF have a picture of each"
     alone = QuickLooks(session.model, share=math.inf)
     for k, snapshot in enumerate(session.history[1:], 1):

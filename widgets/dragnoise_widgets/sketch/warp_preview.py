@@ -24,7 +24,7 @@ LARGEST = 512
 second or more."""
 
 
-def drags_as_pulled(sketch: Sketch) -> tuple[Drag, ...]:
+def drags_if_released(sketch: Sketch) -> tuple[Drag, ...]:
     """The drags that there would be if the pointer were let go now; none while no drag is being pulled."""
     gesture = sketch.gesture
     if not isinstance(gesture, Pull | Move) or gesture.start == gesture.now:
@@ -32,7 +32,7 @@ def drags_as_pulled(sketch: Sketch) -> tuple[Drag, ...]:
     return edits.release(sketch).edit.drags
 
 
-class PulledPicture:
+class WarpPreview:
     """show: gets the warped picture, None when nothing is pulled any more.  inline: warp in the caller's thread.
 
     reach: gives how far the drags move things where there is no mask, see `Warp`.
@@ -56,7 +56,7 @@ class PulledPicture:
         """The pointer has moved, or was let go; returns at once."""
         with self._lock:
             self._wanted = picture, replace(sketch, past=(), future=())
-            if self._busy or not (self._shown or drags_as_pulled(sketch)):
+            if self._busy or not (self._shown or drags_if_released(sketch)):
                 return
             self._busy = True
         if self._inline:
@@ -72,7 +72,7 @@ class PulledPicture:
                     return
                 (picture, sketch), self._wanted = self._wanted, None
             try:
-                drags = drags_as_pulled(sketch)
+                drags = drags_if_released(sketch)
                 self._shown = bool(drags)
                 self._show(Image.fromarray(self._warped(picture, sketch, drags)) if drags else None)
             except Exception:  # a preview may fail; pulling must go on

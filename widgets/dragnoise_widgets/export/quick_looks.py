@@ -21,10 +21,10 @@ MODELS = 2
 """Models whose looks are kept; those of the one not used for longest go."""
 
 SEEN = 64
-"""Looks that are kept as PIL images too, so that the same look is the same object."""
+"""StudioQuickLooks that are kept as PIL images too, so that the same look is the same object."""
 
 
-class Looks:
+class StudioQuickLooks:
     """Makes and finds quick looks, which never change a session; for all threads.
 
     preview_vae, share: see `QuickLooks`, None for its own; read when a model is looked at for the first time.

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import dragnoise
 from dragnoise_widgets.export.model_names import can_be_loaded, how
+from dragnoise_widgets.formatting import error_message
 from dragnoise_widgets.runner.commands import SetModel
-from dragnoise_widgets.sentences import sentence
-from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.models import Models
+from dragnoise_widgets.studio.protocol import StudioProtocol
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model
 
 
-class Opening:
+class FileOpener:
     """later: makes a session where loads are made and shows it, see `Library`: later(words, make, then)."""
 
-    def __init__(self, desk: Desk, models: Models, later: Callable[..., Any]) -> None:
+    def __init__(self, desk: StudioProtocol, models: Models, later: Callable[..., Any]) -> None:
         self._desk, self._models, self._later = desk, models, later
 
     def open(self, path: str | Path) -> None:
@@ -69,4 +69,4 @@ class Opening:
             else:
                 session.model = model
         except Exception as error:
-            self._desk.messages.tell(f"only for viewing, without its model: {sentence(error)}")
+            self._desk.messages.tell(f"only for viewing, without its model: {error_message(error)}")

@@ -13,7 +13,7 @@ SOFT = 1
 
 
 @cache
-def leave_a_core() -> None:
+def limit_threads() -> None:
     """Let torch compute with fewer threads than the machine has cores, so that browser and kernel have one.
 
     Threads of OpenMP wait for each other without sleeping.  When another program takes one of two cores, two threads
@@ -27,7 +27,7 @@ def leave_a_core() -> None:
         torch.set_num_threads(cores - 1)
 
 
-def disband() -> None:
+def release_idle_threads() -> None:
     """Release the calling thread's idle OpenMP threads; its next computation starts new ones, within 0.1 ms.
 
     GNU's OpenMP counts idle teams too: with more threads than cores, those that work sleep at every turn

@@ -11,7 +11,7 @@ import pytest
 from helpers import assert_one_sentence, quick_session, smooth_picture
 
 from dragnoise import Model
-from dragnoise.bench import exporting, read_dataset, save_sample
+from dragnoise.bench import export, read_dataset, save_sample
 
 
 def test_there_and_back(small: Model, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_sample_is_complete_or_none(small: Model, tmp_path: Path, monkeypatch:
     def full(*_: Any) -> None:
         raise OSError("the disk is full.")
 
-    monkeypatch.setattr(exporting, "write_picture", full)
+    monkeypatch.setattr(export, "write_picture", full)
     with pytest.raises(OSError):
         save_sample(session, tmp_path / "fox")
     with pytest.raises(ValueError, match="holds no sample"):

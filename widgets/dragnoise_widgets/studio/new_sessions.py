@@ -13,14 +13,14 @@ from dragnoise.validation import is_one_of, shown
 from dragnoise_widgets.export.model_names import EMBEDDED, asked
 from dragnoise_widgets.panels import gallery, source
 from dragnoise_widgets.panels.source import Source
-from dragnoise_widgets.studio.desk import Desk
 from dragnoise_widgets.studio.models import Models
+from dragnoise_widgets.studio.protocol import StudioProtocol
 
 if TYPE_CHECKING:
     from dragnoise import DragSession, Model
 
 
-class Beginning:
+class NewSessions:
     """Creates sessions.  source: the panel with the controls for that.
 
     later: makes a session where loads are made and shows it, see `Library`: later(words, make, then, done, of).
@@ -29,7 +29,7 @@ class Beginning:
     """
 
     def __init__(
-        self, desk: Desk, models: Models, later: Callable[..., Any], expect: Callable[[Image.Image], None],
+        self, desk: StudioProtocol, models: Models, later: Callable[..., Any], expect: Callable[[Image.Image], None],
         by_hand: Callable[..., Any],
     ) -> None:  # fmt: skip
         self._desk, self._models, self._later, self._expect = desk, models, later, expect

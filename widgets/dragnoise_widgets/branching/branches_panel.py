@@ -14,7 +14,7 @@ from dragnoise_widgets.controls import ROW, button
 NOTHING = "nothing"
 
 
-class Keeping(widgets.VBox):
+class BranchesPanel(widgets.VBox):
     """Panel with the list of branches, the branch to compare with, and the file.  visible: is it unfolded?
 
     actions: what they do, by name: choose(index), forget(index), rename(index, name),

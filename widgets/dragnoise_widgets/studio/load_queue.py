@@ -10,7 +10,7 @@ from typing import Any
 _EXECUTOR = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dragnoise library")
 
 
-class Loads:
+class LoadQueue:
     """The loads of one studio, done one after the other; one that is under way already is not begun again.
 
     inline: do each at once in the caller's thread.  changed: called when one begins and when one has ended.
