@@ -194,6 +194,24 @@ def test_after_the_run_they_still_are(watched: Watched, size: tuple[int, int]) -
     require_on_one_screen(watched.look(size, "after"), size)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_moves_for_a_long_error_or_a_question(watched: Watched, size: tuple[int, int]) -> None:
+    kernel, before = watched.kernel, watched.look(size, "calm")
+    error = "this is an error that says at length what was given, what was expected and what to do next, " * 4
+    kernel.run(f"studio.messages.refused({error + '.'!r})")
+    kernel.run(
+        "studio.question.ask('Load the model that the file was made with?', [('Load', str), ('Only view', str)])"
+    )
+    after = watched.look(size, "error and question")
+    line = watched.page.locator(".dragnoise-line").first
+    assert line.bounding_box()["height"] <= 44 and "this is an error" in line.inner_text()
+    line.hover()
+    assert watched.page.locator(".dragnoise-line .widget-html-content").first.bounding_box()["height"] > 44
+    watched.page.mouse.move(2, 2)
+    kernel.run("studio.question.withdraw(); studio.messages.clear()")
+    assert [(at["x"], at["y"]) for at in after.values()] == [(at["x"], at["y"]) for at in before.values()]
+
+
 def test_the_picture_of_the_documentation(watched: Watched) -> None:
     """docs/label_studio.py makes docs/studio.jpg and docs/studio_labelled.jpg of what is made here."""
     page = watched.page

@@ -54,6 +54,7 @@ class Transport(widgets.VBox):
         self.go_on = self._button("Continue from here", "", "go_on", "Go back to this one, and run", "auto")
         self.branch = self._button("Branch here", "", "branch", "A new session from here on; this one stays", "auto")
         self.line = widgets.HTML(layout={"margin": "0 2px", "flex": "1 1 auto", "min_width": "0"})
+        self.line.add_class("dragnoise-line")  # two lines high, see the layout; what is longer shows under the pointer
         super().__init__(
             [
                 widgets.HBox(
@@ -61,7 +62,7 @@ class Transport(widgets.VBox):
                 ),
                 widgets.HBox([self.play, self.scrubber, self.rewind, self.go_on, self.branch], layout=ROW),
                 self.bar,
-                widgets.HBox([self.line, self.doing], layout={"align_items": "flex-start", "min_height": "44px"}),
+                widgets.HBox([self.line, self.doing], layout={"align_items": "flex-start", "height": "44px"}),
             ]
         )  # fmt: skip
         self.add_class("dragnoise-transport")

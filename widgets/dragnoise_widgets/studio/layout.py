@@ -57,6 +57,11 @@ STYLE = """<style>
 .dragnoise-studio .widget-label-basic { display: flex; align-items: center }
 .dragnoise-transport .widget-readout { min-width: 34px }
 .dragnoise-bar .progress { margin: 0 !important; height: 6px !important }
+.dragnoise-line { position: relative; overflow: visible; height: 42px }
+.dragnoise-line .widget-html-content { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
+  overflow: hidden; line-height: 21px; max-height: 42px }
+.dragnoise-line:hover .widget-html-content { -webkit-line-clamp: unset; max-height: none; position: absolute;
+  z-index: 8; left: 0; right: 0; background: var(--jp-layout-color0, #fff) }
 .dragnoise-studio .lm-TabPanel-tabContents, .dragnoise-studio .widget-tab-contents { padding: 8px 6px }
 </style>"""
 
@@ -81,9 +86,8 @@ def arranged(studio: Parts, *, folded: bool) -> list[widgets.Widget]:
         widgets.HTML(STYLE, layout={"display": "none"}),
         _fold("Picture, prompt, model", studio.library.source, folded=folded, unfolded=studio.refresh),
         studio.transport,
-        studio.question,
         studio.stage,
-        widgets.VBox([studio.remarks, studio.advice], layout={"min_height": NOTES}),
+        widgets.VBox([studio.question, studio.remarks, studio.advice], layout={"min_height": NOTES}),
         mask_row,
         studio.clipboard,
         studio.canvas.table,
