@@ -4,7 +4,7 @@
 #   make setup    make .venv and install what notebooks and tests need (quick when nothing changed);
 #                 beside it .venv-colab, with Google Colab's old widgets, for the tests alone
 #   make lab      make .venv if need be, then open the first notebook in JupyterLab
-#   make test     make setup, then run all tests
+#   make test     make setup, then run all tests, 25 minutes on two cores
 #   make test-fast
 #                 make .venv if need be, then run the tests that need no browser, execute no notebook and
 #                 are not marked slow
@@ -67,6 +67,13 @@ define NOT_INSTALLED
   exit 1; }
 endef
 
+# Put the packages of .venv behind those of another environment.
+define BEHIND
+set -e; packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+    own=$$($(1)/bin/python -c "$$packages"); others=$$($(VENV)/bin/python -c "$$packages"); \
+    echo "import site; site.addsitedir('$$others')" > "$$own/others.pth"
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lab test test-fast coverage test-lowest docs lint
@@ -92,11 +99,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 
 # Its own packages come first, then those of .venv, so that torch is there once.
 $(COLAB)/.installed: constraints-colab.txt $(VENV)/.installed
-	$(IN) venv --clear $(COLAB)
-	$(COLAB)/bin/python -m pip install --no-deps -r constraints-colab.txt
-	set -e; packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
-	    own=$$($(COLAB)/bin/python -c "$$packages"); others=$$($(VENV)/bin/python -c "$$packages"); \
-	    echo "import site; site.addsitedir('$$others')" > "$$own/others.pth"
+	@echo "Making $(COLAB) for the tests with Google Colab's old widgets: half a minute, once, a few MB."
+	@$(IN) venv --clear $(COLAB)
+	@$(COLAB)/bin/python -m pip install --quiet --no-deps -r constraints-colab.txt || $(NOT_INSTALLED)
+	@$(call BEHIND,$(COLAB))
 	@touch $@
 
 lab: $(VENV)/.installed
@@ -105,6 +111,7 @@ lab: $(VENV)/.installed
 	$(IN) jupyterlab notebooks/01_first_drag.ipynb $(JUPYTER_ARGS)
 
 test: setup
+	@echo "All tests: 25 minutes on two cores, half an hour on slow ones. 'make test-fast' takes two minutes."
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.installed
@@ -115,12 +122,11 @@ coverage: $(VENV)/.installed
 
 # Here too the packages of .venv come last: torch, and whatever the oldest versions accept of the rest.
 $(LOWEST)/.installed: pyproject.toml .ci/lowest.py $(VENV)/.installed
-	$(IN) venv --clear $(LOWEST)
-	set -e; packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
-	    own=$$($(LOWEST)/bin/python -c "$$packages"); others=$$($(VENV)/bin/python -c "$$packages"); \
-	    echo "import site; site.addsitedir('$$others')" > "$$own/others.pth"
-	$(VENV)/bin/python .ci/lowest.py > $(LOWEST)/floors.txt
-	$(LOWEST)/bin/python -m pip install -r $(LOWEST)/floors.txt
+	@echo "Making $(LOWEST) with the oldest versions that are allowed: a minute, once."
+	@$(IN) venv --clear $(LOWEST)
+	@$(call BEHIND,$(LOWEST))
+	@$(VENV)/bin/python .ci/lowest.py > $(LOWEST)/floors.txt
+	@$(LOWEST)/bin/python -m pip install --quiet -r $(LOWEST)/floors.txt || $(NOT_INSTALLED)
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed
