@@ -96,6 +96,6 @@ def test_a_panel(small: Model) -> None:
     session.step()
     session.step()
     page = pages.Page(added_to(pages)["paint_gradient"])
-    page.show(pages.Sight(session, session.history, 1, session.drags, session.image, 2.0))
+    page.show(pages.ViewState(session, session.history, 1, session.drags, session.image, 2.0))
     assert page.plot.picture.layout.display == "" and page.plot.picture.value
     assert page.plot.figure.axes[0].get_ylabel() == "gradient norm"
