@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -118,6 +119,40 @@ def test_the_navigation_names_every_page_and_nothing_else(hooks: ModuleType) -> 
     assert sorted(named) == sorted(
         [page_name(path) for path in PAGES] + [f"notebooks/{path.name}" for path in hooks.notebooks()]
     )
+
+
+def public_names() -> dict[str, set[str]]:
+    """package.name of each name in a package's `__all__` -> the dotted paths that it can be imported from."""
+    found: dict[str, set[str]] = {}
+    for root in (ROOT, ROOT / "widgets"):
+        for path in root.glob("dragnoise*/**/__init__.py"):
+            package = ".".join(path.parent.relative_to(root).parts)
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assigned = [(ast.unparse(node.targets[0]), node.value) for node in body if isinstance(node, ast.Assign)]
+            names = [name for target, value in assigned if target == "__all__" for name in ast.literal_eval(value)]
+            imports = [node for part in body for node in ast.walk(part) if isinstance(node, ast.ImportFrom)]
+            sources = {alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+            found |= {f"{package}.{name}": {f"{package}.{name}", sources.get(name, "")} for name in names}
+    for paths in found.values():
+        paths |= {origin for path in list(paths) for origin in found.get(path, ())}
+    return found
+
+
+def documented(path: str, directives: dict[str, list[str] | None]) -> bool:
+    """Is there a directive for this name, or for its module or package without `members` that leave it out?"""
+    parent, _, name = path.rpartition(".")
+    return path in directives or (parent in directives and (directives[parent] is None or name in directives[parent]))
+
+
+def test_the_reference_has_every_public_name() -> None:
+    directives: dict[str, list[str] | None] = {}
+    for page in (DOCS / "reference").glob("*.md"):
+        for name, options in re.findall(r"^::: (\S+)\n((?: +.*\n)*)", page.read_text("utf-8"), re.MULTILINE):
+            directives[name] = (yaml.safe_load(options) or {}).get("options", {}).get("members")
+    names = public_names()
+    assert {"dragnoise.compare", "dragnoise.bench.run", "dragnoise_widgets.Runner"} <= set(names)
+    missing = [name for name, paths in names.items() if not any(documented(path, directives) for path in paths)]
+    assert not missing, f"docs/reference has no ::: directive that shows {', '.join(missing)}"
 
 
 def test_every_equation_of_a_notebook_is_found(hooks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

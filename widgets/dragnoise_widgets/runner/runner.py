@@ -141,6 +141,7 @@ class Runner:
 
     @property
     def status(self) -> Status:
+        """The state with its details, see `Status`."""
         return self._worker.publisher.update.status
 
     @property
@@ -160,6 +161,7 @@ class Runner:
 
     @property
     def traceback(self) -> str:
+        """The last error's traceback, "" if there was none."""
         return self._worker.failed.traceback
 
     def observe(self, callback: Callable[[Update], None]) -> Callable[[], None]:
