@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,13 @@ def added_to(module: ModuleType) -> dict[str, Any]:
     names = dict(vars(module))
     exec(compile(block(str(path)), str(path), "exec", dont_inherit=True), names)
     return names
+
+
+@pytest.mark.parametrize("package", ["dragnoise", "widgets/dragnoise_widgets"])
+def test_the_map_names_every_folder(package: str) -> None:
+    named = set(re.findall(r"`([\w/]+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders and folders <= named, f"the map of CONTRIBUTING.md lacks {sorted(folders - named)}"
 
 
 def test_every_block_is_short() -> None:
