@@ -6,12 +6,17 @@ In a page, on a line of its own:
     <!-- preset: gooddrag -->                    the numbers of a preset that differ from the defaults
     <!-- fields: gooddrag -->                    all numbers that the preset's editor reads
     <!-- fields -->                              all numbers
+    <!-- tutorials -->                           an entry for each notebook, from its first cell
 """
 
 from __future__ import annotations
 
 import ast
+import io
+import json
 import re
+import shutil
+from base64 import b64decode
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,10 @@ ROOT = Path(__file__).parents[1]
 OPTIONAL = {"editors.md": "Editors compared", "benchmarks.md": "Benchmarks"}
 """Pages that are listed in the navigation where they exist."""
 
-DIRECTIVE = re.compile(r"^<!-- (source|preset|fields)(?:: ([\w.]+))? -->$", re.MULTILINE)
+RUN_WITH = {"02_your_photo_on_a_gpu": '# This page is made with the embedded model.\nMODEL, LORA_STEPS = "toyland", 40'}
+"""Notebooks that need other parameters to be executed for their page -> the cell that sets them."""
+
+DIRECTIVE = re.compile(r"^<!-- (source|preset|fields|tutorials)(?:: ([\w.]+))? -->$", re.MULTILINE)
 
 
 def notebooks() -> list[Path]:
@@ -34,7 +42,7 @@ def on_config(config: Any) -> Any:
     """Put the notebooks, and pages that may be there, into the navigation."""
     for entry in config.nav:
         if "Tutorials" in entry:
-            entry["Tutorials"] = [{_title(path): f"notebooks/{path.name}"} for path in notebooks()]
+            entry["Tutorials"] += [{_title(path): f"notebooks/{path.name}"} for path in notebooks()]
         if "Editors" in entry:
             extra = [{title: name} for name, title in OPTIONAL.items() if (ROOT / "docs" / name).is_file()]
             entry["Editors"] = extra + entry["Editors"]
@@ -44,9 +52,23 @@ def on_config(config: Any) -> Any:
 def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
+    executing = config.plugins["mkdocs-jupyter"].config["execute"]
     for path in notebooks():
-        files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+        root = with_parameters(path, ROOT / ".cache" / "docs") if executing and path.stem in RUN_WITH else ROOT
+        files.append(File(f"notebooks/{path.name}", str(root), config.site_dir, config.use_directory_urls))
     return files
+
+
+def with_parameters(path: Path, folder: Path) -> Path:
+    """`folder`, emptied, with a copy of the notebook at notebooks/ that has the cell of `RUN_WITH`."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    (at,) = [i for i, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", ())]
+    cell = {"cell_type": "code", "execution_count": None, "id": "run-with", "metadata": {}, "outputs": []}
+    notebook["cells"].insert(at + 1, cell | {"source": RUN_WITH[path.stem]})
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "notebooks" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
+    return folder
 
 
 on_files.mkdocs_priority = 100  # type: ignore[attr-defined]  # before mkdocs-jupyter looks for notebooks
@@ -81,13 +103,33 @@ def with_maths(html: str) -> str:
     return CODE_OR_MATHS.sub(maths, html)
 
 
+PICTURE = re.compile(r'<img\b[^>]* src="data:image/png;base64,([^"]+)"')
+"""A picture that a notebook's cell has shown, as mkdocs-jupyter makes it."""
+
+
+def on_post_build(config: Any) -> None:
+    """Put the first picture of each notebook that was executed into its entry on the page of tutorials."""
+    from PIL import Image
+
+    page = Path(config.site_dir, "tutorials", "index.html")
+    html = page.read_text(encoding="utf-8")
+    for path in notebooks():
+        executed = Path(config.site_dir, "notebooks", path.stem, "index.html").read_text(encoding="utf-8")
+        if found := PICTURE.search(executed):
+            picture = Image.open(io.BytesIO(b64decode(found[1]))).convert("RGB")
+            picture.thumbnail((480, 320))
+            picture.save(page.with_name(f"{path.stem}.png"))
+            html = html.replace(f"<!-- picture: {path.stem} -->", f'<img src="{path.stem}.png" alt="">')
+    page.write_text(html, encoding="utf-8")
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     return expanded(markdown)
 
 
 def expanded(markdown: str) -> str:
     """A page with its directives carried out; raises KeyError or ValueError for a name that does not exist."""
-    made = {"source": _source, "preset": _preset, "fields": _fields}
+    made = {"source": _source, "preset": _preset, "fields": _fields, "tutorials": _tutorials}
     return DIRECTIVE.sub(lambda found: made[found[1]](found[2]), markdown)
 
 
@@ -145,6 +187,21 @@ def _fields(name: str | None) -> str:
         value, allowed = repr(getattr(config, n)), info.range + (f" {info.unit}" if info.unit else "")
         lines.append(f"{indent}| `{n}` | `{value}` | {allowed} | {_meaning(info)}{only} |")
     return "\n".join(lines) + "\n"
+
+
+def _tutorials(_: str | None) -> str:
+    """A card for each notebook: a place for its picture, then title, result and time from its first cell."""
+    cards = []
+    for path in notebooks():
+        cell = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+        title, _, text = "".join(cell["source"]).removeprefix("# ").partition("\n")
+        told = dict(re.findall(r"\*\*(\w+)\*\*:\s+(.+?)(?=\s+\*\*\w+\*\*:|\n\n|\Z)", text, re.DOTALL))
+        result, time = (" ".join(told[name].split()) for name in ("Result", "Time"))
+        cards.append(
+            f"-   <!-- picture: {path.stem} -->**[{path.stem[:2]} {title}](notebooks/{path.name})**\n\n"
+            f"    {result[:1].upper()}{result[1:]}\n\n    *Time:* {time}\n"
+        )
+    return "\n".join(['<div class="grid cards" markdown>\n', *cards, "</div>\n"])
 
 
 def _meaning(info: FieldInfo) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,6 +155,41 @@ def test_the_reference_has_every_public_name() -> None:
     assert {"dragnoise.compare", "dragnoise.bench.run", "dragnoise_widgets.Runner"} <= set(names)
     missing = [name for name, paths in names.items() if not any(documented(path, directives) for path in paths)]
     assert not missing, f"docs/reference has no ::: directive that shows {', '.join(missing)}"
+
+
+def test_every_notebook_has_an_entry_on_the_page_of_tutorials(hooks: ModuleType) -> None:
+    made = hooks.expanded((DOCS / "tutorials.md").read_text(encoding="utf-8"))
+    entries = re.findall(r"^-   <!-- picture: (\w+) -->\*\*\[\d\d .+\]\(notebooks/\1\.ipynb\)\*\*$", made, re.MULTILINE)
+    assert entries == [path.stem for path in hooks.notebooks()]
+    assert "    The sun of a picture, moved, and the curve of its way.\n\n    *Time:* ten minutes to read" in made
+
+
+def test_only_executed_notebooks_have_a_picture_on_the_page_of_tutorials(hooks: ModuleType, tmp_path: Path) -> None:
+    names = [path.stem for path in hooks.notebooks()]
+    png = io.BytesIO()
+    Image.new("RGB", (960, 320), "red").save(png, "PNG")
+    shown = (
+        f'<img src="logo.svg"><img alt="" class="" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}">'
+    )
+    pages = {f"notebooks/{name}": shown if name == names[0] else '<img src="logo.svg">' for name in names}
+    pages["tutorials"] = "".join(f"<!-- picture: {name} -->" for name in names)
+    for name, html in pages.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "index.html").write_text(html)
+    hooks.on_post_build(SimpleNamespace(site_dir=str(tmp_path)))
+    made = (tmp_path / "tutorials" / "index.html").read_text()
+    assert re.findall(r"<img[^>]*>", made) == [f'<img src="{names[0]}.png" alt="">'] and names[1] in made
+    assert Image.open(tmp_path / "tutorials" / f"{names[0]}.png").size == (480, 160)
+
+
+def test_a_notebook_that_needs_a_gpu_is_executed_with_the_embedded_model(hooks: ModuleType, tmp_path: Path) -> None:
+    for name, source in hooks.RUN_WITH.items():
+        path = ROOT / "notebooks" / f"{name}.ipynb"
+        copy = hooks.with_parameters(path, tmp_path / "copy") / "notebooks" / path.name
+        given, made = (json.loads(file.read_text("utf-8"))["cells"] for file in (path, copy))
+        (at,) = [i for i, cell in enumerate(made) if cell["source"] == source]
+        assert "MODEL = " in "".join(made[at - 1]["source"]) and 'MODEL, LORA_STEPS = "toyland", ' in source
+        assert made[:at] + made[at + 1 :] == given
 
 
 def test_every_equation_of_a_notebook_is_found(hooks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
