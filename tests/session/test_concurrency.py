@@ -59,7 +59,7 @@ def test_an_iteration_that_was_overtaken_raises_and_leaves_nothing(small: Model,
     session, expected = quick_session(small, 2), quick_session(small, 2)
     with pytest.raises(RuntimeError) as caught:
         during_an_iteration(session, lambda: CHANGES[name](session))
-    assert_one_sentence(caught.value, "overtaken", "again")
+    assert_one_sentence(caught.value, "overtaken", "repeat the call")
     CHANGES[name](expected)
     assert_same_snapshots(session.history, expected.history)
     again = DragSession.open(session.save(tmp_path / "a.drag"), session.model)

@@ -105,7 +105,7 @@ def test_an_update_of_a_session_that_is_shown_no_more_is_not_heard(
     threaded: DragStudio, several: list[DragSession]
 ) -> None:
     threaded.session = several[0]
-    binding, update = threaded._shown.binding, threaded.runner.latest
+    binding, update = threaded._current.binding, threaded.runner.latest
     threaded.session = several[1]
     assert binding is not None
     threaded.presenter.updated(binding, update)
