@@ -161,7 +161,8 @@ def test_every_notebook_has_an_entry_on_the_page_of_tutorials(hooks: ModuleType)
     made = hooks.expanded((DOCS / "tutorials.md").read_text(encoding="utf-8"))
     entries = re.findall(r"^-   <!-- picture: (\w+) -->\*\*\[\d\d .+\]\(notebooks/\1\.ipynb\)\*\*$", made, re.MULTILINE)
     assert entries == [path.stem for path in hooks.notebooks()]
-    assert "    A picture with its sun moved, and plots of how the edit went.\n\n    *Time:* ten minutes to read" in made
+    result = "    A picture with its sun moved, and plots of how the edit went."
+    assert f"{result}\n\n    *Time:* ten minutes to read" in made
 
 
 def test_only_executed_notebooks_have_a_picture_on_the_page_of_tutorials(hooks: ModuleType, tmp_path: Path) -> None:
