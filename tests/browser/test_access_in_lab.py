@@ -43,6 +43,14 @@ DROP = """async (studio) => {
 }"""
 
 
+DROP_A_LARGE_FILE = """async (studio) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(1e7)], 'dropped.png', { type: 'image/png' }));
+  studio.dispatchEvent(new PointerEvent('pointerup', { bubbles: true })); // asks the kernel whether it is busy
+  studio.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }));
+}"""
+
+
 class Opened:
     """The studio on a page, and its kernel."""
 
@@ -269,6 +277,11 @@ def test_a_picture_is_uploaded_and_one_too_large_for_the_connection_is_told(open
             opened.shoot("8 too large")
     opened.kernel.until("studio.has_session and list(studio.session.image.size) == [44, 36] and studio.wait(60)")
     assert page.locator(".dragnoise-busy").first.inner_text() == ""
+    opened.studio.evaluate(DROP_A_LARGE_FILE)
+    page.wait_for_timeout(1500)  # the kernel's answer is not an answer to the file
+    assert "dropped.png is larger" in page.locator(".dragnoise-busy").first.inner_text()
+    opened.canvas.click(position={"x": 3, "y": 3})
+    page.wait_for_function("document.querySelector('.dragnoise-busy').textContent === ''")
 
 
 def test_a_dark_theme(opened: Opened) -> None:

@@ -76,8 +76,8 @@ function dark(element) {
   return 0.3 * r + 0.6 * g + 0.1 * b > 128; // light letters
 }
 
-async function give(model, file, say) {
-  if (file.size > LARGEST) return say(`${file.name} is larger than the 9 MB that the notebook's connection carries; save it smaller, or open it by code: DragStudio(picture=path).`);
+async function give(model, file, refuse) {
+  if (file.size > LARGEST) return refuse(`${file.name} is larger than the 9 MB that the notebook's connection carries; save it smaller, or open it by code: DragStudio(picture=path).`);
   const bytes = await file.arrayBuffer();
   model.send({ event: "file", name: file.name }, undefined, [new DataView(bytes)]);
 }
@@ -108,23 +108,27 @@ function start(root, model, el) {
   for (const element of [document.body, document.documentElement]) themes.observe(element, { attributes: true });
 
   let asked = 0, answered = 0, wait = 0;
-  const say = (text) => (busy.textContent = text);
+  let waiting = "", refused = ""; // the kernel's answer ends the first, the next press or file the second
+  const show = () => (busy.textContent = refused || waiting);
+  const waitingFor = (text) => ((waiting = text), show());
+  const refuse = (text) => ((refused = text), show());
   const ask = () => {
     if (asked > answered) return; // one question at a time
     model.send({ event: "ping", n: ++asked });
-    wait = setTimeout(() => say("The kernel is busy with another cell. What you do here is done when that has ended."), PATIENCE);
+    wait = setTimeout(() => waitingFor("The kernel is busy with another cell. What you do here is done when that has ended."), PATIENCE);
   };
   const told = (message) => {
     if (message?.pong !== asked) return;
     answered = asked;
     clearTimeout(wait);
-    say("");
+    waitingFor("");
   };
   model.on("msg:custom", told);
   // What was pressed far from the status line is answered beside it as well.
   let pressed = null, fade = 0;
   const touched = ({ target }) => {
     answer.textContent = "";
+    refuse("");
     pressed = target.closest?.(".dragnoise-canvas, .dragnoise-transport") ? null : { target, when: performance.now() };
   };
   const reply = () => {
@@ -154,7 +158,7 @@ function start(root, model, el) {
       event.preventDefault(); // the widget's own way sends files of any size, and a large one ends the connection
       event.stopImmediatePropagation();
       const input = Object.assign(document.createElement("input"), { type: "file", accept: "image/*" });
-      input.addEventListener("change", () => input.files[0] && (say(""), give(model, input.files[0], say)));
+      input.addEventListener("change", () => input.files[0] && give(model, input.files[0], refuse));
       input.click();
     },
     pointerup: (event) => inside(event.target) && (ask(), touched(event)),
@@ -164,7 +168,7 @@ function start(root, model, el) {
       if (!file) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      give(model, file, say);
+      give(model, file, refuse);
     },
     paste: (event) => {
       const at = document.activeElement;
@@ -172,7 +176,7 @@ function start(root, model, el) {
       if (!file) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      give(model, file, say);
+      give(model, file, refuse);
     },
   };
   for (const [type, listener] of Object.entries(listeners)) window.addEventListener(type, listener, true);
