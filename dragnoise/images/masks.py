@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dragnoise.geometry import Drag
 from dragnoise.images.arrays import as_array, as_bytes, is_within
@@ -155,3 +155,23 @@ def frees(mask: np.ndarray, point: tuple[float, float]) -> bool:
     """Does a mask, (H, W) bool, let the pixel at (x, y) change?"""
     column, row = (min(int(x + 0.5), length - 1) for x, length in zip(point, mask.shape[::-1], strict=True))
     return bool(mask[row, column])
+
+
+# ---------------------------------------------------------------------------------------- morphology
+
+
+def dilation(mask: np.ndarray, by: int) -> np.ndarray:
+    """Dilation of a mask (H, W) bool by a square of 2 `by` + 1 pixels."""
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(picture.filter(ImageFilter.MaxFilter(2 * by + 1))) > 0
+
+
+def erosion(mask: np.ndarray, by: int) -> np.ndarray:
+    """Erosion of a mask (H, W) bool by a square of 2 `by` + 1 pixels; the picture's border erodes nothing."""
+    return ~dilation(~np.pad(mask, by, mode="edge"), by)[by : mask.shape[0] + by, by : mask.shape[1] + by]
+
+
+def closing(mask: np.ndarray, by: int) -> np.ndarray:
+    """Morphological closing of a mask (H, W) bool: holes and gaps up to twice `by` pixels wide are filled."""
+    wide = ~dilation(~dilation(np.pad(mask, by), by), by)
+    return wide[by : mask.shape[0] + by, by : mask.shape[1] + by]

@@ -3,10 +3,11 @@
 A field d (H, W, 2) says that what lies at q comes from q - d(q), in pixels as (x, y); it is 0 where nothing may change.
 With a mask everything inside moves as a whole, so that what is dragged keeps its shape.  What is behind it is filled in
 from round the mask; the thing is what differs from that, and is pasted where it goes; the rest stays as it is.  One
-drag does not say whether its thing slides or turns; but at the edge of the mask the picture shall stay as it is, so the
-motion is taken that changes it least there.  Where even that one tears the picture at the edge, the thing goes on
-outside of the mask, as an ear does: then what is dragged is stretched between the drags' ends, which move fully, and
-the places where it crosses the edge, which do not move.  Where several drags ask for more room than the mask leaves
+drag does not say whether its thing slides or turns; but at the edge of the mask the picture shall stay as it is.  It
+slides where that leaves no seam.  Where it leaves one and the outline of the thing is closed (`isolation`), the thing
+alone slides, and what else is in the mask stays.  Otherwise the motion is taken that changes least at the edge, and
+where even that one tears the picture there, the thing goes on outside of the mask, as an ear does: then what is dragged
+is stretched between the drags' ends, which move fully, and the places where it crosses the edge, which do not move.  Where several drags ask for more room than the mask leaves
 their thing, as for the eyes and the mouth of a head that is painted no wider than it is, only what they hold moves,
 within the thing, whose outline stays: the face turns.
 Without a mask, what lies within reach of the drags counts as inside.
@@ -20,7 +21,9 @@ from itertools import chain, combinations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from dragnoise.editors.parts.isolation import SIDE, isolated
 from dragnoise.images.inpainting import inpainted
+from dragnoise.images.masks import closing, dilation, erosion
 from dragnoise.images.warp import sampled, to_segments
 
 EDGE = 3
@@ -32,9 +35,16 @@ PIVOTS = (0.5, 0.6, 0.75, 1.0, 1.35, 2.0, 3.0, 5.0)
 FAVOUR = 0.9
 """A rotation must leave less than this share of the seam of the translation."""
 
+FITTING = 0.05
+"""Distance that a rotation leaves between several drags' ends and where it brings their starts up to which it fits
+them, as a share of their mean length."""
+
 BEHIND, THING = 8, 24
 """Difference of a channel from the background, of 255, up to which a pixel does not belong to the thing, and from which
 it fully does."""
+
+SMOOTH = 0.04
+"""Seam of a translation up to which a thing slides, as a share of its difference from what is behind."""
 
 TORN = 0.1
 """Largest seam of a rigid motion, as a share of the thing's difference from what is behind; above it the thing is
@@ -78,8 +88,14 @@ def moved(
     behind = inpainted(pixels, mask)
     thing = object_weights(pixels, behind, mask)
     edge = mask & ~erosion(mask, EDGE)
-    slid, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
     contrast = float(np.abs(pixels - behind).max(-1)[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
+    slid, _ = rigid_motion(pixels, behind, thing, mask, edge, [shift])
+    if slid[0] <= SMOOTH * contrast:
+        return slid[1:]
+    alone = isolated(pixels, thing > 0.5, mask, starts)
+    if alone is not None:
+        return moved_alone(pixels, alone, mask, fitting(shift, starts, ends))
+    _, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
     crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
     if rigid[0] <= TORN * contrast or not crossed.any():
         return rigid[1:]
@@ -94,6 +110,31 @@ def moved(
     share = stretching(crossed, ends)
     field = (shift * (share * mask)[..., None]).astype(np.float32)
     return composite(pixels, behind, thing, field, mask=mask, share=share), field
+
+
+def moved_alone(
+    pixels: np.ndarray, thing: np.ndarray, mask: np.ndarray, field: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A thing (H, W) bool moved within a mask by a field, and the rest of the mask as it is: as `moved`."""
+    margin = 1 + round(max(thing.shape) / SIDE)  # its outline was found at that size
+    near = dilation(thing, margin) & mask
+    behind = inpainted(pixels, near)
+    weights = np.maximum(object_weights(pixels, behind, near), erosion(thing, 1))
+    landed = warped(np.repeat(near[..., None], 3, -1).astype(np.uint8) * 255, field)[..., 0] > 0
+    within = (field * ((near | landed) & mask)[..., None]).astype(np.float32)
+    return composite(pixels, behind, weights, within, mask=mask), within
+
+
+def fitting(shift: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The field of the rotation that brings several starts to their ends, where one does; else the translation's."""
+    if len(starts) == 1:
+        return shift
+    turned = next(rotations(shift.shape[:2], starts, ends))
+    size = shift.shape[:2]
+    x, y = ends.round().astype(int).T
+    reached = turned[y.clip(0, size[0] - 1), x.clip(0, size[1] - 1)] - (ends - starts)
+    length = np.linalg.norm(ends - starts, axis=-1).mean()
+    return turned if np.linalg.norm(reached, axis=-1).max() <= FITTING * length else shift
 
 
 Motion = tuple[float, np.ndarray, np.ndarray]
@@ -229,13 +270,6 @@ def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: 
     return np.asarray(picture) > 0
 
 
-def closing(mask: np.ndarray, by: int) -> np.ndarray:
-    """Morphological closing of a mask: holes and gaps up to twice `by` pixels wide are filled."""
-    picture = Image.fromarray(np.pad(mask, by).astype(np.uint8) * 255)
-    wide = picture.filter(ImageFilter.MaxFilter(2 * by + 1)).filter(ImageFilter.MinFilter(2 * by + 1))
-    return np.asarray(wide)[by:-by, by:-by] > 0
-
-
 def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Share of the drags' motion: 1 near their ends, falling smoothly to 0 where the thing crosses the edge, (H, W).
 
@@ -262,9 +296,3 @@ def depth(mask: np.ndarray) -> np.ndarray:
 def places(size: tuple[int, int]) -> np.ndarray:
     """The pixels (x, y) of a picture of (H, W), (H, W, 2)."""
     return np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1).astype(float)
-
-
-def erosion(mask: np.ndarray, by: int) -> np.ndarray:
-    """Erosion of a mask by `by` pixels; the picture's border erodes nothing."""
-    picture = Image.fromarray(np.pad(mask, by, mode="edge").astype(np.uint8) * 255)
-    return np.asarray(picture.filter(ImageFilter.MinFilter(2 * by + 1)))[by:-by, by:-by] > 0
