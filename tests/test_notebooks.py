@@ -19,12 +19,14 @@ from PIL import Image
 from pipelines import build_three_block
 
 import dragnoise
-from dragnoise.toyland import drag_cases, render
+from dragnoise.toyland import balloon_photo, drag_cases, render
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 PHOTO = "02_your_photo_on_a_gpu"
-"""The one that is about a real model; here it gets the embedded one."""
+"""The one that is about a real model; here it gets the embedded one, or a small random one."""
+
+SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 COLAB = {
     "__init__.py": "",
@@ -99,10 +101,32 @@ def test_a_first_drag() -> None:
 def test_a_photo_with_the_example(tmp_path: Path) -> None:
     notebook = executed(PHOTO, MODEL="toyland", LORA_STEPS=3, SAVE_TO=str(tmp_path / "edits"))
     assert pictures(notebook) >= 8
-    assert "an example from toyland" in printed(notebook)
+    assert "this one is drawn" in printed(notebook)
     saved = tmp_path / "edits"
-    assert Image.open(saved / "edited.png").size == (128, 128)
+    edited = Image.open(saved / "edited.png")
+    given, answer = balloon_photo(), balloon_photo(centre=(0.62, 0.30))
+    assert distance(edited, answer) < 0.4 * distance(given, answer), "the balloon arrives"
     assert (saved / "edit.drag").is_file()
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    """Mean squared difference of the pixels."""
+    return float(np.square(np.asarray(one, dtype=float) - np.asarray(other)).mean())
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(2000)
+def test_a_drawn_photo_with_a_pipeline_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first cell to the last with a Stable Diffusion, here a small random one, as on a GPU."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # its text encoder reads 16 tokens, and says so of longer prompts
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    build_three_block().save_pretrained(tmp_path / "model")
+    saved = tmp_path / "edits"
+    notebook = executed(PHOTO, MODEL=str(tmp_path / "model"), SIDE=64, LORA_STEPS=2, SAVE_TO=str(saved))
+    assert "a photo of a hot air balloon over hills" in printed(notebook) and pictures(notebook) >= 8
+    assert Image.open(saved / "edited.png").size == (512, 512)
+    kept = dragnoise.DragSession.open(saved / "edit.drag")
+    assert len(kept.history) > 1 and kept.drags[0].objective == (317, 154)
 
 
 def a_colab(folder: Path) -> Path:
@@ -139,15 +163,19 @@ def source_of(name: str, part: str) -> str:
     return source
 
 
-def test_without_a_photo_one_is_drawn_for_stable_diffusion(capsys: pytest.CaptureFixture[str]) -> None:
-    given: dict[str, Any] = {"PHOTO": None, "DRAGS": None, "MODEL": "a/b", "PROMPT": "a photo", "in_colab": False}
-    exec(source_of(PHOTO, "def drawn_photo("), given)
-    exec(source_of(PHOTO, "google.colab import files"), given)
-    assert given["picture"].size == (512, 512) and given["mask"] is None and "red ball" in given["PROMPT"]
-    (((x, y), _),) = given["DRAGS"]
-    red, green, blue = given["picture"].getpixel((x, y))
-    assert red > 2 * max(green, blue)
-    assert "this one is drawn" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("given", "has_gpu", "model"), [(None, True, SD), (None, False, "toyland"), ("a/b", False, "a/b")]
+)
+def test_without_a_photo_one_is_drawn(given: str | None, has_gpu: bool, model: str) -> None:
+    names: dict[str, Any] = {
+        "PHOTO": None, "DRAGS": None, "MODEL": given, "PROMPT": "a photo", "in_colab": False, "has_gpu": has_gpu,
+    }  # fmt: skip
+    exec(source_of(PHOTO, "google.colab import files"), names)
+    assert names["MODEL"] == model and names["picture"].size == (512, 512)
+    assert ("balloon" in names["PROMPT"]) == (model != "toyland")
+    ((start, end),) = names["DRAGS"]
+    there = balloon_photo(centre=(0.62, 0.30)).getpixel(end)
+    assert names["picture"].getpixel(start) == pytest.approx(there, abs=25), "the same place of the balloon"
 
 
 def test_every_notebook_begins_in_the_same_way() -> None:

@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 from dragnoise.images.masks import dilation, erosion
 
 CLOSED = 105
-"""Geodesic distance from the anchor to outside the mask above which the outline is closed.  A thing that differs clearly
-from what is round it has more; a path along an animal's coat has less than 50."""
+"""Geodesic distance from the anchor to outside the mask above which the outline is closed.  A thing that
+differs clearly from what is round it has more; a path along an animal's coat has less than 50."""
 
 OUTLINE = 3
 """Width in pixels of the band round the mask in which a path ends, so that a mask may be as tight as the outline."""
@@ -28,8 +28,8 @@ PART = 75
 GAP = 3
 """Half of the largest distance in pixels between a thing and a part of it."""
 
-FULL = 0.6
-"""Share of the mask above which what was found is texture: a thing needs room to move in."""
+ALONG = 0.15
+"""Share of the mask's rim that a thing with its parts covers at most; texture covers more."""
 
 SIDE = 128
 """The longer side in pixels of the picture in which the outline is looked for; all lengths here are its pixels."""
@@ -79,7 +79,8 @@ def isolated(pixels: np.ndarray, thing: np.ndarray, mask: np.ndarray, starts: np
     while (grown := near & dilation(whole, 1)).sum() > whole.sum():
         whole = grown
     whole &= held | parts
-    if whole.sum() > FULL * within.sum():  # texture, which has outlines everywhere
+    rim = within & ~erosion(within, OUTLINE)
+    if (whole & rim).sum() > ALONG * rim.sum():
         whole = held
     picture = Image.fromarray(whole.astype(np.uint8) * 255)
     return np.asarray(picture.resize((w, h), Image.Resampling.BILINEAR)) > 127

@@ -7,9 +7,9 @@ drag does not say whether its thing slides or turns; but at the edge of the mask
 slides where that leaves no seam.  Where it leaves one and the outline of the thing is closed (`isolation`), the thing
 alone slides, and what else is in the mask stays.  Otherwise the motion is taken that changes least at the edge, and
 where even that one tears the picture there, the thing goes on outside of the mask, as an ear does: then what is dragged
-is stretched between the drags' ends, which move fully, and the places where it crosses the edge, which do not move.  Where several drags ask for more room than the mask leaves
-their thing, as for the eyes and the mouth of a head that is painted no wider than it is, only what they hold moves,
-within the thing, whose outline stays: the face turns.
+is stretched between the drags' ends, which move fully, and the places where it crosses the edge, which do not move.
+Where several drags ask for more room than the mask leaves their thing, as for the eyes and the mouth of a head that is
+painted no wider than it is, only what they hold moves, within the thing, whose outline stays: the face turns.
 Without a mask, what lies within reach of the drags counts as inside.
 """
 
@@ -85,6 +85,7 @@ def moved(
         mask = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size) <= reach
     if mask is None or mask.all():
         return warped(pixels, shift.astype(np.float32)), shift.astype(np.float32)
+    shift = fitting(shift, starts, ends)
     behind = inpainted(pixels, mask)
     thing = object_weights(pixels, behind, mask)
     edge = mask & ~erosion(mask, EDGE)
@@ -94,7 +95,7 @@ def moved(
         return slid[1:]
     alone = isolated(pixels, thing > 0.5, mask, starts)
     if alone is not None:
-        return moved_alone(pixels, alone, mask, fitting(shift, starts, ends))
+        return moved_alone(pixels, alone, mask, shift)
     _, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
     crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
     if rigid[0] <= TORN * contrast or not crossed.any():
@@ -126,15 +127,13 @@ def moved_alone(
 
 
 def fitting(shift: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The field of the rotation that brings several starts to their ends, where one does; else the translation's."""
+    """The field of the rotation that brings several starts to their ends, where one does; else the one given."""
     if len(starts) == 1:
         return shift
     turned = next(rotations(shift.shape[:2], starts, ends))
-    size = shift.shape[:2]
-    x, y = ends.round().astype(int).T
-    reached = turned[y.clip(0, size[0] - 1), x.clip(0, size[1] - 1)] - (ends - starts)
-    length = np.linalg.norm(ends - starts, axis=-1).mean()
-    return turned if np.linalg.norm(reached, axis=-1).max() <= FITTING * length else shift
+    x, y = (at.clip(0, most - 1) for at, most in zip(ends.round().astype(int).T, shift.shape[1::-1], strict=True))
+    missed = np.linalg.norm(turned[y, x] - (ends - starts), axis=-1).max()
+    return turned if missed <= FITTING * np.linalg.norm(ends - starts, axis=-1).mean() else shift
 
 
 Motion = tuple[float, np.ndarray, np.ndarray]
