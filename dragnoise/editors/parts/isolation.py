@@ -22,7 +22,7 @@ differs clearly from what is round it has more; a path along an animal's coat ha
 OUTLINE = 3
 """Width in pixels of the band round the mask in which a path ends, so that a mask may be as tight as the outline."""
 
-PART = 75
+PART = 67
 """Geodesic distance from outside the mask above which a pixel has an outline round it."""
 
 GAP = 3
