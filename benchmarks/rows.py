@@ -82,7 +82,7 @@ def main(given: argparse.Namespace, command: str) -> None:
             for row in found:
                 print(": ".join(cell for cell in row if cell), flush=True)
     result = {
-        "title": "Rows of the embedded model", "shape": "rows", "side": "-".join(given.only or ["all"]),
+        "title": f"Rows: {', '.join(given.only or SECTIONS)}", "shape": "rows", "side": "-".join(given.only or ["all"]),
         "device": "cpu", "dtype": "float32", "command": command, "date": time.strftime("%Y-%m-%d"),
         "machine": report.machine("cpu"), "rows": rows,
     }  # fmt: skip

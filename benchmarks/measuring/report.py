@@ -36,13 +36,17 @@ def versions() -> dict[str, str]:
 
 
 def write(result: dict[str, Any], folder: str | Path) -> Path:
-    """One run's numbers as a file; phases of an earlier run of the same that this one has not measured stay."""
+    """One run's numbers as a file; what an earlier run of the same measured and this one has not stays, as counts do."""
     name = "-".join(str(result[key]) for key in ("shape", "side", "device", "dtype")).replace(":", "")
     path = Path(folder) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and "phases" in result:
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        result = earlier | result | {"phases": earlier["phases"] | result["phases"]}
+        phases = dict(earlier["phases"])
+        for name, sides in result["phases"].items():
+            known = phases.get(name, {})
+            phases[name] = known | {side: known.get(side, {}) | numbers for side, numbers in sides.items()}
+        result = earlier | result | {"phases": phases}
         if earlier["command"] != result["command"]:
             result["command"] = "`, `".join(dict.fromkeys([*earlier["command"].split("`, `"), result["command"]]))
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -36,6 +36,17 @@ def test_what_only_a_gpu_can_show_is_tried_on_the_cpu(tmp_path: Path) -> None:
     assert "is used up" in found["memory used up"] and found["and then"] == "history kept, next variable differs by 0"
 
 
+def test_times_are_written_beside_the_counts_of_an_earlier_run(tmp_path: Path) -> None:
+    run = {"shape": "tiny", "side": 64, "device": "cpu", "dtype": "float32"}
+    counted = {"phases": {"it": {"ours": {"counts": 1}, "plain": {"counts": 2}}, "other": {}}, "command": "a"}
+    timed = {"phases": {"it": {"ours": {"seconds": [3.0]}}}, "command": "b"}
+    for each in (counted, timed):
+        path = report.write(run | each, tmp_path)
+    result = json.loads(path.read_text())
+    assert result["phases"] == {"it": {"ours": {"counts": 1, "seconds": [3.0]}, "plain": {"counts": 2}}, "other": {}}
+    assert result["command"] == "a`, `b"
+
+
 def test_the_table_says_how_many_times_as_long() -> None:
     counts = dict.fromkeys(("reads", "blocking_uploads", "posted", "bytes_down", "bytes_up", "allocations"), 1)
     ours = {"counts": counts | {"flops": 2e9}, "seconds": [1.0], "processor": [0.5, 0.5, 9.0]}
