@@ -1,7 +1,8 @@
-"""Makes studio.jpg and studio_labelled.jpg of a screenshot: python docs/label_studio.py SHOT.png PLACES.json
+"""Makes studio.jpg and the labelled pictures of studio.md: python docs/label_studio.py tests/browser/out
 
-Both are written by tests/browser/test_watching_in_lab.py into tests/browser/out.  PLACES.json holds the boxes of the
-parts on the page, {name: [x, y, width, height]}, and that of the studio as "studio".
+tests/browser/test_watching_in_lab.py writes screenshots into that folder, "documentation, NAME.png", and
+documentation.json: {NAME: {part: [x, y, width, height]}}, the boxes of the parts on the page, and as "all" that of what
+the picture shows.
 """
 
 from __future__ import annotations
@@ -18,28 +19,40 @@ MARGIN, RADIUS = 28, 11
 BELOW = 32
 """Pixels of the page's lower edge that are JupyterLab's status bar."""
 
-PARTS = (
-    "source", "prepare", "run", "scrubber", "continue", "state", "tools", "canvas", "curtain", "picture", "show",
-    "choice", "curves", "mask", "table", "folds",
-)  # fmt: skip
-"""In the order of their numbers, which are those of the table in studio.md."""
+PARTS = {
+    "studio": (
+        "source", "prepare", "run", "scrubber", "continue", "state", "tools", "canvas", "curtain", "picture", "show",
+        "choice", "curves", "mask", "table", "folds",
+    ),
+    "inspector": ("loss", "anchors", "bottleneck", "latents", "features", "lora", "log"),
+    "parameters": ("preset", "number", "meaning", "others"),
+    "branches": ("thumbnail", "name", "show", "remove", "compare", "file", "autosave"),
+}  # fmt: skip
+"""Of each picture, in the order of their numbers, which are those of the tables in studio.md."""
 
 
-def main(shot: Path, places: Path) -> None:
-    boxes = json.loads(places.read_text())
-    x, y, width, height = boxes["studio"]
-    page = Image.open(shot).convert("RGB")
-    right, bottom = min(round(x + width), page.width), min(round(y + height), page.height - BELOW)
-    plain = page.crop((round(x), round(y), right, bottom))
-    plain.save(DOCS / "studio.jpg", quality=90, optimize=True)
+def main(folder: Path) -> None:
+    places = json.loads((folder / "documentation.json").read_text())
+    for name, parts in PARTS.items():
+        page = Image.open(folder / f"documentation, {name}.png").convert("RGB")
+        x, y, width, height = places[name]["all"]
+        right, bottom = min(round(x + width), page.width), min(round(y + height), page.height - BELOW)
+        plain = page.crop((round(x), round(y), right, bottom))
+        if name == "studio":
+            plain.save(DOCS / "studio.jpg", quality=90, optimize=True)
+        at = [(places[name][part][0] - x, places[name][part][1] - y, places[name][part][3]) for part in parts]
+        labelled(plain, at).save(DOCS / f"{name}_labelled.jpg", quality=90, optimize=True)
+
+
+def labelled(plain: Image.Image, parts: list[tuple[float, float, float]]) -> Image.Image:
+    """The picture with a margin at its left and numbers from 1 at the parts (x, y, height)."""
     labelled = Image.new("RGB", (plain.width + MARGIN, plain.height), "white")
     labelled.paste(plain, (MARGIN, 0))
-    for number, name in enumerate(PARTS, 1):
-        px, py, _, tall = boxes[name]
-        at_edge = px - x < MARGIN
-        across = MARGIN / 2 if at_edge else px - x + MARGIN - 4
-        mark(labelled, number, (across, max(py - y + (min(tall / 2, 18) if at_edge else 3), RADIUS)))
-    labelled.save(DOCS / "studio_labelled.jpg", quality=90, optimize=True)
+    for number, (x, y, tall) in enumerate(parts, 1):
+        at_edge = x < MARGIN
+        across = MARGIN / 2 if at_edge else x + MARGIN - 4
+        mark(labelled, number, (across, max(y + (min(tall / 2, 18) if at_edge else 3), RADIUS)))
+    return labelled
 
 
 def mark(picture: Image.Image, number: int, at: tuple[float, float]) -> None:
@@ -56,4 +69,4 @@ def mark(picture: Image.Image, number: int, at: tuple[float, float]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main(Path(sys.argv[1]))

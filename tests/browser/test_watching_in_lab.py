@@ -43,7 +43,7 @@ PARTS = {
     "curves": ".dragnoise-studio svg",
 }
 DOCUMENTED = {
-    "studio": ".dragnoise-studio",
+    "all": ".dragnoise-studio",
     "source": ".dragnoise-studio [class*=Collapse-header]",
     "prepare": "button:has-text('Prepare')",
     "run": "button:has-text('Step')",
@@ -62,6 +62,31 @@ DOCUMENTED = {
     "folds": "[class*=Collapse-header]:has-text('Inspector')",
 }
 """The parts that docs/studio.md explains, by their names in docs/label_studio.py."""
+
+FOLD = ".dragnoise-studio [class*=Collapse-open]"
+TABS = ("Loss", "Anchors", "Bottleneck", "Latents", "Features", "LoRA", "Log")
+FOLDS = {
+    "inspector": {"all": f"{FOLD}:has([role=tab])"}
+    | {tab.lower(): f"{FOLD} [role=tab]:has-text('{tab}')" for tab in TABS},
+    "parameters": {
+        "all": f"{FOLD}:has(select)",
+        "preset": f"{FOLD} .widget-dropdown",
+        "number": f"{FOLD} [style*=monospace]:text('edit_from')",
+        "meaning": f"{FOLD} .widget-html:has-text('inversion stops after')",
+        "others": f"{FOLD} [class*=Collapse-header]:has-text('All other')",
+    },
+    "branches": {
+        "all": f"{FOLD}:has(button:has-text('Save'))",
+        "thumbnail": f"{FOLD} img",
+        "name": f"{FOLD} input[type=text] >> nth=0",
+        "show": f"{FOLD} button:has-text('Show') >> nth=0",
+        "remove": f"{FOLD} button:has(.fa-trash) >> nth=0",
+        "compare": f"{FOLD} .widget-dropdown:has-text('compare with')",
+        "file": f"{FOLD} .widget-text:has-text('file')",
+        "autosave": f"{FOLD} .widget-checkbox:has-text('autosave')",
+    },
+}  # fmt: skip
+"""The same of the folded panels, by the first word of their headers."""
 
 FORTY = "str(studio.configure(max_iterations=40, drag_steps=8, step_iterations=5, tolerance=1e-3))"
 """So many iterations, since no anchor comes as near as that."""
@@ -213,17 +238,35 @@ def test_nothing_moves_for_a_long_error_or_a_question(watched: Watched, size: tu
 
 
 def test_the_picture_of_the_documentation(watched: Watched) -> None:
-    """docs/label_studio.py makes docs/studio.jpg and docs/studio_labelled.jpg of what is made here."""
+    """docs/label_studio.py makes the pictures of docs/studio.md of what is made here."""
     page = watched.page
     page.keyboard.press("Escape")
     page.keyboard.press("Control+b")  # without the file browser
     watched.kernel.ask("str(setattr(studio.preview.slider, 'value', 0))")
     watched.look((1320, 960), "documentation")
-    boxes = {name: page.locator(selector).first.bounding_box() for name, selector in DOCUMENTED.items()}
-    places = {name: [box[key] for key in ("x", "y", "width", "height")] for name, box in boxes.items() if box}
-    assert places.keys() == DOCUMENTED.keys()
+    places = {"studio": shoot(page, "studio", DOCUMENTED)}
+    watched.kernel.run("main = studio.session; studio.branch(12)")
+    watched.kernel.until("studio.wait(60)")
+    for name, parts in FOLDS.items():
+        header = page.locator(f".dragnoise-studio [class*=Collapse-header]:has-text('{name.capitalize()}')").first
+        header.click()
+        page.wait_for_timeout(2500)
+        header.evaluate("e => e.scrollIntoView()")
+        page.wait_for_timeout(500)
+        places[name] = shoot(page, name, parts)
+        header.click()
     (OUT / "documentation.json").write_text(json.dumps(places))
+    watched.kernel.run("studio.session = main")
+    watched.kernel.until("studio.wait(60)")
     page.keyboard.press("Control+b")
+
+
+def shoot(page: Any, name: str, parts: dict[str, str]) -> dict[str, list[float]]:
+    """Take the page's picture, and give the box of every part."""
+    page.screenshot(path=OUT / f"documentation, {name}.png", scale="css")
+    boxes = {part: page.locator(selector).first.bounding_box() for part, selector in parts.items()}
+    assert all(boxes.values()), [part for part, box in boxes.items() if not box]
+    return {part: [box[key] for key in ("x", "y", "width", "height")] for part, box in boxes.items()}
 
 
 def test_it_is_played_again_from_the_looks(watched: Watched) -> None:

@@ -93,14 +93,14 @@ def moved(
     slid, _ = rigid_motion(pixels, behind, thing, mask, edge, [shift])
     if slid[0] <= SMOOTH * contrast:
         return slid[1:]
-    alone = isolated(pixels, thing > 0.5, mask, starts)
-    if alone is not None:
+    crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
+    tight = len(starts) > 1 and tightness(mask, edge, crossed, thing > 0.5, (ends - starts).mean(0)) > TIGHT
+    if not tight and (alone := isolated(pixels, thing > 0.5, mask, starts)) is not None:
         return moved_alone(pixels, alone, mask, shift)
     _, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
-    crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
     if rigid[0] <= TORN * contrast or not crossed.any():
         return rigid[1:]
-    if len(starts) > 1 and tightness(mask, edge, crossed, thing > 0.5, (ends - starts).mean(0)) > TIGHT:
+    if tight:
         body = closing(thing > 0.5, CLOSED) & mask
         face = erosion(body, RIM) & joined(size, starts, ends, FACE * max(size))
         if face.any():
