@@ -50,7 +50,7 @@ def labelled(plain: Image.Image, parts: list[tuple[float, float, float]]) -> Ima
     labelled.paste(plain, (MARGIN, 0))
     for number, (x, y, tall) in enumerate(parts, 1):
         at_edge = x < MARGIN
-        across = MARGIN / 2 if at_edge else x + MARGIN - 4
+        across = MARGIN / 2 if at_edge else x + MARGIN - 9
         mark(labelled, number, (across, max(y + (min(tall / 2, 18) if at_edge else 3), RADIUS)))
     return labelled
 
