@@ -238,26 +238,26 @@ def longer_side(gap: float, frame: Frame, config: DragConfig) -> int | None:
     return math.ceil(needed / 64) * 64 if needed <= LONGEST - 64 else None
 
 
-ROOM, ROOMIEST = 1.2, 0.25
-"""A drag needs room of `ROOM` times its length for what is stretched, at most `ROOMIEST` of the longer side."""
+ROOM, ROOMIEST, MOST = 1.2, 0.25, 4.0
+"""A drag needs room of `ROOM` times its length for what is stretched, at most `ROOMIEST` of the longer side; and long
+drags and large things extend `config.reach` by a factor of `MOST` at most, so that a small reach stays small."""
 
-MOST = 4.0
-"""Largest factor by which long drags and large things may extend `config.reach`, so that a small reach stays small."""
+TOGETHER, ALIKE = 0.5, 0.4
+"""Drags hold one thing where any two anchors are at most the first, a share of the longer side, apart, and where their
+distance changes by at most the second, a share of the largest one."""
 
-TOGETHER, ALIKE = 0.5, 0.15
-"""Several drags hold one thing where any two anchors are at most this share of the longer side apart, and where their
-distance changes by at most this share of the largest one."""
+HELD, FALL = 1.2, 2.0
+"""Drags that hold one thing move fully what lies within `HELD` times its `extent`; beyond, the motion falls off over
+`FALL` times the longest drag, so that nothing tears or folds."""
 
 
-def extent(starts: Tensor, ends: Tensor, size: tuple[int, int]) -> float:
+def extent(starts: Tensor | np.ndarray, ends: Tensor | np.ndarray, size: tuple[int, int]) -> float:
     """The largest distance between two anchors of drags that hold one thing, as head and feet of a creature, or 0.
 
-    starts, ends: (m, 2) points of a grid of (width, height), in grid pixels.  Ours.
+    starts, ends: (m, 2) points of a grid of (width, height).  Ours.
     """
-    if len(starts) < 2:
-        return 0.0
-    before, after = (np.linalg.norm(p[:, None] - p, axis=-1) for p in (starts.numpy(), ends.numpy()))
-    widest = float(before.max())
+    before, after = (np.linalg.norm(p[:, None] - p, axis=-1) for p in map(np.asarray, (starts, ends)))
+    widest = float(before.max())  # 0 of a single drag
     alike = float(np.abs(after - before).max()) <= ALIKE * widest
     return widest if alike and widest <= TOGETHER * max(size) else 0.0
 
@@ -266,14 +266,14 @@ def reach_of(config: DragConfig, frame: Frame, anchors: Tensor, objectives: Tens
     """How far from a drag something may change when there is no mask, in grid pixels; 0 means everywhere.
 
     It is `config.reach`.  Where the picture is carried along the drags, it is at least `ROOM` times the longest drag,
-    and for several drags that hold one thing at least its `extent`, but at most `MOST` times `config.reach`.
+    and for several drags that hold one thing what `HELD` and `FALL` ask for, but at most `MOST` times `config.reach`.
     """
     side = max(frame.grid)
     reach = config.reach * side
     if config.start != "carried":
         return reach
-    room = min(ROOM * float((objectives - anchors).norm(dim=-1).max()), ROOMIEST * side)
-    needed = max(room, extent(anchors, objectives, frame.grid))
+    longest, wide = float((objectives - anchors).norm(dim=-1).max()), extent(anchors, objectives, frame.grid)
+    needed = HELD * wide + FALL * longest if wide else min(ROOM * longest, ROOMIEST * side)
     return max(reach, min(needed, MOST * reach))
 
 

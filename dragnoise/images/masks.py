@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from dragnoise.geometry import Drag
 from dragnoise.images.arrays import as_array, as_bytes, is_within
@@ -175,3 +176,26 @@ def closing(mask: np.ndarray, by: int) -> np.ndarray:
     """Morphological closing of a mask (H, W) bool: holes and gaps up to twice `by` pixels wide are filled."""
     wide = ~dilation(~dilation(np.pad(mask, by), by), by)
     return wide[by : mask.shape[0] + by, by : mask.shape[1] + by]
+
+
+def depth(mask: np.ndarray) -> np.ndarray:
+    """City-block distance in pixels of each pixel of a mask (H, W) to the nearest one outside it, 0 there: (H, W)."""
+    result = np.where(mask, float(sum(mask.shape)), 0.0)
+    for _ in range(2):  # down and up each column, then along each row: the distance is separable
+        result = result.T
+        for turn in (np.s_[:, ::1], np.s_[:, ::-1]):
+            along = np.arange(result.shape[1], dtype=float)
+            result[turn] = np.minimum.accumulate(result[turn] - along, axis=1) + along
+    return result
+
+
+def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:
+    """Pixels within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
+    picture = Image.new("L", size[::-1])
+    draw = ImageDraw.Draw(picture)
+    lines = [*zip(starts, ends, strict=True), *combinations(starts, 2), *combinations(ends, 2)]
+    for one, other in lines:  # drawn, for many drags on a large picture have more distances than memory
+        draw.line([*map(float, one), *map(float, other)], fill=255, width=max(round(2 * radius), 1))
+    for x, y in map(tuple, (*starts, *ends)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return np.asarray(picture) > 0

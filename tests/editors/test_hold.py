@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -87,11 +88,12 @@ def test_without_a_mask_a_drag_reaches_as_far_as_it_needs() -> None:
     assert reach(((10, 10), (20, 10)), ((10, 30), (20, 30)), reach=0.01) == pytest.approx(4 * 0.64), "a small one"
 
 
-def test_drags_that_hold_one_thing_reach_as_far_as_it_is_large() -> None:
-    assert reach(((10, 10), (12, 10)), ((10, 30), (12, 30)), ((15, 30), (17, 30))) == pytest.approx(425**0.5)
-    turned = (((10, 10), (10, 10)), ((10, 30), (20, 27.32)))  # by 30 degrees: the distance is kept
-    assert reach(*turned) == pytest.approx(20)
-    assert reach(((10, 10), (12, 10)), ((10, 30), (12, 36))) < 8, "they move apart"
+def test_drags_that_hold_one_thing_reach_as_far_as_it_is_large_and_as_their_motion_falls_off() -> None:
+    held = reach(((10, 10), (11, 10)), ((10, 20), (11, 20)), ((13, 20), (14, 20)))
+    assert held == pytest.approx(1.2 * 109**0.5 + 2)
+    turned = (((10, 10), (10, 10)), ((10, 20), (15, 18.66)))  # by 30 degrees: the distance is kept
+    assert reach(*turned) == pytest.approx(1.2 * 10 + 2 * math.hypot(5, 1.34))
+    assert reach(((10, 10), (12, 10)), ((10, 30), (12, 40))) < 13, "they move apart"
     assert reach(((10, 10), (12, 10)), ((10, 50), (12, 50))) < 8, "two things, more than half of the picture apart"
 
 

@@ -10,8 +10,9 @@ from helpers import smooth_picture
 from PIL import Image, ImageDraw, ImageFilter
 
 from dragnoise.editors.parts import motion
+from dragnoise.geometry import FALL, HELD
 from dragnoise.images import inpainting
-from dragnoise.images.masks import closing, erosion
+from dragnoise.images.masks import closing, depth, erosion, joined
 
 PIXELS = np.asarray(smooth_picture(64, 64))
 
@@ -205,9 +206,25 @@ def test_what_is_stretched_moves_fully_near_the_drags_and_not_at_the_crossings()
     assert share[crossed].max() < 1e-6 and share[34, 13] > 0.5
 
 
+def test_without_a_mask_several_drags_move_what_they_hold_and_nothing_is_torn_or_folded() -> None:
+    starts, by = points((28, 28), (36, 28), (32, 36)), np.array([6.0, 2.0])
+    wide = math.dist((28, 28), (32, 36))
+    reach = HELD * wide + FALL * float(np.linalg.norm(by))
+    picture, d = motion.moved(PIXELS, starts, starts + by, mask=None, reach=reach)
+    near = np.linalg.norm(motion.places((64, 64))[:, :, None] - (starts + by), axis=-1).min(-1)
+    held = near <= HELD * wide - 1
+    np.testing.assert_allclose(d[held], np.broadcast_to(by, (held.sum(), 2)), atol=1e-3)
+    assert not d[near >= reach].any() and np.array_equal(picture[near >= reach], PIXELS[near >= reach])
+    steps = [np.diff(d[..., axis], axis=1 - axis).max() for axis in (0, 1)]
+    assert max(steps) < 1, "the source of a pixel never lies beyond that of its neighbour"
+    source = np.rint(motion.places((64, 64)) - d).astype(int)
+    whole = held & (np.abs(picture.astype(int) - PIXELS[source[..., 1], source[..., 0]]).max(-1) <= 12)
+    assert whole.sum() > 0.9 * held.sum()
+
+
 def test_what_is_joined_lies_near_a_line_between_points() -> None:
     starts, ends = points((20, 20), (40, 22), (30, 44)), points((26, 20), (46, 22), (36, 44))
-    found = motion.joined((64, 64), starts, ends, 5.0)
+    found = joined((64, 64), starts, ends, 5.0)
     lines = [(starts[i], ends[i]) for i in range(3)]
     lines += [(p[i], p[j]) for p in (starts, ends) for i in range(3) for j in range(i)]
     apart = np.full((64, 64), np.inf)
@@ -233,7 +250,7 @@ def test_depth_is_the_city_block_distance_to_the_outside() -> None:
     mask[3, 4] = False
     outside = np.argwhere(~mask)
     nearest = [[np.abs(outside - [y, x]).sum(1).min() for x in range(9)] for y in range(13)]
-    np.testing.assert_array_equal(motion.depth(mask), nearest)
+    np.testing.assert_array_equal(depth(mask), nearest)
 
 
 def test_what_is_behind_is_filled_in_from_round_the_mask() -> None:

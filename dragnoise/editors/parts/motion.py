@@ -10,20 +10,22 @@ where even that one tears the picture there, the thing goes on outside of the ma
 is stretched between the drags' ends, which move fully, and the places where it crosses the edge, which do not move.
 Where several drags ask for more room than the mask leaves their thing, as for the eyes and the mouth of a head that is
 painted no wider than it is, only what they hold moves, within the thing, whose outline stays: the face turns.
-Without a mask, what lies within reach of the drags counts as inside.
+Without a mask, what lies within reach of the drags counts as inside; several drags that hold one thing, as the eyes and
+the chin of a head, move what is near them fully, and the motion falls off round it (`falling`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, combinations
+from itertools import chain
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from dragnoise.editors.parts.isolation import SIDE, isolated
+from dragnoise.geometry import FALL, HELD, extent
 from dragnoise.images.inpainting import inpainted
-from dragnoise.images.masks import closing, dilation, erosion
+from dragnoise.images.masks import closing, depth, dilation, erosion, joined
 from dragnoise.images.warp import sampled, to_segments
 
 EDGE = 3
@@ -81,6 +83,7 @@ def moved(
     """
     size = pixels.shape[:2]
     shift = translation(size, starts, ends)
+    wide = extent(starts, ends, size[::-1]) if mask is None else 0.0
     if mask is None and reach:
         mask = to_segments(places(size).reshape(-1, 2), starts, ends).reshape(size) <= reach
     if mask is None or mask.all():
@@ -88,6 +91,10 @@ def moved(
     shift = fitting(shift, starts, ends)
     behind = inpainted(pixels, mask)
     thing = object_weights(pixels, behind, mask)
+    if wide:
+        share = falling(size, starts, ends, HELD * wide, reach)
+        field = (shift * (share * mask)[..., None]).astype(np.float32)
+        return composite(pixels, behind, thing, field, mask=mask, share=share), field
     edge = mask & ~erosion(mask, EDGE)
     contrast = float(np.abs(pixels - behind).max(-1)[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
     slid, _ = rigid_motion(pixels, behind, thing, mask, edge, [shift])
@@ -257,16 +264,15 @@ def tightness(mask: np.ndarray, edge: np.ndarray, crossed: np.ndarray, thing: np
     return max(over, (over + leaving) / 2)
 
 
-def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:
-    """Pixels within a radius of the drags and of all lines between two starts or two ends: (H, W) bool."""
-    picture = Image.new("L", size[::-1])
-    draw = ImageDraw.Draw(picture)
-    lines = [*zip(starts, ends, strict=True), *combinations(starts, 2), *combinations(ends, 2)]
-    for one, other in lines:  # drawn, for many drags on a large picture have more distances than memory
-        draw.line([*map(float, one), *map(float, other)], fill=255, width=max(round(2 * radius), 1))
-    for x, y in map(tuple, (*starts, *ends)):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    return np.asarray(picture) > 0
+def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, core: float, reach: float) -> np.ndarray:
+    """Share of the drags' motion: 1 within `core` pixels of their ends, falling smoothly to 0 at `reach`, (H, W).
+
+    The core is smaller where that leaves less than `FALL` times the longest drag to fall off over.
+    """
+    apart = np.linalg.norm(places(size)[:, :, None] - ends, axis=-1).min(-1)
+    core = min(core, reach - FALL * float(np.linalg.norm(ends - starts, axis=-1).max()))
+    share = ((reach - apart) / (reach - core)).clip(0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
 
 
 def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -279,17 +285,6 @@ def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
     core, away = CORE * max(crossed.shape) + SPREAD * spread, depth(~crossed)
     share = away / (away + np.maximum(apart - core, 0) + 1e-6)
     return np.asarray(share * share * (3 - 2 * share))
-
-
-def depth(mask: np.ndarray) -> np.ndarray:
-    """City-block distance in pixels of each pixel of a mask (H, W) to the nearest one outside it, 0 there: (H, W)."""
-    result = np.where(mask, float(sum(mask.shape)), 0.0)
-    for _ in range(2):  # down and up each column, then along each row: the distance is separable
-        result = result.T
-        for turn in (np.s_[:, ::1], np.s_[:, ::-1]):
-            along = np.arange(result.shape[1], dtype=float)
-            result[turn] = np.minimum.accumulate(result[turn] - along, axis=1) + along
-    return result
 
 
 def places(size: tuple[int, int]) -> np.ndarray:
