@@ -246,7 +246,7 @@ TOGETHER, ALIKE = 0.5, 0.4
 """Drags hold one thing where any two anchors are at most the first, a share of the longer side, apart, and where their
 distance changes by at most the second, a share of the largest one."""
 
-HELD, FALL = 1.2, 2.0
+HELD, FALL = 0.8, 1.6
 """Drags that hold one thing move fully what lies within `HELD` times its `extent`; beyond, the motion falls off over
 `FALL` times the longest drag, so that nothing tears or folds."""
 

@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def write(result: dict[str, Any], folder: str | Path) -> Path:
-    """One run's numbers as a file; what an earlier run of the same measured and this one has not stays, as counts do."""
+    """One run's numbers as a file; what an earlier run alone measured stays."""
     name = "-".join(str(result[key]) for key in ("shape", "side", "device", "dtype")).replace(":", "")
     path = Path(folder) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
