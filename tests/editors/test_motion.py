@@ -222,6 +222,13 @@ def test_without_a_mask_several_drags_move_what_they_hold_and_nothing_is_torn_or
     assert whole.sum() > 0.9 * held.sum()
 
 
+def test_drags_without_length_move_nothing() -> None:
+    points_ = points((20, 20), (40, 30))
+    with np.errstate(all="raise"):
+        picture, d = motion.moved(PIXELS, points_, points_, mask=None, reach=HELD * math.dist(*points_))
+    assert not d.any() and np.abs(picture.astype(int) - PIXELS).mean() < 1
+
+
 def test_what_is_joined_lies_near_a_line_between_points() -> None:
     starts, ends = points((20, 20), (40, 22), (30, 44)), points((26, 20), (46, 22), (36, 44))
     found = joined((64, 64), starts, ends, 5.0)

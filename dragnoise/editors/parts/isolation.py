@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 from dragnoise.images.masks import dilation, erosion
 
 CLOSED = 105
-"""Geodesic distance from the anchor to outside the mask above which the outline is closed.  A thing that
-differs clearly from what is round it has more; a path along an animal's coat has less than 50."""
+"""Geodesic distance from the anchor to outside the mask above which the outline is closed.  A thing that differs
+clearly from what is round it has more; a path along an animal's coat has less than 50."""
 
 OUTLINE = 3
 """Width in pixels of the band round the mask in which a path ends, so that a mask may be as tight as the outline."""

@@ -271,7 +271,7 @@ def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, core: f
     """
     apart = np.linalg.norm(places(size)[:, :, None] - ends, axis=-1).min(-1)
     core = min(core, reach - FALL * float(np.linalg.norm(ends - starts, axis=-1).max()))
-    share = ((reach - apart) / (reach - core)).clip(0, 1)
+    share = ((reach - apart) / max(reach - core, 1e-6)).clip(0, 1)
     return np.asarray(share * share * (3 - 2 * share))
 
 
