@@ -46,13 +46,13 @@ def main(folder: Path) -> None:
 
 def labelled(plain: Image.Image, parts: list[tuple[float, float, float]]) -> Image.Image:
     """The picture with a margin at its left and numbers from 1 at the parts (x, y, height)."""
-    labelled = Image.new("RGB", (plain.width + MARGIN, plain.height), "white")
-    labelled.paste(plain, (MARGIN, 0))
+    picture = Image.new("RGB", (plain.width + MARGIN, plain.height), "white")
+    picture.paste(plain, (MARGIN, 0))
     for number, (x, y, tall) in enumerate(parts, 1):
         at_edge = x < MARGIN
         across = MARGIN / 2 if at_edge else x + MARGIN - 9
-        mark(labelled, number, (across, max(y + (min(tall / 2, 18) if at_edge else 3), RADIUS)))
-    return labelled
+        mark(picture, number, (across, max(y + (min(tall / 2, 18) if at_edge else 3), RADIUS)))
+    return picture
 
 
 def mark(picture: Image.Image, number: int, at: tuple[float, float]) -> None:

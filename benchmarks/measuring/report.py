@@ -43,9 +43,9 @@ def write(result: dict[str, Any], folder: str | Path) -> Path:
     if path.exists() and "phases" in result:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         phases = dict(earlier["phases"])
-        for name, sides in result["phases"].items():
-            known = phases.get(name, {})
-            phases[name] = known | {side: known.get(side, {}) | numbers for side, numbers in sides.items()}
+        for phase, sides in result["phases"].items():
+            known = phases.get(phase, {})
+            phases[phase] = known | {side: known.get(side, {}) | numbers for side, numbers in sides.items()}
         result = earlier | result | {"phases": phases}
         if earlier["command"] != result["command"]:
             result["command"] = "`, `".join(dict.fromkeys([*earlier["command"].split("`, `"), result["command"]]))

@@ -180,13 +180,17 @@ def closing(mask: np.ndarray, by: int) -> np.ndarray:
 
 def depth(mask: np.ndarray) -> np.ndarray:
     """City-block distance in pixels of each pixel of a mask (H, W) to the nearest one outside it, 0 there: (H, W)."""
-    result = np.where(mask, float(sum(mask.shape)), 0.0)
-    for _ in range(2):  # down and up each column, then along each row: the distance is separable
-        result = result.T
-        for turn in (np.s_[:, ::1], np.s_[:, ::-1]):
-            along = np.arange(result.shape[1], dtype=float)
-            result[turn] = np.minimum.accumulate(result[turn] - along, axis=1) + along
-    return result
+    distance = np.where(mask, float(sum(mask.shape)), 0.0)
+    for each in (distance.T, distance):  # down and up each column, then along each row: the distance is separable
+        sweep(each, np.ones((each.shape[0], each.shape[1] - 1)))
+    return distance
+
+
+def sweep(distance: np.ndarray, cost: np.ndarray) -> None:
+    """Cheapest paths along each row, to the right and to the left, in place.  distance: (h, w), cost: (h, w - 1)."""
+    along = np.concatenate([np.zeros((len(cost), 1)), cost.cumsum(1)], 1)
+    for turn, sign in ((np.s_[:, ::1], 1), (np.s_[:, ::-1], -1)):
+        distance[turn] = np.minimum.accumulate((distance - sign * along)[turn], axis=1) + (sign * along)[turn]
 
 
 def joined(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, radius: float) -> np.ndarray:

@@ -56,8 +56,7 @@ def balloon(picture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     width = np.where(v < 0, np.sqrt((1 - v**2).clip(0)), tapered)
     across = (u / width.clip(1e-3)).clip(-1, 1)
     stripe = 1 / (1 + np.exp(-12 * np.sin(8 * np.arcsin(across))))
-    cloth = over(over(np.zeros_like(picture), CREAM, np.ones_like(u)), RED, stripe)
-    cloth = over(cloth, BLUE, np.abs(v - 0.15) < 0.2)
+    cloth = over(over(np.array(CREAM), RED, stripe), BLUE, np.abs(v - 0.15) < 0.2)
     light = 0.35 + 0.49 * np.sqrt(1 - across**2) - 0.41 * across - 0.22 * v.clip(-1, 1)
     envelope = ((width - np.abs(u)) * pixel).clip(0, 1) * (v < LENGTH)
     picture = over(picture, cloth * light.clip(0.12, 1.2)[..., None], envelope)
@@ -70,7 +69,7 @@ def balloon(picture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def over(picture: np.ndarray, colour: np.ndarray | tuple[float, ...], opacity: np.ndarray) -> np.ndarray:
-    """A colour, (3,) or (side, side, 3), over a picture (side, side, 3), with an opacity (side, side) of 0 to 1."""
+    """A colour over a picture, each (3,) or (side, side, 3), with an opacity (side, side) of 0 to 1."""
     return np.asarray(picture + np.asarray(opacity, float)[..., None] * (np.asarray(colour) - picture))
 
 

@@ -280,6 +280,11 @@ def test_a_picture_is_uploaded_and_one_too_large_for_the_connection_is_told(open
     opened.studio.evaluate(DROP_A_LARGE_FILE)
     page.wait_for_timeout(1500)  # the kernel's answer is not an answer to the file
     assert "dropped.png is larger" in page.locator(".dragnoise-busy").first.inner_text()
+    opened.studio.evaluate(DROP)
+    page.wait_for_function("document.querySelector('.dragnoise-busy').textContent === ''")
+    opened.kernel.until("list(studio.session.image.size) == [40, 32] and studio.wait(60)")
+    opened.studio.evaluate(DROP_A_LARGE_FILE)
+    page.wait_for_function("document.querySelector('.dragnoise-busy').textContent.includes('dropped.png is larger')")
     opened.canvas.click(position={"x": 3, "y": 3})
     page.wait_for_function("document.querySelector('.dragnoise-busy').textContent === ''")
 

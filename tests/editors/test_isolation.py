@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from dragnoise.editors.parts import isolation, motion
 from dragnoise.editors.parts.isolation import isolated
+from dragnoise.images.difference import psnr
 from dragnoise.toyland import balloon_photo
 
 SKY, COAT = (120, 160, 200), (200, 80, 40)
@@ -131,7 +132,3 @@ def test_drags_that_turn_a_thing_turn_it() -> None:
     assert np.abs(picture[40, 48].astype(int) - COAT).max() < 20, "upright"
     assert np.abs(picture[63, 48].astype(int) - (20, 20, 90)).max() < 40
     assert np.abs(picture[48, 36].astype(int) - SKY).max() < 20, "and no longer where it was"
-
-
-def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / np.square(one.astype(float) - other)[where].mean()))

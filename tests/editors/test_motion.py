@@ -114,6 +114,7 @@ def test_what_goes_on_outside_of_the_mask_is_stretched() -> None:
     edge = mask & ~erosion(mask, 1)
     assert np.abs(d[edge]).max() < 1, "hardly anything moves at the edge"
     assert np.abs(picture[edge].astype(float) - pixels[edge]).max() < 70 and picture[33, 32, 0] > 180
+    np.testing.assert_array_equal(picture[~mask], pixels[~mask])
 
 
 def test_a_head_moves_as_a_whole_and_its_neck_is_stretched() -> None:

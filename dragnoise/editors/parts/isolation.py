@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from dragnoise.images.masks import dilation, erosion
+from dragnoise.images.masks import dilation, erosion, sweep
 
 CLOSED = 105
 """Geodesic distance from the anchor to outside the mask above which the outline is closed.  A thing that differs
@@ -106,18 +106,10 @@ def geodesic(across: np.ndarray, down: np.ndarray, seeds: np.ndarray, inside: np
     distance = np.where(seeds, 0.0, BARRED)
     while True:
         before = distance.copy()
-        _sweep(distance, across)
-        _sweep(distance.T, down.T)
+        sweep(distance, across)
+        sweep(distance.T, down.T)
         if np.array_equal(distance, before):
             return distance
-
-
-def _sweep(distance: np.ndarray, cost: np.ndarray) -> None:
-    """Cheapest paths along each row, to the right and to the left, in place.  distance: (h, w), cost: (h, w - 1)."""
-    along = np.concatenate([np.zeros((len(cost), 1)), cost.cumsum(1)], 1)
-    for turn, sign in ((np.s_[:, ::1], 1), (np.s_[:, ::-1], -1)):
-        reached = np.minimum.accumulate((distance - sign * along)[turn], axis=1) + (sign * along)[turn]
-        distance[turn] = np.minimum(distance[turn], reached)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

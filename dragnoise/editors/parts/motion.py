@@ -92,32 +92,30 @@ def moved(
     behind = inpainted(pixels, mask)
     thing = object_weights(pixels, behind, mask)
     if wide:
-        share = falling(size, starts, ends, HELD * wide, reach)
-        field = (shift * (share * mask)[..., None]).astype(np.float32)
-        return composite(pixels, behind, thing, field, mask=mask, share=share), field
-    edge = mask & ~erosion(mask, EDGE)
-    contrast = float(np.abs(pixels - behind).max(-1)[thing > 0.5].mean()) if (thing > 0.5).any() else 0.0
-    slid, _ = rigid_motion(pixels, behind, thing, mask, edge, [shift])
+        return moved_in_part(pixels, behind, thing, shift, mask, falling(size, starts, ends, HELD * wide, reach))
+    solid, edge = thing > 0.5, mask & ~erosion(mask, EDGE)
+    contrast = float(np.abs(pixels - behind).max(-1)[solid].mean()) if solid.any() else 0.0
+    slid = rigid_motion(pixels, behind, thing, mask, edge, shift)
     if slid[0] <= SMOOTH * contrast:
         return slid[1:]
     crossed = edge & (np.abs(slid[1].astype(float) - pixels).max(-1) > CROSSED)
-    tight = len(starts) > 1 and tightness(mask, edge, crossed, thing > 0.5, (ends - starts).mean(0)) > TIGHT
-    if not tight and (alone := isolated(pixels, thing > 0.5, mask, starts)) is not None:
+    tight = len(starts) > 1 and tightness(mask, edge, crossed, solid, (ends - starts).mean(0)) > TIGHT
+    if not tight and (alone := isolated(pixels, solid, mask, starts)) is not None:
         return moved_alone(pixels, alone, mask, shift)
-    _, rigid = rigid_motion(pixels, behind, thing, mask, edge, chain([shift], rotations(size, starts, ends)))
+    turned = (rigid_motion(pixels, behind, thing, mask, edge, field) for field in rotations(size, starts, ends))
+    rigid = least_torn(slid, turned)
     if rigid[0] <= TORN * contrast or not crossed.any():
         return rigid[1:]
     if tight:
-        body = closing(thing > 0.5, CLOSED) & mask
+        body = closing(solid, CLOSED) & mask
         face = erosion(body, RIM) & joined(size, starts, ends, FACE * max(size))
         if face.any():
             behind = inpainted(pixels, face | ~erosion(body, 1))
             features, rim = object_weights(pixels, behind, face), face & ~erosion(face, RIM)
-            fields = chain([shift], rotations(size, starts, ends))
-            return rigid_motion(pixels, behind, features, face, rim, fields)[1][1:]
-    share = stretching(crossed, ends)
-    field = (shift * (share * mask)[..., None]).astype(np.float32)
-    return composite(pixels, behind, thing, field, mask=mask, share=share), field
+            fields = (shift, *rotations(size, starts, ends))
+            motions = (rigid_motion(pixels, behind, features, face, rim, field) for field in fields)
+            return least_torn(next(motions), motions)[1:]
+    return moved_in_part(pixels, behind, thing, shift, mask, stretching(crossed, ends))
 
 
 def moved_alone(
@@ -128,9 +126,17 @@ def moved_alone(
     near = dilation(thing, margin) & mask
     behind = inpainted(pixels, near)
     weights = np.maximum(object_weights(pixels, behind, near), erosion(thing, 1))
-    landed = warped(np.repeat(near[..., None], 3, -1).astype(np.uint8) * 255, field)[..., 0] > 0
+    landed = warped_weights(near, field) > 0
     within = (field * ((near | landed) & mask)[..., None]).astype(np.float32)
     return composite(pixels, behind, weights, within, mask=mask), within
+
+
+def moved_in_part(
+    pixels: np.ndarray, behind: np.ndarray, thing: np.ndarray, shift: np.ndarray, mask: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mask moved by a share (H, W) of the drags' motion: as `moved`."""
+    field = (shift * (share * mask)[..., None]).astype(np.float32)
+    return composite(pixels, behind, thing, field, mask=mask, share=share), field
 
 
 def fitting(shift: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -148,28 +154,18 @@ Motion = tuple[float, np.ndarray, np.ndarray]
 
 
 def rigid_motion(
-    pixels: np.ndarray,
-    behind: np.ndarray,
-    thing: np.ndarray,
-    mask: np.ndarray,
-    edge: np.ndarray,
-    fields: Iterable[np.ndarray],
-) -> tuple[Motion, Motion]:
-    """Rigid motion of a thing within a mask: by the first field, a translation, and by the one with the smallest seam.
+    pixels: np.ndarray, behind: np.ndarray, thing: np.ndarray, mask: np.ndarray, edge: np.ndarray, field: np.ndarray
+) -> Motion:
+    """The motion of a thing within a mask by a field (H, W, 2), of a translation or a rotation."""
+    within = (field * mask[..., None]).astype(np.float32)
+    picture = composite(pixels, behind, thing, within, mask=mask)
+    return seam_of(picture, pixels, edge), picture, within
 
-    fields: (H, W, 2) each, of that translation and then of rotations.
-    """
 
-    def motion(field: np.ndarray) -> Motion:
-        within = (field * mask[..., None]).astype(np.float32)
-        picture = composite(pixels, behind, thing, within, mask=mask)
-        return seam_of(picture, pixels, edge), picture, within
-
-    each = map(motion, fields)
-    slid = best = next(each)
-    for seam, picture, field in each:
-        best = min(best, (seam / FAVOUR, picture, field), key=lambda one: one[0])
-    return slid, best
+def least_torn(slid: Motion, turned: Iterable[Motion]) -> Motion:
+    """The motion with the smallest seam, a translation being favoured over rotations by `FAVOUR`."""
+    favoured = chain([slid], ((seam / FAVOUR, picture, field) for seam, picture, field in turned))
+    return min(favoured, key=lambda motion: motion[0])
 
 
 def object_weights(pixels: np.ndarray, behind: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -197,8 +193,7 @@ def composite(
     share: (H, W), how much of what does not belong to the thing is left where it is; where it is 0 everything moves
     with the field, what is behind too.
     """
-    opacity = warped(np.repeat((thing * 255).round().astype(np.uint8)[..., None], 3, -1), field) / 255
-    opacity = 1 - np.asarray(share)[..., None] * (1 - opacity)
+    opacity = 1 - np.asarray(share * (1 - warped_weights(thing, field)))[..., None]
     ground = pixels + dilated(thing)[..., None] * (behind - pixels)
     inside = ground + opacity * (warped(pixels, field) - ground)
     return np.where(mask[..., None], inside.round().clip(0, 255), pixels).astype(np.uint8)
@@ -214,6 +209,12 @@ def warped(pixels: np.ndarray, field: np.ndarray) -> np.ndarray:
     """The picture warped by a field, (H, W, 3) uint8."""
     y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]].astype(np.float32)
     return sampled(pixels, x - field[..., 0], y - field[..., 1])
+
+
+def warped_weights(weights: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Weights (H, W) of 0 to 1, or a mask, warped by a field, in steps of 1/255."""
+    grey = (weights * 255).round().astype(np.uint8)
+    return warped(np.repeat(grey[..., None], 3, -1), field)[..., 0] / 255
 
 
 def translation(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -271,8 +272,7 @@ def falling(size: tuple[int, int], starts: np.ndarray, ends: np.ndarray, core: f
     """
     apart = np.linalg.norm(places(size)[:, :, None] - ends, axis=-1).min(-1)
     core = min(core, reach - FALL * float(np.linalg.norm(ends - starts, axis=-1).max()))
-    share = ((reach - apart) / max(reach - core, 1e-6)).clip(0, 1)
-    return np.asarray(share * share * (3 - 2 * share))
+    return smoothstep(((reach - apart) / max(reach - core, 1e-6)).clip(0, 1))
 
 
 def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -283,7 +283,11 @@ def stretching(crossed: np.ndarray, ends: np.ndarray) -> np.ndarray:
     apart = np.linalg.norm(places(crossed.shape)[:, :, None] - ends, axis=-1).min(-1)
     spread = float(np.linalg.norm(ends[:, None] - ends, axis=-1).max())
     core, away = CORE * max(crossed.shape) + SPREAD * spread, depth(~crossed)
-    share = away / (away + np.maximum(apart - core, 0) + 1e-6)
+    return smoothstep(away / (away + np.maximum(apart - core, 0) + 1e-6))
+
+
+def smoothstep(share: np.ndarray) -> np.ndarray:
+    """From 0 to 1, flat at both ends."""
     return np.asarray(share * share * (3 - 2 * share))
 
 

@@ -77,6 +77,7 @@ function dark(element) {
 }
 
 async function give(model, file, refuse) {
+  refuse("");
   if (file.size > LARGEST) return refuse(`${file.name} is larger than the 9 MB that the notebook's connection carries; save it smaller, or open it by code: DragStudio(picture=path).`);
   const bytes = await file.arrayBuffer();
   model.send({ event: "file", name: file.name }, undefined, [new DataView(bytes)]);
